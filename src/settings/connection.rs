@@ -84,11 +84,12 @@ pub(super) fn target(text: &str) -> String {
         })
         .collect();
     let mut target = addresses.join(",");
+    let user = config.get_user().filter(|user| !user.is_empty());
     // Without a name, PostgreSQL takes the database that is named like the user.
-    if let Some(database) = config.get_dbname().or(config.get_user()) {
+    if let Some(database) = config.get_dbname().or(user) {
         target = format!("{target}/{database}");
     }
-    if let Some(user) = config.get_user() {
+    if let Some(user) = user {
         target = format!("{target} as {user}");
     }
     target

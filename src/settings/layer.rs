@@ -37,13 +37,22 @@ impl Layer {
     ///
     /// # Errors
     ///
-    /// [`Error::Setting`] when there is no such key. The value is not shown: it may be a password under a mistyped key.
+    /// [`Error::Setting`] when there is no such key, without the value: it may be a password under a mistyped key.
+    /// Also for a map or a list.
     pub(super) fn set(&mut self, key: &str, value: ValueKind, origin: &str) -> Result<Option<Value>> {
-        if !KEYS.iter().any(|known| known.name == key) {
-            return Err(setting_error(key, HIDDEN, origin, unknown(key)));
-        }
-        if value == ValueKind::Nil {
-            return Ok(None);
+        let Some(known) = KEYS.iter().find(|known| known.name == key) else {
+            // What is not a name may be a connection string in the place of a key.
+            let is_name = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+            return Err(setting_error(if is_name { key } else { HIDDEN }, HIDDEN, origin, unknown(key)));
+        };
+        match value {
+            ValueKind::Nil => return Ok(None),
+            // Never right, and `config` would merge a map into the layers below and lose its origin.
+            ValueKind::Table(_) | ValueKind::Array(_) => {
+                let reason = format!("must be {}", known.rule.allowed());
+                return Err(setting_error(key, known.rule.shown_in_error(&value), origin, reason));
+            }
+            _ => (),
         }
         Ok(self.0.insert(key.to_owned(), Value::new(Some(&origin.to_owned()), value)))
     }
@@ -132,7 +141,7 @@ fn unknown(key: &str) -> String {
 /// The parser's explanation, unless it quotes content, which may be a connection string.
 fn explain_yaml(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
     let reason = error.to_string();
-    if error.is::<ConfigError>() {
+    if error.is::<Box<ConfigError>>() || error.is::<ConfigError>() {
         "is not a map of sections".to_owned()
     } else if reason.contains("://") || reason.contains("password") {
         "is not valid YAML".to_owned()
