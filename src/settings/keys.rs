@@ -186,8 +186,4 @@ settings! {
 
     /// How long a flush may take until everything is stored and embedded, in seconds.
     flush_timeout_seconds: u64 = 30, whole(1 to 300);
-
-    /// How long an export may spend on embedding documents that are new in its batch, in milliseconds;
-    /// what is left is embedded behind it. With 0 no export waits for an embedding.
-    embedding_budget_milliseconds: u64 = 50, whole(0 to 5000);
 }
