@@ -1,0 +1,261 @@
+//! The sentence-transformer itself: batches of texts in, unit vectors out.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use ort::session::{Session, SessionInputValue};
+use ort::value::TensorRef;
+use serde::Deserialize;
+
+use super::locate;
+use super::runtime::{self, Runtime};
+use super::tokens::{self, Tokens};
+use crate::{Error, Result};
+
+/// Tokens, padding included, that one call of ONNX Runtime works on.
+///
+/// About 60 ms on one core, which bounds both how late a deadline is noticed and how long a search waits for an
+/// export that embeds. Larger batches are not faster on a CPU (measured up to 16,384).
+const BUCKET_TOKENS: usize = 512;
+
+/// A loaded model with its tokenizer.
+pub(super) struct Model {
+    tokens: Tokens,
+    // ONNX Runtime is called by one thread at a time: `ort` demands `&mut`, and the threads are a setting.
+    session: Mutex<Session>,
+    inputs: Vec<Input>,
+    output: String,
+    pooling: Pooling,
+    dimension: usize,
+}
+
+/// One input of the graph: its name, and what it wants to know of each token.
+struct Input {
+    name: String,
+    of_token: fn(Token) -> i64,
+}
+
+/// A token in a padded batch; `None` is padding.
+#[derive(Clone, Copy)]
+struct Token {
+    id: Option<u32>,
+    padding: u32,
+}
+
+/// How a text's vector is made from the graph's output.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Pooling {
+    /// The mean of all tokens' vectors.
+    Mean,
+    /// The vector of the first token.
+    First,
+    /// The graph has done it.
+    Done,
+}
+
+/// The part of sentence-transformers' `1_Pooling/config.json` that is of interest.
+#[derive(Deserialize)]
+struct PoolingConfig {
+    #[serde(default)]
+    pooling_mode_cls_token: bool,
+}
+
+impl Model {
+    /// Loads the model in `folder` for inference on `threads` threads, and tries it out on an empty text.
+    ///
+    /// `expected` is the dimension that the database's column has.
+    ///
+    /// # Errors
+    /// [`Error::Model`] when ONNX Runtime, the graph or the tokenizer cannot be loaded, when the graph is not a
+    /// sentence-transformer's, or when its vectors do not have the expected dimension.
+    pub(super) fn load(folder: &Path, runtime: &Runtime, threads: usize, expected: usize) -> Result<Self> {
+        let tokens = Tokens::load(folder)?;
+        let graph = locate::graph(folder)
+            .ok_or_else(|| Error::Model(format!("no model.onnx in {}", folder.display())))?;
+        let session = runtime::open(&graph, runtime, threads)?;
+        let inputs = inputs(&session)?;
+        let (output, pooling) = output(&session, folder)?;
+        let mut model = Self { tokens, session: Mutex::new(session), inputs, output, pooling, dimension: 0 };
+        // The graph may declare its dimensions as unknown: an embedding does not.
+        model.dimension = model.run(&[&model.tokens.ids("")?])?.first().map_or(0, Vec::len);
+        if model.dimension != expected {
+            return Err(Error::Model(format!(
+                "embedding_dimension is {expected}, but the vectors of the model in {} have {} dimensions",
+                folder.display(),
+                model.dimension
+            )));
+        }
+        Ok(model)
+    }
+
+    /// Embeds texts bucket by bucket, short ones first, and calls `each` with a text's index and its vector.
+    ///
+    /// A vector has the model's dimension, length 1, and only finite numbers. `proceed` is asked before each bucket;
+    /// when it says no, the texts that are left are not embedded.
+    ///
+    /// # Errors
+    /// [`Error::Model`] when ONNX Runtime fails. What `each` was called with until then is valid.
+    pub(super) fn embed_each(
+        &self,
+        texts: &[&str],
+        mut proceed: impl FnMut() -> bool,
+        mut each: impl FnMut(usize, Vec<f32>),
+    ) -> Result<()> {
+        let ids = texts.iter().map(|text| self.tokens.ids(text)).collect::<Result<Vec<_>>>()?;
+        // Padding is the main waste: texts of about the same length share a bucket, padded to its longest.
+        let mut order: Vec<usize> = (0..texts.len()).collect();
+        order.sort_by_key(|&index| ids[index].len());
+        let mut rest = order.as_slice();
+        while !rest.is_empty() && proceed() {
+            let (bucket, later) = rest.split_at(bucket_size(rest.iter().map(|&index| ids[index].len())));
+            let rows: Vec<&[u32]> = bucket.iter().map(|&index| ids[index].as_slice()).collect();
+            for (&index, vector) in bucket.iter().zip(self.run(&rows)?) {
+                each(index, vector);
+            }
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Runs the graph on one bucket: one unit vector per row of token ids, in the same order.
+    fn run(&self, rows: &[&[u32]]) -> Result<Vec<Vec<f32>>> {
+        let width = rows.iter().map(|row| row.len()).max().unwrap_or(0);
+        let padding = self.tokens.padding();
+        let columns: Vec<Vec<i64>> = self
+            .inputs
+            .iter()
+            .map(|input| {
+                let cells = rows.iter().flat_map(|row| (0..width).map(|at| row.get(at).copied()));
+                cells.map(|id| (input.of_token)(Token { id, padding })).collect()
+            })
+            .collect();
+
+        let fault = |error: ort::Error| Error::Model(format!("ONNX Runtime cannot embed: {error}"));
+        let mut values: Vec<(&str, SessionInputValue)> = Vec::with_capacity(columns.len());
+        for (input, column) in self.inputs.iter().zip(&columns) {
+            let tensor =
+                TensorRef::from_array_view(([rows.len(), width], column.as_slice())).map_err(fault)?;
+            values.push((&input.name, tensor.into()));
+        }
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let outputs = session.run(values).map_err(fault)?;
+        let output = outputs
+            .get(&self.output)
+            .ok_or_else(|| Error::Model(format!("the graph did not produce its output {}", self.output)))?;
+        let (shape, numbers) = output.try_extract_tensor::<f32>().map_err(fault)?;
+        let dimension = shape.last().and_then(|&size| usize::try_from(size).ok()).unwrap_or(0);
+        let vectors_per_row = if self.pooling == Pooling::Done { 1 } else { width };
+        if dimension == 0 || numbers.len() != rows.len() * vectors_per_row * dimension {
+            return Err(Error::Model(format!("the graph's output {} has shape {shape}", self.output)));
+        }
+        let outputs = numbers.chunks_exact(vectors_per_row * dimension);
+        rows.iter()
+            .zip(outputs)
+            .map(|(row, output)| unit(pool(self.pooling, output, row.len(), dimension)))
+            .collect()
+    }
+}
+
+/// How many of the next texts fit a bucket, given their lengths in tokens in ascending order; at least one.
+fn bucket_size(lengths: impl Iterator<Item = usize>) -> usize {
+    // Each text is padded to the last one, so the bucket's size is that of a rectangle.
+    lengths.zip(1..).take_while(|(length, count)| length * count <= BUCKET_TOKENS).count().max(1)
+}
+
+/// One text's vector from the graph's output for its row, of which the first `length` tokens are not padding.
+fn pool(pooling: Pooling, output: &[f32], length: usize, dimension: usize) -> Vec<f32> {
+    let tokens = if pooling == Pooling::Mean { length } else { 1 };
+    let mut sum = vec![0.0; dimension];
+    for token in output.chunks_exact(dimension).take(tokens) {
+        for (sum, number) in sum.iter_mut().zip(token) {
+            *sum += number;
+        }
+    }
+    sum // the mean but for its length, which `unit` sets
+}
+
+fn unit(mut vector: Vec<f32>) -> Result<Vec<f32>> {
+    let length = vector.iter().map(|&number| f64::from(number).powi(2)).sum::<f64>().sqrt();
+    if !length.is_finite() || length == 0.0 {
+        return Err(Error::Model("the model returned a vector without a direction".into()));
+    }
+    for number in &mut vector {
+        *number = (f64::from(*number) / length) as f32;
+    }
+    Ok(vector)
+}
+
+fn inputs(session: &Session) -> Result<Vec<Input>> {
+    let mut inputs = Vec::new();
+    for input in session.inputs() {
+        let of_token: fn(Token) -> i64 = match input.name() {
+            "input_ids" => |token| i64::from(token.id.unwrap_or(token.padding)),
+            "attention_mask" => |token| i64::from(token.id.is_some()),
+            "token_type_ids" => |_| 0,
+            other => {
+                return Err(Error::Model(format!(
+                    "the graph wants the input {other}, but a BERT-like model takes input_ids, attention_mask and \
+                     token_type_ids"
+                )));
+            }
+        };
+        inputs.push(Input { name: input.name().to_owned(), of_token });
+    }
+    Ok(inputs)
+}
+
+/// The graph's output to read, and how to pool it.
+fn output(session: &Session, folder: &Path) -> Result<(String, Pooling)> {
+    let find = |wanted: &dyn Fn(&str, usize) -> bool| {
+        let mut outputs = session
+            .outputs()
+            .iter()
+            .filter_map(|outlet| outlet.dtype().tensor_shape().map(|shape| (outlet.name(), shape.len())));
+        outputs.find(|&(name, rank)| wanted(name, rank)).map(|(name, _)| name.to_owned())
+    };
+    if let Some(name) = find(&|name, rank| name == "sentence_embedding" && rank == 2) {
+        return Ok((name, Pooling::Done));
+    }
+    let states =
+        find(&|name, rank| name == "last_hidden_state" && rank == 3).or_else(|| find(&|_, rank| rank == 3));
+    let name = states.ok_or_else(|| {
+        Error::Model(format!(
+            "the graph in {} has no output `sentence_embedding` (texts × dimension) and none of tokens' vectors (texts × \
+             tokens × dimension)",
+            folder.display()
+        ))
+    })?;
+    let config: Option<PoolingConfig> = tokens::read(&folder.join("1_Pooling/config.json"))?;
+    let by_first = config.is_some_and(|config| config.pooling_mode_cls_token);
+    Ok((name, if by_first { Pooling::First } else { Pooling::Mean }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_holds_a_bounded_number_of_padded_tokens_and_at_least_one_text() {
+        assert_eq!(bucket_size([2; 1000].into_iter()), BUCKET_TOKENS / 2);
+        assert_eq!(bucket_size([BUCKET_TOKENS * 2, BUCKET_TOKENS * 2].into_iter()), 1);
+        // Three texts padded to the last one would be a token too many.
+        assert_eq!(bucket_size([1, 2, BUCKET_TOKENS / 3 + 1].into_iter()), 2);
+    }
+
+    #[test]
+    fn pooling_leaves_padding_out() {
+        let output = [1.0, 0.0, 3.0, 2.0, 99.0, 99.0];
+        assert_eq!(pool(Pooling::Mean, &output, 2, 2), [4.0, 2.0]);
+        assert_eq!(pool(Pooling::First, &output, 2, 2), [1.0, 0.0]);
+        assert_eq!(pool(Pooling::Done, &output[..2], 2, 2), [1.0, 0.0]);
+    }
+
+    #[test]
+    fn a_vector_is_normalised_or_refused() {
+        assert_eq!(unit(vec![3.0, 4.0]).unwrap(), [0.6, 0.8]);
+        assert_eq!(unit(vec![f32::MAX, 0.0]).unwrap(), [1.0, 0.0]);
+        for numbers in [[0.0, 0.0], [f32::NAN, 1.0], [f32::INFINITY, 1.0]] {
+            assert!(unit(numbers.to_vec()).is_err());
+        }
+    }
+}
