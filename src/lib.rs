@@ -3,8 +3,11 @@
 
 pub mod embedding;
 pub mod error;
+pub mod search;
 pub mod settings;
 pub mod span;
+pub mod store;
 
 pub use error::{Error, Result};
 pub use settings::Settings;
+pub use store::TraceStore;

@@ -25,8 +25,12 @@ use crate::embedding::Embedder;
 use crate::error::Result;
 use crate::settings::Settings;
 use crate::span::{Resource, Splitter, Template};
+pub(crate) use backfill::other_model;
+pub(crate) use connection::Connection;
+pub(crate) use copy::POSTGRES_EPOCH_US;
+pub(crate) use read::Microseconds;
 use schema::SchemaInfo;
-pub(crate) use sql::Sql;
+use sql::Sql;
 
 /// Traces in PostgreSQL with pgvector.
 ///
