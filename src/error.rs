@@ -84,6 +84,13 @@ pub enum Error {
         seconds: f64,
     },
 
+    /// The database has failed repeatedly, and is left alone for a while.
+    #[error("the circuit breaker is open after repeated failures; the next attempt is in {seconds:.1} s")]
+    CircuitOpen {
+        /// Until the next attempt.
+        seconds: f64,
+    },
+
     /// The exporter was shut down.
     #[error("the exporter is shut down")]
     Shutdown,
@@ -120,7 +127,9 @@ impl Error {
             Error::Database { source, .. } => match source.code() {
                 Some(code) => {
                     let code = code.code();
-                    matches!(code.get(..2), Some("08" | "40" | "53")) || code.starts_with("57P") || code == "55P03"
+                    matches!(code.get(..2), Some("08" | "40" | "53"))
+                        || code.starts_with("57P")
+                        || code == "55P03"
                 }
                 // Without a SQLSTATE, the connection itself failed.
                 None => true,

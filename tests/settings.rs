@@ -49,6 +49,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!((settings.schema.as_str(), settings.pool_size), ("otel", 4));
     assert_eq!((settings.connect_timeout_seconds, settings.statement_timeout_seconds), (5, 30));
     assert_eq!((settings.export_timeout_seconds, settings.flush_timeout_seconds), (30, 30));
+    assert_eq!(settings.embedding_budget_milliseconds, 100);
 }
 
 #[test]
@@ -114,6 +115,7 @@ fn every_setting_can_be_set_by_yaml_and_by_environment() {
         ("statement_timeout_seconds", "7"),
         ("export_timeout_seconds", "7"),
         ("flush_timeout_seconds", "7"),
+        ("embedding_budget_milliseconds", "0"),
     ];
     let variables = values.map(|(key, value)| (format!("OTEL_STORAGE_{}", key.to_uppercase()), value));
     let by_env = loader().with_env(variables).load_with_layers().unwrap();
@@ -151,6 +153,7 @@ fn both_ends_of_each_range_are_allowed_and_the_next_values_are_not() {
         ("statement_timeout_seconds", 1, 600),
         ("export_timeout_seconds", 1, 300),
         ("flush_timeout_seconds", 1, 300),
+        ("embedding_budget_milliseconds", 0, 5000),
     ] {
         for allowed in [min, max] {
             loader().set(key, allowed).load().unwrap_or_else(|error| panic!("{key} = {allowed}: {error}"));

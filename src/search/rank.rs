@@ -32,7 +32,11 @@ struct Document {
     is_error: bool,
 }
 
-pub(super) async fn traces(store: &TraceStore, query: &str, options: &SearchOptions) -> Result<Vec<TraceHit>> {
+pub(super) async fn traces(
+    store: &TraceStore,
+    query: &str,
+    options: &SearchOptions,
+) -> Result<Vec<TraceHit>> {
     let (connection, documents) = nearest(store, query, options).await?;
     let spans = spans_of(store, &connection, &documents, options, SPANS_PER_DOCUMENT).await?;
     let mut hits: Vec<TraceHit> = Vec::new();
@@ -125,17 +129,16 @@ async fn nearest(
         Some(_) => format!(
             "(SELECT * FROM {tables}.span_documents WHERE service = $3 AND embedding IS NOT NULL OFFSET 0)"
         ),
-        None => format!("(SELECT * FROM {tables}.span_documents WHERE $3::text IS NULL AND embedding IS NOT NULL)"),
+        None => format!(
+            "(SELECT * FROM {tables}.span_documents WHERE $3::text IS NULL AND embedding IS NOT NULL)"
+        ),
     };
     let sql = format!(
         "SELECT id, 1 - (embedding {distance} $1::{vector_type}), service, text, status_code FROM {source} AS document \
          ORDER BY embedding {distance} $1::{vector_type} LIMIT $2"
     );
     connection.batch_execute("BEGIN READ ONLY").await.map_err(doing())?;
-    connection
-        .batch_execute(&format!("SET LOCAL hnsw.ef_search = {count}"))
-        .await
-        .map_err(doing())?;
+    connection.batch_execute(&format!("SET LOCAL hnsw.ef_search = {count}")).await.map_err(doing())?;
     let statement = connection.prepare_cached(&sql).await.map_err(doing())?;
     let parameters: [&(dyn ToSql + Sync); 3] = [&vector, &(count as i64), &options.service];
     let rows = connection.query(&statement, &parameters).await.map_err(doing())?;
@@ -185,7 +188,10 @@ async fn spans_of(
     let parameters: [&(dyn ToSql + Sync); 4] = [&ids, &since, &until, &per_document];
     let rows = connection.query(&statement, &parameters).await.map_err(doing())?;
     let by_id: HashMap<i32, &Document> = documents.iter().map(|document| (document.id, document)).collect();
-    Ok(rows.iter().filter_map(|row| by_id.get(&row.get(0)).map(|document| (document.id, span_hit(row, document)))).collect())
+    Ok(rows
+        .iter()
+        .filter_map(|row| by_id.get(&row.get(0)).map(|document| (document.id, span_hit(row, document))))
+        .collect())
 }
 
 fn span_hit(row: &Row, document: &Document) -> SpanHit {

@@ -186,4 +186,8 @@ settings! {
 
     /// How long a flush may take until everything is stored and embedded, in seconds.
     flush_timeout_seconds: u64 = 30, whole(1 to 300);
+
+    /// How long an export, its spans committed, may wait for the embedding of documents that are new in its batch, in
+    /// milliseconds; what is left is embedded behind it. With 0 no export waits for an embedding.
+    embedding_budget_milliseconds: u64 = 100, whole(0 to 5000);
 }

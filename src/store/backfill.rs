@@ -51,6 +51,11 @@ impl TraceStore {
         }
     }
 
+    /// As [`flush`](Self::flush), but a store that was never connected has nothing to wait for.
+    pub(crate) async fn flush_if_used(&self) -> Result<()> {
+        if self.inner.schema.initialized() { self.flush().await } else { Ok(()) }
+    }
+
     /// Starts the backfill unless it runs. It ends by itself when nothing waits or the store is gone.
     pub(super) fn start_backfill(&self) {
         if self.inner.backfill_runs.swap(true, Ordering::AcqRel) {
@@ -82,7 +87,8 @@ impl TraceStore {
             let waiting = self.waiting(newest).await?.0;
             return Ok(if waiting > 0 { Step::Busy } else { Step::Done });
         }
-        let (ids, texts): (Vec<i32>, Vec<String>) = rows.iter().map(|row| (row.get::<_, i32>(0), row.get::<_, String>(1))).unzip();
+        let (ids, texts): (Vec<i32>, Vec<String>) =
+            rows.iter().map(|row| (row.get::<_, i32>(0), row.get::<_, String>(1))).unzip();
         let embedder = self.inner.embedder.clone();
         let embed = move || embedder.embed(&texts.iter().map(String::as_str).collect::<Vec<_>>());
         let vectors = match tokio::task::spawn_blocking(embed).await {

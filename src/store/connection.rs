@@ -14,7 +14,8 @@ use crate::settings::Settings;
 
 pub(super) fn pool(settings: &Settings) -> Result<Pool> {
     let timeout = Duration::from_secs(settings.connect_timeout_seconds);
-    let mut config = tokio_postgres::Config::from_str(&settings.connection_string).map_err(|_| refused("cannot be read"))?;
+    let mut config = tokio_postgres::Config::from_str(&settings.connection_string)
+        .map_err(|_| refused("cannot be read"))?;
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(timeout);
     }
@@ -92,12 +93,18 @@ impl TraceStore {
                 reason: format!("no connection within {} s", self.inner.settings.connect_timeout_seconds),
                 transient: true,
             }),
-            Err(error) => Err(Error::Connect { target: target(), reason: error.to_string(), transient: false }),
+            Err(error) => {
+                Err(Error::Connect { target: target(), reason: error.to_string(), transient: false })
+            }
         }
     }
 
     /// Runs a call on the database for at most `statement_timeout_seconds`.
-    pub(crate) async fn timed<T>(&self, doing: &'static str, call: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(crate) async fn timed<T>(
+        &self,
+        doing: &'static str,
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         let seconds = self.inner.settings.statement_timeout_seconds;
         match tokio::time::timeout(Duration::from_secs(seconds), call).await {
             Ok(result) => result,

@@ -19,6 +19,7 @@ use tokio::sync::OnceCell;
 
 pub use health::Health;
 pub use schema::SCHEMA_VERSION;
+pub(crate) use write::Batch;
 pub use write::Stored;
 
 use crate::embedding::Embedder;

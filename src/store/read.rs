@@ -54,11 +54,14 @@ impl TraceStore {
             resources.insert(row.get::<_, i32>(6));
         }
         let sql = &self.inner.sql;
-        let templates = fetch(connection, &sql.document_bodies, documents, &self.inner.templates, Template::parse).await?;
-        let resources = fetch(connection, &sql.resource_bodies, resources, &self.inner.resource_bodies, |body| {
-            resource_from_json(body).map_err(Error::Corrupt)
-        })
-        .await?;
+        let templates =
+            fetch(connection, &sql.document_bodies, documents, &self.inner.templates, Template::parse)
+                .await?;
+        let resources =
+            fetch(connection, &sql.resource_bodies, resources, &self.inner.resource_bodies, |body| {
+                resource_from_json(body).map_err(Error::Corrupt)
+            })
+            .await?;
         rows.iter()
             .map(|row| {
                 let missing = |what: &str, id: i32| Error::Corrupt(format!("{what} {id} is missing"));

@@ -8,8 +8,10 @@ use super::sql::quoted;
 use crate::error::{Error, Result};
 
 /// The migrations, in their order; a migration's number is its place.
-const MIGRATIONS: &[(&str, &str)] =
-    &[("tables", include_str!("../../sql/0001_tables.sql")), ("views", include_str!("../../sql/0002_views.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("tables", include_str!("../../sql/0001_tables.sql")),
+    ("views", include_str!("../../sql/0002_views.sql")),
+];
 
 /// The version of the schema that this crate writes and reads: the number of its last migration.
 pub const SCHEMA_VERSION: i32 = MIGRATIONS.len() as i32;
@@ -74,7 +76,10 @@ impl TraceStore {
         connection.batch_execute("BEGIN").await.map_err(doing())?;
         // Processes that start at the same time take turns.
         let lock = format!("opentelemetry-pgvector {}", self.inner.settings.schema);
-        connection.query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", &[&lock]).await.map_err(doing())?;
+        connection
+            .query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", &[&lock])
+            .await
+            .map_err(doing())?;
         let version = self.version(connection).await?;
         if version > SCHEMA_VERSION {
             return Err(too_new(version));
@@ -115,7 +120,10 @@ impl TraceStore {
             .map_err(Error::database("looking for the schema"))?;
         if exists.is_none() {
             let create = format!("CREATE SCHEMA {schema}");
-            connection.batch_execute(&create).await.map_err(|error| self.denied(error, "create the schema"))?;
+            connection
+                .batch_execute(&create)
+                .await
+                .map_err(|error| self.denied(error, "create the schema"))?;
         }
         let create = format!(
             "CREATE TABLE {schema}.migrations (version integer PRIMARY KEY, name text NOT NULL, \
@@ -155,10 +163,13 @@ impl TraceStore {
                 crate::error::database_message(&error)
             ))
         };
-        connection.batch_execute("CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public").await.map_err(denied)?;
-        self.find_extension(connection)
-            .await?
-            .ok_or_else(|| Error::Schema("the extension pgvector did not appear; run: CREATE EXTENSION vector;".into()))
+        connection
+            .batch_execute("CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public")
+            .await
+            .map_err(denied)?;
+        self.find_extension(connection).await?.ok_or_else(|| {
+            Error::Schema("the extension pgvector did not appear; run: CREATE EXTENSION vector;".into())
+        })
     }
 
     async fn find_extension(&self, connection: &Connection) -> Result<Option<(String, String)>> {
@@ -189,15 +200,22 @@ impl TraceStore {
         }
         let doing = || Error::database("checking the schema");
         let row = connection
-            .query_one("SELECT current_setting('server_version_num')::integer, current_setting('server_version')", &[])
+            .query_one(
+                "SELECT current_setting('server_version_num')::integer, current_setting('server_version')",
+                &[],
+            )
             .await
             .map_err(doing())?;
         let (number, server): (i32, String) = (row.get(0), row.get(1));
         if number < SERVER {
-            return Err(Error::Schema(format!("PostgreSQL {server} is too old: version 14 or later is needed")));
+            return Err(Error::Schema(format!(
+                "PostgreSQL {server} is too old: version 14 or later is needed"
+            )));
         }
         let Some((extension_schema, pgvector)) = self.find_extension(connection).await? else {
-            return Err(Error::Schema("the extension pgvector is gone; run: CREATE EXTENSION vector;".into()));
+            return Err(Error::Schema(
+                "the extension pgvector is gone; run: CREATE EXTENSION vector;".into(),
+            ));
         };
         let parts: Vec<u32> = pgvector.split('.').map(|part| part.parse().unwrap_or(0)).collect();
         if (parts.first().copied().unwrap_or(0), parts.get(1).copied().unwrap_or(0)) < PGVECTOR {

@@ -1,7 +1,7 @@
 //! The write path: one transaction a batch, in two flights when its documents are known.
 
-use std::collections::HashMap;
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 
@@ -27,6 +27,8 @@ pub struct Stored {
     pub spans: usize,
     /// False when the batch was in the database already, stored by an earlier attempt.
     pub new: bool,
+    /// How many documents were not known to this process before.
+    pub new_documents: usize,
 }
 
 /// A batch that is split and ready to be sent, as often as it takes.
@@ -112,7 +114,7 @@ impl TraceStore {
     /// Sends a batch: on success it is committed, now or by an earlier attempt.
     pub(crate) async fn send(&self, batch: &Batch) -> Result<Stored> {
         if batch.len() == 0 {
-            return Ok(Stored { spans: 0, new: true });
+            return Ok(Stored { spans: 0, new: true, new_documents: 0 });
         }
         let result = self.timed("storing a batch", self.send_untimed(batch)).await;
         if result.is_err() {
@@ -135,17 +137,12 @@ impl TraceStore {
                 ids.ok_or_else(|| Error::Corrupt("a row lost its document on the way".into()))?;
             rows.push(row, document_id, resource_id, &halves.fillers[row.fillers.clone()]);
         }
-        let stored = self.commit(&connection, batch, rows).await;
-        match &stored {
-            Ok(_) => {
-                connection.give_back();
-                if !fresh.is_empty() {
-                    self.start_backfill();
-                }
-            }
-            Err(_) => drop(connection),
+        let stored = self.commit(&connection, batch, rows).await?;
+        connection.give_back();
+        if !fresh.is_empty() {
+            self.start_backfill();
         }
-        stored
+        Ok(Stored { new_documents: fresh.len(), ..stored })
     }
 
     /// BEGIN, ledger and the start of COPY in one flight; the rows, the end of COPY and COMMIT in a second.
@@ -169,7 +166,7 @@ impl TraceStore {
             }
             // An earlier attempt was committed, and its answer was lost.
             connection.batch_execute("ROLLBACK").await.map_err(failed())?;
-            return Ok(Stored { spans: batch.len(), new: false });
+            return Ok(Stored { spans: batch.len(), new: false, new_documents: 0 });
         }
         let mut sink = pin!(sink.map_err(failed())?);
         sink.send(rows.finish()).await.map_err(failed())?;
@@ -177,7 +174,7 @@ impl TraceStore {
         // COMMIT after a failed COPY rolls back without an error of its own.
         copied.map_err(failed())?;
         committed.map_err(failed())?;
-        Ok(Stored { spans: batch.len(), new: true })
+        Ok(Stored { spans: batch.len(), new: true, new_documents: 0 })
     }
 
     /// The ids of the documents that were not known, stored where they are new.
@@ -204,8 +201,11 @@ impl TraceStore {
         for row in connection.query(&find, &[&hashes]).await.map_err(doing())? {
             ids.insert(row.get(1), row.get(0));
         }
-        let missing: Vec<&Document> =
-            by_hash.iter().filter(|(hash, _)| !ids.contains_key(hash)).map(|(_, document)| *document).collect();
+        let missing: Vec<&Document> = by_hash
+            .iter()
+            .filter(|(hash, _)| !ids.contains_key(hash))
+            .map(|(_, document)| *document)
+            .collect();
         if !missing.is_empty() {
             self.insert_documents(connection, schema, &missing, &mut ids).await.map_err(doing())?;
         }
@@ -280,11 +280,14 @@ impl TraceStore {
                 unknown.remove(&row.get(1));
             }
             if !unknown.is_empty() {
-                let insert = connection.prepare_cached(&self.inner.sql.insert_resources).await.map_err(doing())?;
+                let insert =
+                    connection.prepare_cached(&self.inner.sql.insert_resources).await.map_err(doing())?;
                 let hashes: Vec<Uuid> = unknown.keys().copied().collect();
                 let services: Vec<&str> = unknown.values().map(|(service, _)| service.as_str()).collect();
                 let bodies: Vec<&str> = unknown.values().map(|(_, body)| *body).collect();
-                rows.extend(connection.query(&insert, &[&hashes, &services, &bodies]).await.map_err(doing())?);
+                rows.extend(
+                    connection.query(&insert, &[&hashes, &services, &bodies]).await.map_err(doing())?,
+                );
             }
             for row in rows {
                 let (id, hash): (i32, Uuid) = (row.get(0), row.get(1));
@@ -295,9 +298,10 @@ impl TraceStore {
         described
             .iter()
             .map(|(hash, _, _)| {
-                ids.get(hash).copied().or_else(|| known.get(hash)).ok_or_else(|| {
-                    Error::Corrupt("a resource lost its id on the way".into())
-                })
+                ids.get(hash)
+                    .copied()
+                    .or_else(|| known.get(hash))
+                    .ok_or_else(|| Error::Corrupt("a resource lost its id on the way".into()))
             })
             .collect()
     }
