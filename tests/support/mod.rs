@@ -2,4 +2,5 @@
 #![allow(dead_code, reason = "each test binary uses a part of this module")]
 
 pub mod arbitrary;
+pub mod database;
 pub mod shared;

@@ -1,0 +1,154 @@
+//! What is stored comes back exactly, through Rust and through SQL.
+
+mod support;
+
+use std::collections::HashMap;
+
+use opentelemetry::trace::TraceId;
+use opentelemetry_pgvector::span::{Span, Value};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use support::database::TestDatabase;
+use support::{arbitrary, shared};
+
+fn sorted<'a>(spans: impl IntoIterator<Item = &'a Span<'static>>) -> Vec<&'a Span<'static>> {
+    let mut spans: Vec<_> = spans.into_iter().collect();
+    spans.sort_by_key(|span| (span.span_id.to_bytes(), span.start, span.end));
+    spans
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn arbitrary_spans_come_back_exactly() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    let mut runner = TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() });
+    for _ in 0..40 {
+        let tree = proptest::collection::vec(arbitrary::span(), 1..20).new_tree(&mut runner).expect("spans");
+        let spans = proptest::strategy::ValueTree::current(&tree);
+        store.batch_store(&spans).await.expect("the batch is stored");
+        let mut by_trace: HashMap<TraceId, Vec<&Span<'static>>> = HashMap::new();
+        for span in &spans {
+            by_trace.entry(span.trace_id).or_default().push(span);
+        }
+        for (trace_id, expected) in by_trace {
+            let stored = store.get_trace(trace_id).await.expect("the trace is read");
+            for span in &expected {
+                assert!(stored.contains(span), "{span:?}\nis not among\n{stored:?}");
+            }
+        }
+    }
+    // Every view decodes every span without an error.
+    let decoded: i64 =
+        database.value("SELECT count(to_jsonb(s)) FROM otel.spans s").await;
+    assert_eq!(decoded, database.value::<i64>("SELECT count(*) FROM otel.spans").await);
+    let traces: i64 = database.value("SELECT count(to_jsonb(t)) FROM otel.traces t").await;
+    assert_eq!(traces, database.value::<i64>("SELECT count(*) FROM otel.traces").await);
+}
+
+async fn recording_comes_back(name: &str) {
+    let Some(messages) = shared::messages(name) else { return };
+    let spans: Vec<Span<'static>> = shared::spans(&messages).into_iter().map(Span::into_owned).collect();
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    for batch in spans.chunks(2000) {
+        store.batch_store(batch).await.expect("the batch is stored");
+    }
+    let mut by_trace: HashMap<TraceId, Vec<&Span<'static>>> = HashMap::new();
+    for span in &spans {
+        by_trace.entry(span.trace_id).or_default().push(span);
+    }
+    for (trace_id, expected) in &by_trace {
+        let stored = store.get_trace(*trace_id).await.expect("the trace is read");
+        assert_eq!(sorted(&stored), sorted(expected.iter().copied()));
+    }
+    let health = store.health_check().await;
+    assert!(health.healthy, "{health:?}");
+    assert_eq!(health.total_traces as usize, by_trace.len());
+    assert_eq!(health.total_spans as usize, spans.len());
+    report_storage(&database, spans.len()).await;
+}
+
+async fn report_storage(database: &TestDatabase, spans: usize) {
+    database.execute("VACUUM FULL ANALYZE otel.span_rows_default").await;
+    let bytes: i64 = database.value("SELECT pg_total_relation_size('otel.span_rows_default')").await;
+    println!("{} B a span", bytes as usize / spans);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_trace_of_datasette_comes_back_exactly() {
+    recording_comes_back("datasette").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_trace_of_trainticket_comes_back_exactly() {
+    recording_comes_back("trainticket").await;
+}
+
+/// SQL and Rust decode the same: the view's attributes are the attributes.
+#[tokio::test(flavor = "multi_thread")]
+async fn sql_decodes_what_rust_decodes() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    let mut runner = TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() });
+    let tree = proptest::collection::vec(arbitrary::span(), 200).new_tree(&mut runner).expect("spans");
+    let mut spans = proptest::strategy::ValueTree::current(&tree);
+    for (number, span) in spans.iter_mut().enumerate() {
+        span.trace_id = TraceId::from(number as u128 + 1);
+    }
+    store.batch_store(&spans).await.expect("stored");
+    let rows = database
+        .client()
+        .await
+        .query("SELECT trace_id, name, coalesce(status_message, ''), attributes::text, span_id, flags FROM otel.spans", &[])
+        .await
+        .expect("the view");
+    assert_eq!(rows.len(), spans.len());
+    for row in rows {
+        let trace_id = TraceId::from_hex(row.get(0)).expect("hexadecimal");
+        let stored = store.get_trace(trace_id).await.expect("read");
+        let [span] = stored.as_slice() else { panic!("one span a trace") };
+        assert_eq!(span.name, row.get::<_, &str>(1));
+        assert_eq!(span.status.message, row.get::<_, &str>(2));
+        assert_eq!(span.span_id.to_string(), row.get::<_, &str>(4));
+        assert_eq!(i64::from(span.flags), row.get::<_, i64>(5));
+        let shown: serde_json::Value = serde_json::from_str(row.get(3)).expect("JSON");
+        for (key, value) in &span.attributes {
+            // A later duplicate hides an earlier one in jsonb.
+            let last = span.attributes.iter().rev().find(|(other, _)| other == key).map(|(_, value)| value);
+            if last == Some(value)
+                && let Value::String(text) = value
+            {
+                assert_eq!(shown[key.as_ref()], serde_json::json!(text));
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nul_is_replaced_visibly_and_counted() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    let mut runner = TestRunner::deterministic();
+    let tree = arbitrary::span().new_tree(&mut runner).expect("a span");
+    let mut span = proptest::strategy::ValueTree::current(&tree);
+    span.name = "a\0b".into();
+    span.attributes = vec![("k\0".into(), Value::String("v\0".into()))];
+    store.batch_store(std::slice::from_ref(&span)).await.expect("stored");
+    let stored = store.get_trace(span.trace_id).await.expect("read");
+    assert_eq!(stored[0].name, "a\u{2400}b");
+    assert_eq!(stored[0].attributes, [("k\u{2400}".into(), Value::String("v\u{2400}".into()))]);
+    assert!(store.health_check().await.nuls_replaced >= 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_sent_twice_is_stored_once() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    let tree = arbitrary::span().new_tree(&mut TestRunner::deterministic()).expect("a span");
+    let span = proptest::strategy::ValueTree::current(&tree);
+    let id = uuid::Uuid::new_v4();
+    let first = store.batch_store_with_id(id, std::slice::from_ref(&span)).await.expect("stored");
+    let again = store.batch_store_with_id(id, std::slice::from_ref(&span)).await.expect("recognised");
+    assert!(first.new && !again.new);
+    assert_eq!(store.get_trace(span.trace_id).await.expect("read").len(), 1);
+}

@@ -1,0 +1,129 @@
+//! A database of its own for each test, on the server that `make test` starts.
+
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use opentelemetry_pgvector::{Settings, TraceStore};
+use tokio_postgres::{Client, Config, NoTls};
+
+/// A new database, dropped at the end of the test.
+pub struct TestDatabase {
+    server: Config,
+    name: String,
+}
+
+impl TestDatabase {
+    /// Creates a database that has the extension already.
+    pub async fn create() -> Self {
+        let database = Self::create_bare().await;
+        database.execute("CREATE EXTENSION vector").await;
+        database
+    }
+
+    /// Creates an empty database.
+    pub async fn create_bare() -> Self {
+        let url = std::env::var("OTEL_TEST_DATABASE_URL")
+            .expect("OTEL_TEST_DATABASE_URL names no server: run `make test`, or set it to the URL of a superuser");
+        let server = Config::from_str(&url).expect("OTEL_TEST_DATABASE_URL is a connection string");
+        let name = format!("test_{}", uuid::Uuid::new_v4().simple());
+        let client = connect(&server).await;
+        client.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("the test's database is created");
+        TestDatabase { server, name }
+    }
+
+    /// The database's configuration for the driver, as superuser.
+    pub fn config(&self) -> Config {
+        let mut config = self.server.clone();
+        config.dbname(&self.name);
+        config
+    }
+
+    /// A connection string for the database, as superuser.
+    pub fn url(&self) -> String {
+        let user = self.server.get_user().unwrap_or("postgres");
+        let password = self.server.get_password().map(|password| String::from_utf8_lossy(password).into_owned());
+        self.url_as(user, password.as_deref())
+    }
+
+    /// A connection string for the database as another role.
+    pub fn url_as(&self, user: &str, password: Option<&str>) -> String {
+        let host = match self.server.get_hosts().first() {
+            Some(tokio_postgres::config::Host::Tcp(host)) => host.clone(),
+            Some(tokio_postgres::config::Host::Unix(path)) => path.display().to_string(),
+            None => "127.0.0.1".into(),
+        };
+        let port = self.server.get_ports().first().copied().unwrap_or(5432);
+        let password = password.map(|password| format!(" password='{password}'")).unwrap_or_default();
+        format!("host={host} port={port} dbname={} user={user}{password}", self.name)
+    }
+
+    /// Settings for the database.
+    pub fn settings(&self) -> Settings {
+        let mut settings = Settings::default();
+        settings.connection_string = self.url();
+        settings.pool_size = 8;
+        if let Ok(model) = std::env::var("OTEL_STORAGE_EMBEDDING_MODEL") {
+            settings.embedding_model = model;
+        }
+        settings
+    }
+
+    /// A store on the database.
+    pub fn store(&self) -> TraceStore {
+        TraceStore::new(self.settings()).expect("valid settings")
+    }
+
+    /// A connection of the test's own.
+    pub async fn client(&self) -> Client {
+        connect(&self.config()).await
+    }
+
+    /// Runs statements as superuser.
+    pub async fn execute(&self, sql: &str) {
+        self.client().await.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+
+    /// A single value as superuser.
+    pub async fn value<T: tokio_postgres::types::FromSqlOwned>(&self, sql: &str) -> T {
+        self.client().await.query_one(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
+    }
+
+    /// The plan of a query, one line a node.
+    pub async fn plan(&self, sql: &str) -> String {
+        let rows = self.client().await.query(&format!("EXPLAIN (COSTS OFF) {sql}"), &[]).await.expect("a plan");
+        rows.iter().map(|row| row.get::<_, String>(0) + "\n").collect()
+    }
+}
+
+impl Drop for TestDatabase {
+    /// Drops the database from a thread of its own, since the test's runtime may be gone.
+    fn drop(&mut self) {
+        let (server, name) = (self.server.clone(), self.name.clone());
+        let dropping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let client = connect(&server).await;
+                let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+                if let Err(error) = client.batch_execute(&drop).await {
+                    eprintln!("{name} stays: {error}");
+                }
+            });
+        });
+        let _ = dropping.join();
+    }
+}
+
+async fn connect(config: &Config) -> Client {
+    let (client, connection) = config.connect(NoTls).await.expect("the test server answers");
+    tokio::spawn(connection);
+    client
+}
+
+/// Waits until `condition` holds, for at most 30 s.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !condition().await {
+        assert!(Instant::now() < deadline, "{what}: not within 30 s");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
