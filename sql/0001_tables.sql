@@ -70,7 +70,8 @@ COMMENT ON TABLE span_rows_default IS 'Spans of times for which there is no part
 
 -- The expression is the view's own trace_id, so that a trace is found by its id in hexadecimal.
 CREATE INDEX span_rows_trace ON span_rows ((encode(uuid_send(trace_id), 'hex') COLLATE "C"));
-CREATE INDEX span_rows_document ON span_rows (document_id, start_time);
+-- Spans of one document within 10 s share an entry: 19 instead of 47 bytes a span.
+CREATE INDEX span_rows_document ON span_rows (document_id, date_bin('10 s', start_time, 'epoch'));
 CREATE INDEX span_rows_start ON span_rows USING brin (start_time) WITH (pages_per_range = 32);
 CREATE INDEX span_rows_roots ON span_rows (start_time) WHERE parent_span_id = 0;
 

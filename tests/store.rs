@@ -21,7 +21,8 @@ fn sorted<'a>(spans: impl IntoIterator<Item = &'a Span<'static>>) -> Vec<&'a Spa
 async fn arbitrary_spans_come_back_exactly() {
     let database = TestDatabase::create().await;
     let store = database.store();
-    let mut runner = TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() });
+    let mut runner =
+        TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() });
     for _ in 0..40 {
         let tree = proptest::collection::vec(arbitrary::span(), 1..20).new_tree(&mut runner).expect("spans");
         let spans = proptest::strategy::ValueTree::current(&tree);
@@ -38,8 +39,7 @@ async fn arbitrary_spans_come_back_exactly() {
         }
     }
     // Every view decodes every span without an error.
-    let decoded: i64 =
-        database.value("SELECT count(to_jsonb(s)) FROM otel.spans s").await;
+    let decoded: i64 = database.value("SELECT count(to_jsonb(s)) FROM otel.spans s").await;
     assert_eq!(decoded, database.value::<i64>("SELECT count(*) FROM otel.spans").await);
     let traces: i64 = database.value("SELECT count(to_jsonb(t)) FROM otel.traces t").await;
     assert_eq!(traces, database.value::<i64>("SELECT count(*) FROM otel.traces").await);
@@ -69,9 +69,25 @@ async fn recording_comes_back(name: &str) {
 }
 
 async fn report_storage(database: &TestDatabase, spans: usize) {
-    database.execute("VACUUM FULL ANALYZE otel.span_rows_default").await;
-    let bytes: i64 = database.value("SELECT pg_total_relation_size('otel.span_rows_default')").await;
-    println!("{} B a span", bytes as usize / spans);
+    database.execute("VACUUM ANALYZE otel.span_rows_default").await;
+    let sizes = database
+        .client()
+        .await
+        .query(
+            "SELECT 'heap and TOAST', pg_table_size('otel.span_rows_default') \
+             UNION ALL SELECT indexrelid::regclass::text, pg_relation_size(indexrelid) \
+             FROM pg_index WHERE indrelid = 'otel.span_rows_default'::regclass",
+            &[],
+        )
+        .await
+        .expect("sizes");
+    let mut total = 0;
+    for row in sizes {
+        let (what, bytes): (String, i64) = (row.get(0), row.get(1));
+        println!("{what}: {:.1} B a span", bytes as f64 / spans as f64);
+        total += bytes;
+    }
+    println!("in all: {:.1} B a span", total as f64 / spans as f64);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,7 +105,8 @@ async fn every_trace_of_trainticket_comes_back_exactly() {
 async fn sql_decodes_what_rust_decodes() {
     let database = TestDatabase::create().await;
     let store = database.store();
-    let mut runner = TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() });
+    let mut runner =
+        TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() });
     let tree = proptest::collection::vec(arbitrary::span(), 200).new_tree(&mut runner).expect("spans");
     let mut spans = proptest::strategy::ValueTree::current(&tree);
     for (number, span) in spans.iter_mut().enumerate() {

@@ -167,6 +167,8 @@ async fn spans_of(
     per_document: i64,
 ) -> Result<Vec<(i32, SpanHit)>> {
     let tables = &store.sql().schema;
+    // The expression of the index span_rows_document.
+    let bin = "date_bin('10 s', r.start_time, 'epoch')";
     let sql = format!(
         "SELECT d.id, s.trace_id, s.span_id, s.start_time, s.start_ns, s.duration_ns, \
                 {tables}.span_body(d.body, s.fillers) ->> 'name', \
@@ -177,7 +179,8 @@ async fn spans_of(
          CROSS JOIN LATERAL ( \
              SELECT * FROM {tables}.span_rows r \
              WHERE r.document_id = wanted.id AND r.start_time >= $2 AND r.start_time < $3 \
-             ORDER BY r.start_time DESC, r.start_ns DESC LIMIT $4) s \
+               AND {bin} BETWEEN date_bin('10 s', $2, 'epoch') AND date_bin('10 s', $3, 'epoch') \
+             ORDER BY {bin} DESC, r.start_time DESC, r.start_ns DESC LIMIT $4) s \
          ORDER BY wanted.place, s.start_time DESC, s.start_ns DESC"
     );
     let ids: Vec<i32> = documents.iter().map(|document| document.id).collect();

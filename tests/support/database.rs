@@ -22,12 +22,16 @@ impl TestDatabase {
 
     /// Creates an empty database.
     pub async fn create_bare() -> Self {
-        let url = std::env::var("OTEL_TEST_DATABASE_URL")
-            .expect("OTEL_TEST_DATABASE_URL names no server: run `make test`, or set it to the URL of a superuser");
+        let url = std::env::var("OTEL_TEST_DATABASE_URL").expect(
+            "OTEL_TEST_DATABASE_URL names no server: run `make test`, or set it to the URL of a superuser",
+        );
         let server = Config::from_str(&url).expect("OTEL_TEST_DATABASE_URL is a connection string");
         let name = format!("test_{}", uuid::Uuid::new_v4().simple());
         let client = connect(&server).await;
-        client.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("the test's database is created");
+        client
+            .batch_execute(&format!("CREATE DATABASE {name}"))
+            .await
+            .expect("the test's database is created");
         TestDatabase { server, name }
     }
 
@@ -41,7 +45,8 @@ impl TestDatabase {
     /// A connection string for the database, as superuser.
     pub fn url(&self) -> String {
         let user = self.server.get_user().unwrap_or("postgres");
-        let password = self.server.get_password().map(|password| String::from_utf8_lossy(password).into_owned());
+        let password =
+            self.server.get_password().map(|password| String::from_utf8_lossy(password).into_owned());
         self.url_as(user, password.as_deref())
     }
 
@@ -85,12 +90,18 @@ impl TestDatabase {
 
     /// A single value as superuser.
     pub async fn value<T: tokio_postgres::types::FromSqlOwned>(&self, sql: &str) -> T {
-        self.client().await.query_one(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
+        self.client()
+            .await
+            .query_one(sql, &[])
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error:?}"))
+            .get(0)
     }
 
     /// The plan of a query, one line a node.
     pub async fn plan(&self, sql: &str) -> String {
-        let rows = self.client().await.query(&format!("EXPLAIN (COSTS OFF) {sql}"), &[]).await.expect("a plan");
+        let rows =
+            self.client().await.query(&format!("EXPLAIN (COSTS OFF) {sql}"), &[]).await.expect("a plan");
         rows.iter().map(|row| row.get::<_, String>(0) + "\n").collect()
     }
 }
@@ -100,7 +111,8 @@ impl Drop for TestDatabase {
     fn drop(&mut self) {
         let (server, name) = (self.server.clone(), self.name.clone());
         let dropping = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 let client = connect(&server).await;
                 let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
