@@ -108,7 +108,9 @@ encoding=$(sql "select pg_encoding_to_char(encoding) from pg_database where datn
 ensure sql_inside schema "$extension_schema" "select 1 from pg_namespace where nspname = :'extension_schema'" \
     "create schema :\"extension_schema\""
 ensure sql_inside extension vector "select 1 from pg_extension where extname = 'vector'" \
-    "create extension vector schema :\"extension_schema\""
+    "create extension vector schema :\"extension_schema\"" ||
+    fail "a superuser has to install pgvector in the database $database; then run this again:" \
+        "create extension vector schema \"$extension_schema\""
 pgvector=$(sql_inside "select extversion from pg_extension where extname = 'vector'")
 [[ $(sql_inside "\\set version $pgvector
 select $new_enough") == t ]] || fail "the database has pgvector $pgvector; run there: alter extension vector update"
