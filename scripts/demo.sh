@@ -25,8 +25,11 @@ title() { printf '\n── %s\n' "$1"; }
 
 # Shows the command as one would type it, then runs it.
 show() {
+    local word
     printf '\n$ otel-pgvector'
-    printf " %s" "${@@Q}" | sed "s/'\([a-zA-Z0-9_-]*\)'/\1/g"
+    for word; do
+        if [[ $word == *' '* ]]; then printf ' "%s"' "$word"; else printf ' %s' "$word"; fi
+    done
     printf '\n'
     "$bin/otel-pgvector" "$@" || fail "otel-pgvector $1 failed"
 }
@@ -66,15 +69,14 @@ show search "warehouse has no stock left" --limit 3
 show search "database call timed out" --limit 3
 
 title "One of them whole"
-trace=$("$bin/otel-pgvector" search "$question" --limit 1 --json | grep -Eo '[0-9a-f]{32}' | sed -n 1p) ||
-    fail "the search found no trace"
+trace=$("$bin/otel-pgvector" search "$question" --limit 1 --json |
+    grep -Eo '"trace_id": *"[0-9a-f]{32}' | sed -n '1s/.*"//p') || fail "the search found no trace"
 show trace "$trace"
 
 title "Next"
 cat <<END
   eval "\$(make -s env)"
-  PATH="$bin:\$PATH"
-  otel-pgvector search "whatever you would ask a colleague"
+  $bin/otel-pgvector search "whatever you would ask a colleague"
   psql "\$OTEL_STORAGE_CONNECTION_STRING" -c 'select * from otel.traces limit 5'
   psql "\$OTEL_STORAGE_CONNECTION_STRING" -c 'select * from otel.spans limit 5'
   make demo-stop    # stops the database and deletes its data

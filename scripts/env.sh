@@ -13,6 +13,7 @@ if [[ -d $local/postgres/18 ]]; then
     # scripts/check_docs.py runs the commands of the documentation in a database of their own.
     export_line OTEL_STORAGE_CONNECTION_STRING "${url%/*}/${OTEL_DEV_DATABASE:-otel_traces}"
     bin=$local/postgres/18/bin
+    # shellcheck disable=SC2016 # for the shell that evaluates this
     [[ :$PATH: == *:"$bin":* ]] || printf 'export PATH=%q:"$PATH"\n' "$bin"
 fi
 for library in "$local"/onnxruntime/libonnxruntime.{so,dylib}; do
