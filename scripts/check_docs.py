@@ -111,15 +111,19 @@ class Shell:
         done = f"\x1e{self.count}\n".encode()
         self.write(f"printf '\\036{self.count}\\n'\n")
 
-        output, deadline = b"", time.monotonic() + TIMEOUT
-        while not output.endswith(done):
-            ready, _, _ = select.select([self.process.stdout], [], [], max(0, deadline - time.monotonic()))
-            chunk = os.read(self.process.stdout.fileno(), 65536) if ready else b""
-            if not chunk:
-                problem = f"failed with status {self.process.wait()}" if ready else f"still ran after {TIMEOUT} s"
-                return output.decode(errors="replace"), problem
-            output += chunk
-        return output[: -len(done)].decode(errors="replace"), None
+        output, problem, deadline = b"", None, time.monotonic() + TIMEOUT
+        while not output.endswith(done) and not problem:
+            # Not only the output's end: what a block left running may hold that open.
+            ended = self.process.poll()
+            if select.select([self.process.stdout], [], [], 0.1)[0]:
+                chunk = os.read(self.process.stdout.fileno(), 65536)
+                output += chunk
+                problem = None if chunk else f"failed with status {self.process.wait()}"
+            elif ended is not None:
+                problem = f"failed with status {ended}"
+            if time.monotonic() > deadline:
+                problem = f"still ran after {TIMEOUT} s"
+        return output.removesuffix(done).decode(errors="replace"), problem
 
     def close(self):
         """Ends what the blocks started, too."""
