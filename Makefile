@@ -8,7 +8,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ready ## Fetch PostgreSQL, ONNX Runtime and the model into .local/, start the database
-	@scripts/postgres.sh status
+	@echo 'Ready. Next: make demo, or in your shell: eval "$$(make -s env)"'
 
 env: ready ## Print the variables that point at it all; use as: eval "$(make -s env)"
 	@scripts/env.sh
