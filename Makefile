@@ -1,0 +1,51 @@
+CARGO ?= cargo
+# Tests make their own settings: what `make env` put into the shell must not change them.
+TEST = env -u OTEL_STORAGE_CONNECTION_STRING -u OTEL_STORAGE_EMBEDDING_MODEL $(CARGO) test --all-features
+
+.PHONY: help setup env demo demo-stop test bench stop clean ready servers
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ready ## Fetch PostgreSQL, ONNX Runtime and the model into .local/, start the database
+	@echo 'Ready. Next: make demo, or in your shell: eval "$$(make -s env)"'
+
+env: ready ## Print the variables that point at it all; use as: eval "$(make -s env)"
+	@scripts/env.sh
+
+demo: ready ## Trace a small shop, then search its spans by meaning
+	$(CARGO) build --release --features cli --bin otel-pgvector --example shop
+	@eval "$$(scripts/env.sh)" && scripts/demo.sh
+
+demo-stop: ## Stop the demo's database and delete its data
+	@scripts/postgres.sh remove 18
+
+test: servers ## Check formatting, lints and documentation, run all tests on PostgreSQL 16 and 18
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --all-features
+	OTEL_TEST_DATABASE_URL=$$(scripts/postgres.sh url 18) $(TEST) --lib --bins
+	OTEL_TEST_DATABASE_URL=$$(scripts/postgres.sh url 18) $(TEST) --doc
+	OTEL_TEST_DATABASE_URL=$$(scripts/postgres.sh url 16) $(TEST) --test '*'
+	OTEL_TEST_DATABASE_URL=$$(scripts/postgres.sh url 18) $(TEST) --test '*'
+	scripts/check_docs.py
+
+bench: ready ## Measure ingestion and search
+	@eval "$$(scripts/env.sh)" && OTEL_TEST_DATABASE_URL=$$(scripts/postgres.sh url) $(CARGO) bench --all-features
+
+stop: ## Stop the databases, keep their data
+	@scripts/postgres.sh stop 16
+	@scripts/postgres.sh stop 18
+
+clean: ## Stop the databases, delete their data, .local/ and target/
+	@scripts/postgres.sh remove 16
+	@scripts/postgres.sh remove 18
+	rm -rf .local target
+
+# These print to stderr, and only when there is something to do: `make env` is evaluated by a shell.
+ready:
+	@scripts/fetch_parts.py
+	@scripts/postgres.sh start 18
+
+servers: ready
+	@scripts/postgres.sh start 16
