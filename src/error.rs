@@ -45,6 +45,8 @@ pub enum Error {
         target: String,
         /// The driver's explanation.
         reason: String,
+        /// Whether it may pass by itself, as a network failure does and a wrong password does not.
+        transient: bool,
     },
 
     /// The database answered with an error.
@@ -82,6 +84,13 @@ pub enum Error {
         seconds: f64,
     },
 
+    /// The database has failed repeatedly, and is left alone for a while.
+    #[error("the circuit breaker is open after repeated failures; the next attempt is in {seconds:.1} s")]
+    CircuitOpen {
+        /// Until the next attempt.
+        seconds: f64,
+    },
+
     /// The exporter was shut down.
     #[error("the exporter is shut down")]
     Shutdown,
@@ -100,10 +109,38 @@ impl Error {
     pub(crate) fn database(doing: &'static str) -> impl FnOnce(tokio_postgres::Error) -> Error {
         move |source| Error::Database { doing, source }
     }
+
+    pub(crate) fn connect(target: String, source: &tokio_postgres::Error) -> Error {
+        // Classes 28 and 3D: who and where were wrong, and stay wrong.
+        let transient = source.code().is_none_or(|code| !matches!(code.code().get(..2), Some("28" | "3D")));
+        Error::Connect { target, reason: database_message(source), transient }
+    }
+
+    /// Whether the same call may succeed later without anybody mending anything.
+    ///
+    /// Lost connections, time-outs, deadlocks, serialization failures, a server that starts, stops, recovers or lacks
+    /// resources (SQLSTATE classes 08, 40, 53, 57P and 55P03).
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Error::Connect { transient, .. } => *transient,
+            Error::Timeout { .. } => true,
+            Error::Database { source, .. } => match source.code() {
+                Some(code) => {
+                    let code = code.code();
+                    matches!(code.get(..2), Some("08" | "40" | "53"))
+                        || code.starts_with("57P")
+                        || code == "55P03"
+                }
+                // Without a SQLSTATE, the connection itself failed.
+                None => true,
+            },
+            _ => false,
+        }
+    }
 }
 
 /// The server's message with its SQLSTATE and hint; the driver's own text says only "db error".
-fn database_message(error: &tokio_postgres::Error) -> String {
+pub(crate) fn database_message(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(db) => {
             let hint = db.hint().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();

@@ -3,8 +3,13 @@
 
 pub mod embedding;
 pub mod error;
+pub mod exporter;
+pub mod search;
 pub mod settings;
 pub mod span;
+pub mod store;
 
 pub use error::{Error, Result};
+pub use exporter::{PgvectorSpanProcessor, SpanExporter, SpanExporterBuilder, tracer_provider};
 pub use settings::Settings;
+pub use store::TraceStore;

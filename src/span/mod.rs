@@ -1,5 +1,25 @@
 //! A span and its two halves: the *document* (what is constant) and the *row* (what varies).
 
+mod body;
+mod document;
+mod encode;
+mod guard;
+mod join;
+mod json;
+mod keys;
+mod mask;
 mod model;
+mod otlp;
+mod row;
+mod sdk;
+mod split;
+mod words;
 
+pub(crate) use body::{resource_from_json, resource_json};
+pub use document::Document;
+pub use join::{StoredRow, Template};
 pub use model::{Attribute, Event, Link, Resource, Scope, Span, Status, StatusCode, Timestamp, Value};
+pub use otlp::{spans_from_otlp, spans_to_otlp};
+pub use row::Row;
+pub use sdk::{Scopes, resource_from_sdk, span_from_sdk};
+pub use split::{Halves, Splitter};

@@ -1,0 +1,57 @@
+//! The exporter's own tokio runtime.
+
+use std::future::Future;
+use std::sync::{Mutex, PoisonError};
+
+use opentelemetry::Context;
+use opentelemetry_sdk::error::OTelSdkError;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinHandle;
+
+use crate::error::{Error, Result};
+
+/// Two threads for the network, and one more for the model while it embeds.
+pub(super) struct OwnedRuntime {
+    handle: Handle,
+    runtime: Mutex<Option<Runtime>>,
+}
+
+impl OwnedRuntime {
+    pub(super) fn new() -> Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .max_blocking_threads(2)
+            .thread_name("otel-pgvector")
+            .enable_all()
+            // What happens on these threads is telemetry's own work, and must not make telemetry. The guard would end
+            // the scope: it is forgotten, and the scope ends with the thread.
+            .on_thread_start(|| std::mem::forget(Context::enter_telemetry_suppressed_scope()))
+            .build()
+            .map_err(|source| Error::Io { doing: "starting the exporter's threads".into(), source })?;
+        Ok(OwnedRuntime { handle: runtime.handle().clone(), runtime: Mutex::new(Some(runtime)) })
+    }
+
+    /// Runs a task; refused once the runtime is shut down.
+    pub(super) fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> std::result::Result<JoinHandle<T>, OTelSdkError> {
+        if self.runtime.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+            return Err(OTelSdkError::AlreadyShutdown);
+        }
+        Ok(self.handle.spawn(task))
+    }
+
+    /// Ends the threads without waiting for them, so it may be called from async code.
+    pub(super) fn shut_down(&self) {
+        if let Some(runtime) = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for OwnedRuntime {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}

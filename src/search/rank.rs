@@ -1,0 +1,283 @@
+//! From a query to ranked documents, and from documents to spans and traces.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use opentelemetry::trace::{SpanId, TraceId};
+use pgvector::Vector;
+use tokio_postgres::Row;
+use tokio_postgres::types::{ToSql, Type};
+use uuid::Uuid;
+
+use super::{OperationHit, SearchOptions, SpanHit, TraceHit};
+use crate::error::{Error, Result};
+use crate::span::Timestamp;
+use crate::store::{Connection, Microseconds, TraceStore, other_model};
+
+/// How many documents are considered for each wanted result, at least, and at most in all.
+const DOCUMENTS_PER_RESULT: usize = 8;
+const MIN_DOCUMENTS: usize = 100;
+const MAX_DOCUMENTS: usize = 1000;
+/// The most spans of one document that are looked at.
+const SPANS_PER_DOCUMENT: i64 = 20;
+/// The most matched spans that a trace shows.
+const SPANS_PER_TRACE: usize = 5;
+
+/// A document near to the query.
+struct Document {
+    id: i32,
+    score: f64,
+    service: String,
+    text: String,
+    is_error: bool,
+}
+
+pub(super) async fn traces(
+    store: &TraceStore,
+    query: &str,
+    options: &SearchOptions,
+) -> Result<Vec<TraceHit>> {
+    let (connection, documents) = nearest(store, query, options).await?;
+    let spans = spans_of(store, &connection, &documents, options, SPANS_PER_DOCUMENT).await?;
+    let mut hits: Vec<TraceHit> = Vec::new();
+    let mut places: HashMap<TraceId, usize> = HashMap::new();
+    for (_, span) in spans {
+        match places.get(&span.trace_id) {
+            Some(&at) if hits[at].spans.len() < SPANS_PER_TRACE => hits[at].spans.push(span),
+            Some(_) => {}
+            None if hits.len() < limit(options) => {
+                places.insert(span.trace_id, hits.len());
+                hits.push(TraceHit {
+                    trace_id: span.trace_id,
+                    score: span.score,
+                    root_service: String::new(),
+                    root_name: String::new(),
+                    start: span.start,
+                    duration: Duration::ZERO,
+                    span_count: 0,
+                    error_count: 0,
+                    spans: vec![span],
+                });
+            }
+            None => {}
+        }
+    }
+    summarize(store, &connection, &mut hits, &places).await?;
+    connection.give_back();
+    Ok(hits)
+}
+
+pub(super) async fn operations(
+    store: &TraceStore,
+    query: &str,
+    options: &SearchOptions,
+) -> Result<Vec<OperationHit>> {
+    let (connection, documents) = nearest(store, query, options).await?;
+    let spans = spans_of(store, &connection, &documents, options, 1).await?;
+    connection.give_back();
+    let mut texts: HashMap<i32, String> =
+        documents.into_iter().map(|document| (document.id, document.text)).collect();
+    let mut seen = HashSet::new();
+    let mut hits = Vec::new();
+    for (document_id, example) in spans {
+        let Some(text) = texts.remove(&document_id) else { continue };
+        // Two documents with the same text differ in what a person would not call another operation.
+        if seen.insert((example.service.clone(), text.clone())) {
+            hits.push(OperationHit { document_id, text, example });
+        }
+        if hits.len() == limit(options) {
+            break;
+        }
+    }
+    Ok(hits)
+}
+
+fn limit(options: &SearchOptions) -> usize {
+    options.limit.clamp(1, 1000)
+}
+
+/// The documents nearest to the query, best first.
+async fn nearest(
+    store: &TraceStore,
+    query: &str,
+    options: &SearchOptions,
+) -> Result<(Connection, Vec<Document>)> {
+    let embedder = store.embedder().clone();
+    let text = query.to_owned();
+    let vector = tokio::task::spawn_blocking(move || embedder.embed(&[&text]))
+        .await
+        .map_err(|error| Error::Model(format!("the embedding was interrupted: {error}")))??;
+    let vector = Vector::from(vector.first().map(|vector| vector.to_vec()).unwrap_or_default());
+    let doing = || Error::database("searching documents");
+    let (connection, schema) = store.connection().await?;
+    let tables = &store.sql().schema;
+    let recorded = connection
+        .query_opt(&format!("SELECT name FROM {tables}.embedding_model"), &[])
+        .await
+        .map_err(doing())?;
+    if let Some(recorded) = recorded.map(|row| row.get::<_, String>(0))
+        && recorded != store.embedder().model_name()
+    {
+        return Err(other_model(&recorded, store.embedder().model_name()));
+    }
+    let count = (limit(options) * DOCUMENTS_PER_RESULT).clamp(MIN_DOCUMENTS, MAX_DOCUMENTS);
+    let distance = &schema.distance;
+    let vector_type = &schema.vector;
+    // A filter on the service leaves few documents: they are compared exactly (OFFSET 0 keeps HNSW out), since HNSW
+    // would look for the nearest of all services and find too few of this one.
+    let source = match options.service {
+        Some(_) => format!(
+            "(SELECT * FROM {tables}.span_documents WHERE service = $3 AND embedding IS NOT NULL OFFSET 0)"
+        ),
+        None => format!(
+            "(SELECT * FROM {tables}.span_documents WHERE $3::text IS NULL AND embedding IS NOT NULL)"
+        ),
+    };
+    let sql = format!(
+        "SELECT id, 1 - (embedding {distance} $1::{vector_type}), service, text, status_code FROM {source} AS document \
+         ORDER BY embedding {distance} $1::{vector_type} LIMIT $2"
+    );
+    connection.batch_execute("BEGIN READ ONLY").await.map_err(doing())?;
+    connection.batch_execute(&format!("SET LOCAL hnsw.ef_search = {count}")).await.map_err(doing())?;
+    let statement = connection.prepare_cached(&sql).await.map_err(doing())?;
+    let parameters: [&(dyn ToSql + Sync); 3] = [&vector, &(count as i64), &options.service];
+    let rows = connection.query(&statement, &parameters).await.map_err(doing())?;
+    connection.batch_execute("COMMIT").await.map_err(doing())?;
+    let threshold = options.similarity_threshold.unwrap_or(store.settings().similarity_threshold);
+    let documents = rows
+        .iter()
+        .map(|row| Document {
+            id: row.get(0),
+            score: row.get(1),
+            service: row.get(2),
+            text: row.get(3),
+            is_error: row.get::<_, i16>(4) == 2,
+        })
+        .filter(|document| document.score >= threshold)
+        .collect();
+    Ok((connection, documents))
+}
+
+/// The newest spans of documents, in the order of the documents, each with its document's id.
+async fn spans_of(
+    store: &TraceStore,
+    connection: &Connection,
+    documents: &[Document],
+    options: &SearchOptions,
+    per_document: i64,
+) -> Result<Vec<(i32, SpanHit)>> {
+    let tables = &store.sql().schema;
+    let sql = format!(
+        "SELECT d.id, s.trace_id, s.span_id, s.start_time, s.start_ns, s.duration_ns, \
+                {tables}.span_body(d.body, s.fillers) ->> 'name', \
+                coalesce(nullif({tables}.span_body(d.body, s.fillers) ->> 'status_message', ''), \
+                         {tables}.span_body(d.body, s.fillers) #>> '{{events,0,attributes,exception.message}}') \
+         FROM unnest($1::integer[]) WITH ORDINALITY AS wanted (id, place) \
+         JOIN {tables}.span_documents d ON d.id = wanted.id \
+         CROSS JOIN LATERAL ( \
+             SELECT * FROM {tables}.span_rows r \
+             WHERE r.document_id = wanted.id AND r.start_time >= $2 AND r.start_time < $3 \
+             ORDER BY r.start_time DESC, r.start_ns DESC LIMIT $4) s \
+         ORDER BY wanted.place, s.start_time DESC, s.start_ns DESC"
+    );
+    let ids: Vec<i32> = documents.iter().map(|document| document.id).collect();
+    let since = options.since.map_or(Time::MIN, |time| Time::from(Timestamp::from(time)));
+    let until = options.until.map_or(Time::MAX, |time| Time::from(Timestamp::from(time)));
+    let doing = || Error::database("reading matched spans");
+    let statement = connection.prepare_cached(&sql).await.map_err(doing())?;
+    let parameters: [&(dyn ToSql + Sync); 4] = [&ids, &since, &until, &per_document];
+    let rows = connection.query(&statement, &parameters).await.map_err(doing())?;
+    let by_id: HashMap<i32, &Document> = documents.iter().map(|document| (document.id, document)).collect();
+    Ok(rows
+        .iter()
+        .filter_map(|row| by_id.get(&row.get(0)).map(|document| (document.id, span_hit(row, document))))
+        .collect())
+}
+
+fn span_hit(row: &Row, document: &Document) -> SpanHit {
+    SpanHit {
+        trace_id: TraceId::from_bytes(row.get::<_, Uuid>(1).into_bytes()),
+        span_id: SpanId::from_bytes(row.get::<_, i64>(2).to_be_bytes()),
+        score: document.score,
+        service: document.service.clone(),
+        name: row.get::<_, Option<String>>(6).unwrap_or_default(),
+        is_error: document.is_error,
+        message: row.get(7),
+        start: start(row, 3, 4),
+        duration: Duration::from_nanos(row.get::<_, i64>(5).max(0) as u64),
+    }
+}
+
+fn start(row: &Row, microseconds: usize, nanoseconds: usize) -> Timestamp {
+    let microseconds = i128::from(row.get::<_, Microseconds>(microseconds).0);
+    Timestamp(microseconds * 1000 + i128::from(row.get::<_, i16>(nanoseconds)))
+}
+
+/// Adds root, times and counts to the traces found.
+async fn summarize(
+    store: &TraceStore,
+    connection: &Connection,
+    hits: &mut [TraceHit],
+    places: &HashMap<TraceId, usize>,
+) -> Result<()> {
+    let tables = &store.sql().schema;
+    let sql = format!(
+        "SELECT DISTINCT ON (r.trace_id) r.trace_id, d.service, {tables}.span_body(d.body, r.fillers) ->> 'name', \
+                min(r.start_time) OVER whole, \
+                (extract(epoch FROM max(r.start_time + make_interval(secs => r.duration_ns / 1e9)) OVER whole \
+                                    - min(r.start_time) OVER whole) * 1e9)::bigint, \
+                count(*) OVER whole, count(*) FILTER (WHERE d.status_code = 2) OVER whole \
+         FROM {tables}.span_rows r JOIN {tables}.span_documents d ON d.id = r.document_id \
+         WHERE encode(uuid_send(r.trace_id), 'hex') COLLATE \"C\" = ANY($1) \
+         WINDOW whole AS (PARTITION BY r.trace_id) \
+         ORDER BY r.trace_id, r.parent_span_id <> 0, r.start_time, r.start_ns"
+    );
+    let doing = || Error::database("summarizing traces");
+    let ids: Vec<String> = hits.iter().map(|hit| hit.trace_id.to_string()).collect();
+    let statement = connection.prepare_cached(&sql).await.map_err(doing())?;
+    for row in connection.query(&statement, &[&ids]).await.map_err(doing())? {
+        let trace_id = TraceId::from_bytes(row.get::<_, Uuid>(0).into_bytes());
+        let Some(hit) = places.get(&trace_id).and_then(|&at| hits.get_mut(at)) else { continue };
+        hit.root_service = row.get(1);
+        hit.root_name = row.get::<_, Option<String>>(2).unwrap_or_default();
+        hit.start = Timestamp(i128::from(row.get::<_, Microseconds>(3).0) * 1000);
+        hit.duration = Duration::from_nanos(row.get::<_, i64>(4).max(0) as u64);
+        hit.span_count = row.get::<_, i64>(5) as u64;
+        hit.error_count = row.get::<_, i64>(6) as u64;
+    }
+    Ok(())
+}
+
+/// A bound on `timestamptz`, in PostgreSQL's microseconds since 2000.
+#[derive(Debug)]
+struct Time(i64);
+
+impl Time {
+    const MIN: Time = Time(i64::MIN);
+    const MAX: Time = Time(i64::MAX);
+}
+
+impl From<Timestamp> for Time {
+    fn from(time: Timestamp) -> Self {
+        let microseconds = time.0.div_euclid(1000) - i128::from(crate::store::POSTGRES_EPOCH_US);
+        // -infinity and infinity where PostgreSQL's own range ends.
+        Time(i64::try_from(microseconds).unwrap_or(if time.0 < 0 { i64::MIN } else { i64::MAX }))
+    }
+}
+
+impl ToSql for Time {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut bytes::BytesMut,
+    ) -> std::result::Result<tokio_postgres::types::IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        bytes::BufMut::put_i64(out, self.0);
+        Ok(tokio_postgres::types::IsNull::No)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::TIMESTAMPTZ
+    }
+
+    tokio_postgres::types::to_sql_checked!();
+}

@@ -1,0 +1,193 @@
+//! Every setting, defined once: its name, type, default, what is allowed, and what it is for.
+//!
+//! The fields of [`Settings`], their documentation, the defaults, the checks of every layer and the listing of
+//! effective settings are all derived from the table below.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::connection;
+use super::rule::Rule;
+use super::value::SettingValue;
+
+/// What the loader, the checks and the listing know of a setting.
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    /// One sentence or more, as in the documentation of the field.
+    pub(super) description: &'static str,
+    pub(super) rule: Rule,
+    pub(super) get: fn(&Settings) -> SettingValue,
+}
+
+impl Key {
+    /// The value that `settings` hold, fit to be shown.
+    pub(super) fn shown(&self, settings: &Settings) -> String {
+        self.rule.shown(&(self.get)(settings).0)
+    }
+}
+
+/// Derives the struct, its defaults and the table of keys from one definition a setting:
+/// documentation, `name: type = default, rule(what is allowed);`.
+macro_rules! settings {
+    ($(
+        $(#[doc = $doc:literal])+
+        $(#[serde($serde:meta)])?
+        $name:ident: $type:ty = $default:expr, $rule:ident($($allowed:tt)*);
+    )+) => {
+        /// How the exporter, its store and its embeddings behave.
+        ///
+        /// See [the module](crate::settings) for where the values come from. `Debug` and `Serialize` show the
+        /// connection string without its password, so what was serialized does not load again with a password.
+        /// `Deserialize` rejects unknown keys but leaves ranges to [`validate`](Settings::validate).
+        #[derive(Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        #[non_exhaustive]
+        pub struct Settings {
+            $(
+                $(#[doc = $doc])+
+                #[doc = ""]
+                #[doc = concat!("Default: `", stringify!($default), "`. Allowed: ", rule!(@text $rule $($allowed)*), ".")]
+                $(#[serde($serde)])?
+                pub $name: $type,
+            )+
+        }
+
+        impl Default for Settings {
+            fn default() -> Self {
+                Settings { $($name: rule!(@default $rule $default)),+ }
+            }
+        }
+
+        /// Every setting, in the order in which they are listed.
+        pub(super) const KEYS: &[Key] = &[$(Key {
+            name: stringify!($name),
+            description: concat!($($doc),+),
+            rule: rule!(@rule $rule $($allowed)*),
+            get: |settings| rule!(@get $rule settings.$name),
+        }),+];
+    };
+}
+
+/// What a kind of setting means for the struct, the table and the documentation.
+macro_rules! rule {
+    (@rule flag) => {
+        Rule::Flag
+    };
+    (@rule whole $min:literal to $max:literal) => {
+        Rule::Whole { min: $min, max: $max }
+    };
+    (@rule fraction $min:literal to $max:literal) => {
+        Rule::Fraction { min: $min, max: $max }
+    };
+    (@rule text $allowed:literal, $check:expr) => {
+        Rule::Text { allowed: $allowed, check: $check }
+    };
+    (@rule path) => {
+        Rule::Path
+    };
+    (@rule connection) => {
+        Rule::Connection
+    };
+
+    (@text flag) => {
+        "`true` or `false`"
+    };
+    (@text $number:ident $min:literal to $max:literal) => {
+        concat!($min, " to ", $max)
+    };
+    (@text text $allowed:literal, $check:expr) => {
+        $allowed
+    };
+    (@text path) => {
+        "a path"
+    };
+    (@text connection) => {
+        "a `postgresql://` URL or `key=value` pairs"
+    };
+
+    (@default text $default:expr) => {
+        String::from($default)
+    };
+    (@default connection $default:expr) => {
+        String::from($default)
+    };
+    (@default $rule:ident $default:expr) => {
+        $default
+    };
+
+    (@get path $value:expr) => {
+        $value.as_ref().map(|path: &PathBuf| path.display().to_string()).into()
+    };
+    (@get $rule:ident $value:expr) => {
+        $value.clone().into()
+    };
+}
+
+settings! {
+    /// Whether spans are stored. When false, the exporter accepts spans and discards them.
+    enabled: bool = true, flag();
+
+    /// Where the database is, such as `postgresql://app@db/otel_traces` or `host=db user=app dbname=otel_traces`.
+    /// Required while `enabled` is true. In a URL, `@`, `/` and `?` within a password are percent-encoded.
+    #[serde(serialize_with = "connection::serialize_redacted")]
+    connection_string: String = "", connection();
+
+    /// The embedding model: a name, or a folder that holds `model.onnx` and `tokenizer.json`.
+    embedding_model: String = "all-MiniLM-L6-v2", text("text that is not empty", |text| !text.is_empty());
+
+    /// How many numbers an embedding has; it must be what the model yields.
+    embedding_dimension: u16 = 384, whole(128 to 1024);
+
+    /// How many threads compute embeddings.
+    embedding_threads: u16 = 1, whole(1 to 16);
+
+    /// ONNX Runtime's shared library. When not set, the usual places are searched.
+    onnxruntime_library: Option<PathBuf> = None, path();
+
+    /// How many embeddings are kept in memory.
+    cache_size: u64 = 1000, whole(100 to 10000);
+
+    /// The least cosine similarity that counts as a match in a search by meaning.
+    similarity_threshold: f64 = 0.2, fraction(0.0 to 1.0);
+
+    /// The most spans that are exported at once.
+    batch_size: usize = 100, whole(10 to 1000);
+
+    /// The longest time that a finished span waits for its batch to fill, in seconds.
+    batch_interval_seconds: u64 = 5, whole(1 to 60);
+
+    /// How many times a batch is tried again after a transient failure.
+    max_retries: u32 = 3, whole(1 to 10);
+
+    /// How many failed exports in a row open the circuit breaker.
+    circuit_breaker_threshold: u32 = 5, whole(3 to 20);
+
+    /// The database schema that holds the tables and views.
+    schema: String = "otel",
+        text("1 to 63 bytes without NUL that do not start with `pg_`", |name| {
+            (1..=63).contains(&name.len()) && !name.contains('\0') && !name.starts_with("pg_")
+        });
+
+    /// Whether the schema is created and updated when the exporter starts.
+    migrate: bool = true, flag();
+
+    /// The most connections that are open at once.
+    pool_size: usize = 4, whole(1 to 64);
+
+    /// How long connecting to the database may take, in seconds.
+    connect_timeout_seconds: u64 = 5, whole(1 to 60);
+
+    /// How long one SQL statement may take, in seconds.
+    statement_timeout_seconds: u64 = 30, whole(1 to 600);
+
+    /// How long the export of a batch may take with its retries, in seconds.
+    export_timeout_seconds: u64 = 30, whole(1 to 300);
+
+    /// How long a flush may take until everything is stored and embedded, in seconds.
+    flush_timeout_seconds: u64 = 30, whole(1 to 300);
+
+    /// How long an export, its spans committed, may wait for the embedding of documents that are new in its batch, in
+    /// milliseconds; what is left is embedded behind it. With 0 no export waits for an embedding.
+    embedding_budget_milliseconds: u64 = 100, whole(0 to 5000);
+}

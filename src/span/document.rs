@@ -1,0 +1,56 @@
+//! The constant half of a span: what is embedded, indexed by words, and stored once.
+
+use super::encode::{Content, Slot};
+use super::model::Span;
+use super::words::document_text;
+
+/// What all spans of one kind have in common.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Document {
+    /// Identifies the content within this process.
+    pub key: u128,
+    /// Identifies the content everywhere: the first 128 bits of BLAKE3 over service and body.
+    pub hash: [u8; 16],
+    /// The resource's `service.name`.
+    pub service: String,
+    /// The name of the instrumentation scope.
+    pub scope: String,
+    /// The span's name, with `…` for what varies.
+    pub name: String,
+    /// OTLP's number of the kind, 0 for unknown ones.
+    pub kind: i16,
+    /// OTLP's number of the status code, 0 for unknown ones.
+    pub status_code: i16,
+    /// The span as JSON, a format string for PostgreSQL's `format()`: `%1$s` stands for the row's first filler.
+    pub body: String,
+    /// What the operation is, in words, without literals: this is embedded.
+    pub text: String,
+}
+
+impl Document {
+    pub(crate) fn new(key: u128, span: &Span<'_>, content: Content) -> Self {
+        let service = without_nul(span.resource.service_name());
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&(service.len() as u64).to_le_bytes());
+        hasher.update(service.as_bytes());
+        hasher.update(content.body.as_bytes());
+        let mut hash = [0; 16];
+        hasher.finalize_xof().fill(&mut hash);
+        let name = content.texts.iter().find(|text| text.slot == Slot::Name).map_or("", |text| &text.text);
+        Document {
+            key,
+            hash,
+            scope: without_nul(&span.scope.name),
+            name: without_nul(name),
+            kind: if (0..=5).contains(&span.kind) { span.kind as i16 } else { 0 },
+            status_code: if (0..=2).contains(&span.status.code.0) { span.status.code.0 as i16 } else { 0 },
+            text: without_nul(&document_text(&service, &content.texts)),
+            service,
+            body: content.body,
+        }
+    }
+}
+
+fn without_nul(text: &str) -> String {
+    text.replace('\0', "\u{2400}")
+}

@@ -1,0 +1,196 @@
+//! Writing one span's document and row side by side.
+//!
+//! The document's *body* is the span as a JSON text in which `%1$s`, `%2$s`, … stand for what varies: a format string for
+//! PostgreSQL's `format()`. The row's *fillers* are the texts to put there, each ended by U+001F, which JSON text never
+//! contains. So `format(body, VARIADIC string_to_array(fillers, E'\x1f'))::jsonb` is the span again.
+
+use std::fmt::Write as _;
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::json;
+use super::model::Value;
+
+/// Ends a filler.
+pub(crate) const FILLER_END: char = '\u{1f}';
+
+/// Stands for a filler where a template is shown to people.
+pub(crate) const OMISSION: char = '…';
+
+/// A text of the document that says something about the operation, its literals left out.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Text {
+    pub slot: Slot,
+    pub text: String,
+}
+
+/// Where a [`Text`] stands.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Slot {
+    Name,
+    StatusMessage,
+    Attribute(String),
+    EventName,
+    EventAttribute(String),
+}
+
+/// Takes a span apart into constants, which identify the document, and fillers, which make the row.
+///
+/// Constants are hashed always, and written only when the document is new: then `content` is there.
+pub(crate) struct Encoder<'a> {
+    hasher: &'a mut Xxh3,
+    fillers: &'a mut String,
+    content: Option<Content>,
+    nuls: u32,
+}
+
+/// The text of a document in the making.
+#[derive(Default)]
+pub(crate) struct Content {
+    pub body: String,
+    pub texts: Vec<Text>,
+    current: String,
+    fillers: usize,
+}
+
+/// What an [`Encoder`] leaves behind.
+pub(crate) struct Encoded {
+    /// Identifies the document within this process.
+    pub key: u128,
+    /// NULs that were replaced.
+    pub nuls: u32,
+    /// The document, where it was asked for.
+    pub content: Option<Content>,
+}
+
+impl<'a> Encoder<'a> {
+    pub(crate) fn new(hasher: &'a mut Xxh3, fillers: &'a mut String, with_content: bool) -> Self {
+        hasher.reset();
+        Encoder { hasher, fillers, content: with_content.then(Content::default), nuls: 0 }
+    }
+
+    pub(crate) fn finish(self) -> Encoded {
+        Encoded { key: self.hasher.digest128(), nuls: self.nuls, content: self.content }
+    }
+
+    /// JSON's own punctuation, and the names of fields.
+    pub(crate) fn syntax(&mut self, text: &str) {
+        self.hasher.update(text.as_bytes());
+        if let Some(content) = &mut self.content {
+            content.body.push_str(text);
+        }
+    }
+
+    /// A constant part of a string.
+    pub(crate) fn constant(&mut self, text: &str) {
+        self.hash(text);
+        if let Some(content) = &mut self.content {
+            content.current.push_str(text);
+            let start = content.body.len();
+            self.nuls += json::escape_into(&mut content.body, text);
+            double_percent(&mut content.body, start);
+        }
+    }
+
+    /// A constant value of any type.
+    pub(crate) fn constant_value(&mut self, value: &Value<'_>) {
+        match value {
+            Value::String(text) => {
+                self.syntax("\"");
+                self.constant(text);
+                self.syntax("\"");
+            }
+            Value::Bool(true) => self.syntax("true"),
+            Value::Bool(false) => self.syntax("false"),
+            _ => {
+                let mut text = String::new();
+                self.nuls += json::value_into(&mut text, value);
+                self.constant_json(&text);
+                if let Some(content) = &mut self.content {
+                    content.current.push_str(&text);
+                }
+            }
+        }
+    }
+
+    /// The key of an attribute, which is not part of the text of its value.
+    pub(crate) fn constant_key(&mut self, key: &str) {
+        self.constant(key);
+        self.drop_text();
+    }
+
+    /// A constant JSON text.
+    pub(crate) fn constant_json(&mut self, text: &str) {
+        self.hash(text);
+        if let Some(content) = &mut self.content {
+            let start = content.body.len();
+            content.body.push_str(text);
+            double_percent(&mut content.body, start);
+        }
+    }
+
+    /// A varying part of a string.
+    pub(crate) fn filler(&mut self, text: &str) {
+        self.nuls += json::escape_into(self.fillers, text);
+        self.placeholder();
+    }
+
+    /// A varying value of any type.
+    pub(crate) fn filler_value(&mut self, value: &Value<'_>) {
+        if let Value::String(text) = value {
+            // The quotes are the document's: they are the same for every span.
+            self.syntax("\"");
+            self.filler(text);
+            self.syntax("\"");
+        } else {
+            self.filler_json(|out| json::value_into(out, value));
+        }
+    }
+
+    /// A varying JSON text; `write` returns how many NULs it replaced.
+    pub(crate) fn filler_json(&mut self, write: impl FnOnce(&mut String) -> u32) {
+        self.nuls += write(self.fillers);
+        self.placeholder();
+    }
+
+    fn placeholder(&mut self) {
+        self.fillers.push(FILLER_END);
+        self.hasher.update(b"\x1f");
+        if let Some(content) = &mut self.content {
+            content.fillers += 1;
+            // Writing to a String cannot fail.
+            let _ = write!(content.body, "%{}$s", content.fillers);
+            content.current.push(OMISSION);
+        }
+    }
+
+    /// Forgets a text that says nothing about the operation.
+    pub(crate) fn drop_text(&mut self) {
+        if let Some(content) = &mut self.content {
+            content.current.clear();
+        }
+    }
+
+    /// Ends the text of a slot.
+    pub(crate) fn end_text(&mut self, slot: impl FnOnce() -> Slot) {
+        if let Some(content) = &mut self.content {
+            let text = std::mem::take(&mut content.current);
+            content.texts.push(Text { slot: slot(), text });
+        }
+    }
+
+    /// A constant's hash tells its end, so that ("ab", "c") and ("a", "bc") differ.
+    fn hash(&mut self, text: &str) {
+        self.hasher.update(&(text.len() as u32).to_le_bytes());
+        self.hasher.update(text.as_bytes());
+    }
+}
+
+/// `%` is `format()`'s own sign: doubled, it stands for itself.
+fn double_percent(text: &mut String, start: usize) {
+    if text[start..].contains('%') {
+        let doubled = text[start..].replace('%', "%%");
+        text.truncate(start);
+        text.push_str(&doubled);
+    }
+}

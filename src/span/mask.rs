@@ -1,0 +1,355 @@
+//! Finding the literals in a text: numbers, identifiers, quoted values, addresses.
+//!
+//! `select * from orders where id = 42 and owner = 'ada'` is one operation, however many numbers and owners there are. What
+//! stays is the *template*; what is taken out are the *fillers*. Joining the pieces again always gives the text exactly.
+
+/// What kind of text is searched for literals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// Prose, names, messages: double quotes hold values.
+    Plain,
+    /// SQL: double quotes hold identifiers; a list of literals is one literal.
+    Sql,
+    /// URLs: values of the query are literals, percent-encoding is respected.
+    Url,
+    /// Stack traces: line numbers and quoted paths belong to the code, only identifiers are literals.
+    Stack,
+}
+
+/// A part of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Piece<'a> {
+    /// Belongs to the template.
+    Constant(&'a str),
+    /// A literal, different from span to span.
+    Filler(&'a str),
+}
+
+/// The longest text that is searched; a longer one is a literal as a whole.
+const MAX_TEXT: usize = 32 * 1024;
+/// The most literals in one text; one with more is a literal as a whole.
+const MAX_FILLERS: usize = 64;
+
+/// Cuts `text` into constants and literals and hands them to `emit`, in order.
+///
+/// A text that is too long or has too many literals comes as one filler.
+pub(crate) fn mask<'a>(text: &'a str, style: Style, pieces: &mut Vec<Piece<'a>>) {
+    pieces.clear();
+    if text.len() > MAX_TEXT {
+        pieces.push(Piece::Filler(text));
+        return;
+    }
+    let scanner = Scanner { text, bytes: text.as_bytes(), style, has_at: text.contains('@') };
+    let mut constant = 0;
+    let mut at = 0;
+    let mut in_query = false;
+    let mut fillers = 0;
+    while at < text.len() {
+        let (start, end) = match scanner.literal_at(at, &mut in_query) {
+            Found::Literal(start, end) => (start, end),
+            Found::Skip(next) => {
+                at = next;
+                continue;
+            }
+        };
+        fillers += 1;
+        if fillers > MAX_FILLERS {
+            pieces.clear();
+            pieces.push(Piece::Filler(text));
+            return;
+        }
+        if constant < start {
+            pieces.push(Piece::Constant(&text[constant..start]));
+        }
+        pieces.push(Piece::Filler(&text[start..end]));
+        constant = end;
+        at = end;
+        // The closing quote belongs to the template, and must not open the next literal.
+        if start > 0
+            && matches!(scanner.bytes[start - 1], b'\'' | b'"')
+            && scanner.bytes.get(end) == Some(&scanner.bytes[start - 1])
+        {
+            at += 1;
+        }
+    }
+    if constant < text.len() {
+        pieces.push(Piece::Constant(&text[constant..]));
+    }
+}
+
+enum Found {
+    /// A literal from start to end.
+    Literal(usize, usize),
+    /// No literal; go on at this position.
+    Skip(usize),
+}
+
+struct Scanner<'a> {
+    text: &'a str,
+    bytes: &'a [u8],
+    style: Style,
+    has_at: bool,
+}
+
+impl Scanner<'_> {
+    fn literal_at(&self, at: usize, in_query: &mut bool) -> Found {
+        let byte = self.bytes[at];
+        match byte {
+            b'\'' => self.quoted(at, b'\''),
+            b'"' if self.style == Style::Plain => self.quoted(at, b'"'),
+            b'%' if self.style == Style::Url && self.is_percent_encoded(at) => Found::Skip(at + 3),
+            b'?' if self.style == Style::Url => {
+                *in_query = true;
+                Found::Skip(at + 1)
+            }
+            b'=' if *in_query => self.query_value(at + 1),
+            _ if is_word(byte) => self.word(at),
+            _ => Found::Skip(at + 1),
+        }
+    }
+
+    fn is_percent_encoded(&self, at: usize) -> bool {
+        matches!(self.bytes.get(at + 1..at + 3), Some([a, b]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit())
+    }
+
+    /// A quoted text: the quote opens after something other than a word, and closes before something other than a word.
+    fn quoted(&self, at: usize, quote: u8) -> Found {
+        if at > 0 && is_word(self.bytes[at - 1]) {
+            return Found::Skip(at + 1);
+        }
+        let mut close = at + 1;
+        loop {
+            match self.bytes.get(close) {
+                None => return Found::Skip(at + 1),
+                // A doubled quote is SQL's way to write one.
+                Some(&byte)
+                    if byte == quote && self.bytes.get(close + 1) == Some(&quote) && close > at + 1 =>
+                {
+                    close += 2
+                }
+                Some(&byte) if byte == quote && !self.bytes.get(close + 1).copied().is_some_and(is_word) => {
+                    break;
+                }
+                Some(_) => close += 1,
+            }
+        }
+        if close == at + 1 {
+            return Found::Skip(at + 2);
+        }
+        Found::Literal(at + 1, self.list_end(close, Some(quote)))
+    }
+
+    /// A value in a URL's query, up to `&`: one word is a literal as a whole, several words are searched.
+    fn query_value(&self, start: usize) -> Found {
+        let rest = &self.bytes[start..];
+        let length = rest
+            .iter()
+            .position(|byte| matches!(byte, b'&' | b'#' | b' ' | b'"' | b'\''))
+            .unwrap_or(rest.len());
+        let value = &self.text[start..start + length];
+        if length == 0 || value.contains('+') || value.contains("%20") {
+            return Found::Skip(start);
+        }
+        Found::Literal(start, start + length)
+    }
+
+    fn word(&self, at: usize) -> Found {
+        if self.has_at
+            && let Some(end) = self.email_end(at)
+        {
+            return Found::Literal(at, end);
+        }
+        if let Some(end) = self.uuid_end(at) {
+            return Found::Literal(at, end);
+        }
+        let mut end = at;
+        let (mut digits, mut hex, mut ascii) = (0, 0, true);
+        while end < self.bytes.len() && is_word(self.bytes[end]) {
+            digits += usize::from(self.bytes[end].is_ascii_digit());
+            hex += usize::from(self.bytes[end].is_ascii_hexdigit());
+            ascii &= self.bytes[end].is_ascii();
+            end += 1;
+        }
+        let length = end - at;
+        if digits == 0 || !ascii {
+            return Found::Skip(end);
+        }
+        if digits == length {
+            if self.style == Style::Stack && length < 5 {
+                return Found::Skip(end);
+            }
+            return Found::Literal(at, self.list_end(self.number_end(end), None));
+        }
+        let is_hex = hex == length && length >= 7 || self.bytes[at..].starts_with(b"0x");
+        let is_identifier = length >= 12 && digits >= 2 && digits * 8 >= length;
+        if is_hex || is_identifier {
+            return Found::Literal(at, end);
+        }
+        self.digits_in_word(at, end)
+    }
+
+    /// In `u165` the digits vary, in `v1`, `utf8` or `oauth2` they belong to the name: from three digits on they vary,
+    /// and so does a number with its unit, as in `50ms`.
+    fn digits_in_word(&self, at: usize, end: usize) -> Found {
+        let mut start = at;
+        while start < end {
+            let run = self.bytes[start..end].iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let has_unit = run > 0 && start == at && (1..=2).contains(&(end - start - run));
+            if run >= 3 || (has_unit && self.style != Style::Stack) {
+                return Found::Literal(start, start + run);
+            }
+            start += run.max(1);
+        }
+        Found::Skip(end)
+    }
+
+    /// `3.14`, `10.0.0.1:8080`, `2024-01-02T10:00:00` are one number.
+    fn number_end(&self, mut end: usize) -> usize {
+        while let Some([separator, digit]) = self.bytes.get(end..end + 2) {
+            if !matches!(separator, b'.' | b':' | b',' | b'-' | b'T') || !digit.is_ascii_digit() {
+                break;
+            }
+            end += 1;
+            while end < self.bytes.len() && self.bytes[end].is_ascii_digit() {
+                end += 1;
+            }
+        }
+        end
+    }
+
+    /// In SQL, `1, 2, 3` and `'a', 'b'` are one literal, so that the length of a list does not make a new template.
+    fn list_end(&self, end: usize, quote: Option<u8>) -> usize {
+        if self.style != Style::Sql {
+            return end;
+        }
+        let mut end = end;
+        loop {
+            let mut next = end + usize::from(quote.is_some());
+            next += self.spaces(next);
+            if self.bytes.get(next) != Some(&b',') {
+                return end;
+            }
+            next += 1;
+            next += self.spaces(next);
+            let item = next + usize::from(quote.is_some());
+            match quote {
+                Some(quote) if self.bytes.get(next) == Some(&quote) => {
+                    let Some(length) = self.bytes[item..].iter().position(|&byte| byte == quote) else {
+                        return end;
+                    };
+                    end = item + length;
+                }
+                None => {
+                    let digits = self.bytes[item.min(self.bytes.len())..]
+                        .iter()
+                        .take_while(|byte| byte.is_ascii_digit())
+                        .count();
+                    if digits == 0 || self.bytes.get(item + digits).copied().is_some_and(is_word) {
+                        return end;
+                    }
+                    end = self.number_end(item + digits);
+                }
+                _ => return end,
+            }
+        }
+    }
+
+    fn spaces(&self, at: usize) -> usize {
+        self.bytes.get(at..).map_or(0, |rest| rest.iter().take_while(|byte| **byte == b' ').count())
+    }
+
+    fn email_end(&self, at: usize) -> Option<usize> {
+        let local = self.run(at, |byte| byte.is_ascii_alphanumeric() || b"._%+-".contains(&byte));
+        if self.bytes.get(local) != Some(&b'@') {
+            return None;
+        }
+        let domain = self.run(local + 1, |byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
+        let name = self.text.get(local + 1..domain)?.trim_end_matches(['.', '-']);
+        name.contains('.').then_some(local + 1 + name.len())
+    }
+
+    fn uuid_end(&self, at: usize) -> Option<usize> {
+        let candidate = self.bytes.get(at..at + 36)?;
+        let fits = candidate.iter().enumerate().all(|(position, byte)| match position {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        });
+        (fits && !self.bytes.get(at + 36).copied().is_some_and(is_word)).then_some(at + 36)
+    }
+
+    fn run(&self, at: usize, accept: impl Fn(u8) -> bool) -> usize {
+        at + self.bytes[at..].iter().take_while(|byte| accept(**byte)).count()
+    }
+}
+
+/// Letters and digits; every byte of a character beyond ASCII counts as a letter, so that no character is cut.
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || !byte.is_ascii()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn template(text: &str, style: Style) -> String {
+        let mut pieces = Vec::new();
+        mask(text, style, &mut pieces);
+        pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Constant(text) => text,
+                Piece::Filler(_) => "…",
+            })
+            .collect()
+    }
+
+    #[test]
+    fn literals_are_taken_out_and_words_stay() {
+        for (style, text, expected) in [
+            (Style::Plain, "order 1234 declined", "order … declined"),
+            (Style::Plain, "GET /api/v1/users/42", "GET /api/v1/users/…"),
+            (Style::Plain, "user ada.l+x@example.org signed in", "user … signed in"),
+            (Style::Plain, "job 0192d3c4-aaaa-7bbb-8ccc-0123456789ab done", "job … done"),
+            (Style::Plain, "frontend_579b9bff58_t2dbm_metric", "frontend_…_t2dbm_metric"),
+            (Style::Plain, "can't open the user's file", "can't open the user's file"),
+            (Style::Plain, "no item 'blue shoe' left", "no item '…' left"),
+            (Style::Plain, "key \"secret\" rejected", "key \"…\" rejected"),
+            (Style::Plain, "u165", "u…"),
+            (Style::Plain, "connect 10.0.0.1:8080 at 2024-01-02T10:00:00", "connect … at …"),
+            (
+                Style::Sql,
+                "select \"name\" from t1 where id in (1, 2, 3)",
+                "select \"name\" from t1 where id in (…)",
+            ),
+            (Style::Sql, "where a in ('x', 'y') and b = 'it''s'", "where a in ('…') and b = '…'"),
+            (Style::Sql, "insert into t values ('', 'b')", "insert into t values ('', '…')"),
+            (Style::Url, "http://h/items?name=alice&page=2", "http://h/items?name=…&page=…"),
+            (Style::Url, "/t?sql=select+1+from+t%20x", "/t?sql=select+…+from+t%20x"),
+            (
+                Style::Stack,
+                "File \"/srv/app.py\", line 123, in run",
+                "File \"/srv/app.py\", line 123, in run",
+            ),
+            (Style::Plain, "тест 42 … 7", "тест … … …"),
+        ] {
+            assert_eq!(template(text, style), expected, "{style:?} {text}");
+        }
+    }
+
+    #[test]
+    fn a_text_with_too_many_literals_is_one_literal() {
+        assert_eq!(template(&"1 a ".repeat(100), Style::Plain), "…");
+    }
+
+    proptest! {
+        #[test]
+        fn the_pieces_join_to_the_text(text in "\\PC{0,60}|[a-z0-9'\"@.?=&%,+ -]{0,80}", style in 0..4usize) {
+            let style = [Style::Plain, Style::Sql, Style::Url, Style::Stack][style];
+            let mut pieces = Vec::new();
+            mask(&text, style, &mut pieces);
+            let joined: String = pieces.iter().map(|piece| match piece { Piece::Constant(text) | Piece::Filler(text) => *text }).collect();
+            prop_assert_eq!(joined, text);
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! A span becomes a document and a row.
+
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
+
+use super::body::{events_into, links_into, offset_into, scope_into};
+use super::document::Document;
+use super::encode::{Encoded, Encoder, Slot};
+use super::guard::{Guard, Level, Service};
+use super::json;
+use super::keys::Class;
+use super::mask::{Piece, Style, mask};
+use super::model::{Attribute, Resource, Span, Value};
+use super::row::{Row, time_parts};
+
+/// Splits spans, and remembers what it has seen so that the number of documents stays bounded.
+///
+/// Two splitters may split a span differently; both halves join to the same span.
+pub struct Splitter {
+    guard: Guard,
+    hasher: Xxh3,
+}
+
+/// The halves of some spans.
+#[derive(Default)]
+pub struct Halves {
+    /// One row a span, in the spans' order.
+    pub rows: Vec<Row>,
+    /// The documents of which the caller did not say that they are known, once each.
+    pub documents: Vec<Arc<Document>>,
+    /// The resources of the batch, once each.
+    pub resources: Vec<Arc<Resource>>,
+    /// The rows' fillers, one after the other.
+    pub fillers: String,
+    /// How many NULs were replaced in texts.
+    pub nuls: u64,
+}
+
+impl Default for Splitter {
+    fn default() -> Self {
+        // A seed of this process alone, so that nobody can prepare documents that collide.
+        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0u8);
+        Splitter { guard: Guard::default(), hasher: Xxh3::with_seed(seed) }
+    }
+}
+
+impl Splitter {
+    /// Splits `spans`. A document whose key `is_known` is referred to, but not built.
+    pub fn split(&mut self, spans: &[Span<'_>], is_known: impl Fn(u128) -> bool) -> Halves {
+        let mut halves = Halves { rows: Vec::with_capacity(spans.len()), ..Halves::default() };
+        let mut built = hashbrown::HashMap::<u128, ()>::new();
+        for span in spans {
+            let service = self.guard.service(span.resource.service_name());
+            let start = halves.fillers.len();
+            let mut walk = Walk::new(service, span);
+            let (mut key, mut nuls, level) = walk.fitting_level(&mut self.hasher, &mut halves.fillers);
+            if !is_known(key) && !built.contains_key(&key) {
+                // The second walk may find that a key varies since the first: what it wrote is what counts.
+                halves.fillers.truncate(start);
+                let encoded = walk.encode(level, &mut self.hasher, &mut halves.fillers, true);
+                (key, nuls) = (encoded.key, encoded.nuls);
+                if let Some(content) = encoded.content
+                    && !is_known(key)
+                    && built.insert(key, ()).is_none()
+                {
+                    halves.documents.push(Arc::new(Document::new(key, span, content)));
+                }
+            }
+            halves.nuls += u64::from(nuls);
+            let resource = resource_index(&mut halves.resources, &span.resource);
+            halves.rows.push(Row::new(span, key, resource, start..halves.fillers.len()));
+        }
+        halves
+    }
+}
+
+/// A batch has one resource as a rule: the last one seen is looked at first.
+fn resource_index(resources: &mut Vec<Arc<Resource>>, resource: &Arc<Resource>) -> usize {
+    match resources.iter().rposition(|known| Arc::ptr_eq(known, resource) || known == resource) {
+        Some(index) => index,
+        None => {
+            resources.push(Arc::clone(resource));
+            resources.len() - 1
+        }
+    }
+}
+
+/// One span on its way through the encoder.
+struct Walk<'a, 's> {
+    service: &'a mut Service,
+    span: &'a Span<'s>,
+    /// Identifies the operation: what documents are counted by.
+    operation: u64,
+    /// The name in pieces, where the service may have spans of this name.
+    name: Option<Vec<Piece<'a>>>,
+    pieces: Vec<Piece<'a>>,
+}
+
+impl<'a, 's> Walk<'a, 's> {
+    fn new(service: &'a mut Service, span: &'a Span<'s>) -> Self {
+        let scope = xxh3_64_with_seed(span.scope.name.as_bytes(), span.kind as u64);
+        let mut name = Vec::new();
+        mask(&span.name, Style::Plain, &mut name);
+        let operation = template_hash(&name, scope);
+        if service.admits_name(operation) {
+            Walk { service, span, operation, name: Some(name), pieces: Vec::new() }
+        } else {
+            Walk { service, span, operation: scope, name: None, pieces: name }
+        }
+    }
+
+    /// Writes the row at the most precise level at which its document is admitted.
+    fn fitting_level(&mut self, hasher: &mut Xxh3, fillers: &mut String) -> (u128, u32, Level) {
+        let start = fillers.len();
+        let mut result = (0, 0, Level::Service);
+        for level in Level::ALL {
+            fillers.truncate(start);
+            let encoded = self.encode(level, hasher, fillers, false);
+            result = (encoded.key, encoded.nuls, level);
+            if self.service.admits_document(level, self.operation, encoded.key) {
+                break;
+            }
+        }
+        result
+    }
+
+    fn encode(
+        &mut self,
+        level: Level,
+        hasher: &mut Xxh3,
+        fillers: &mut String,
+        with_content: bool,
+    ) -> Encoded {
+        let span = self.span;
+        let mut out = Encoder::new(hasher, fillers, with_content);
+        out.syntax("{");
+        self.header(&mut out, level);
+        let full = level == Level::Service;
+        if full || !span.attributes.is_empty() {
+            out.syntax(",\"attributes\":");
+            match level {
+                Level::Full | Level::Conventional => {
+                    self.attributes(&mut out, &span.attributes, level, self.operation, Slot::Attribute);
+                }
+                _ => out.filler_json(|text| json::object_into(text, &span.attributes)),
+            }
+        }
+        if full || !span.events.is_empty() {
+            out.syntax(",\"events\":");
+            match level {
+                Level::Full if span.events.len() <= MAX_DOCUMENT_EVENTS => self.events(&mut out),
+                _ => out.filler_json(|text| events_into(text, &span.events, span.start)),
+            }
+        }
+        self.trailer(&mut out, full);
+        out.syntax("}");
+        out.finish()
+    }
+
+    /// Kind, status, scope and name.
+    fn header(&mut self, out: &mut Encoder<'_>, level: Level) {
+        let span = self.span;
+        out.syntax("\"name\":\"");
+        self.name(out, level);
+        out.syntax("\"");
+        out.end_text(|| Slot::Name);
+        numbers(out, span);
+        if level == Level::Service {
+            out.syntax(",\"scope\":");
+            out.filler_json(|text| scope_into(text, &span.scope));
+        } else {
+            let mut scope = String::new();
+            scope_into(&mut scope, &span.scope);
+            out.syntax(",\"scope\":");
+            out.constant_json(&scope);
+        }
+        if level == Level::Service || !span.status.message.is_empty() {
+            out.syntax(",\"status_message\":\"");
+            if level <= Level::Conventional {
+                self.text(out, &span.status.message, Style::Plain, self.operation ^ 1);
+            } else {
+                out.filler(&span.status.message);
+            }
+            out.syntax("\"");
+            out.end_text(|| Slot::StatusMessage);
+        }
+    }
+
+    fn name(&self, out: &mut Encoder<'_>, level: Level) {
+        match &self.name {
+            Some(pieces) if level < Level::Service => emit(out, pieces),
+            _ => out.filler(&self.span.name),
+        }
+    }
+
+    /// A text, as template and fillers where its slot still takes templates.
+    fn text(&mut self, out: &mut Encoder<'_>, text: &'a str, style: Style, slot: u64) {
+        mask(text, style, &mut self.pieces);
+        if self.service.admits_template(slot, template_hash(&self.pieces, slot)) {
+            emit(out, &self.pieces);
+        } else {
+            out.filler(text);
+        }
+    }
+
+    /// Attributes in their order; what the document has no place for goes into gaps between its own.
+    fn attributes(
+        &mut self,
+        out: &mut Encoder<'_>,
+        attributes: &'a [Attribute<'_>],
+        level: Level,
+        operation: u64,
+        slot: fn(String) -> Slot,
+    ) {
+        out.syntax("{");
+        let mut written = 0;
+        let mut gap = 0..0;
+        for (at, (key, value)) in attributes.iter().enumerate() {
+            let class = match (level, self.service.class(key)) {
+                (Level::Full, Some(class)) => class,
+                (_, Some(Class::Constant)) => Class::Constant,
+                _ => {
+                    gap.end = at + 1;
+                    continue;
+                }
+            };
+            self.gap(out, level, &attributes[gap], written, true);
+            gap = at + 1..at + 1;
+            out.syntax(if written > 0 { ",\"" } else { "\"" });
+            written += 1;
+            out.constant_key(key);
+            out.syntax("\":");
+            self.value(out, key, value, class, operation);
+            out.end_text(|| slot(key.to_string()));
+        }
+        self.gap(out, level, &attributes[gap], written, false);
+        out.syntax("}");
+    }
+
+    /// Attributes between two of the document's, as one filler: `,"a":1` behind an attribute, `"a":1,` before the first.
+    ///
+    /// Below the full level every gap has its filler, also an empty one, so that gaps do not make documents.
+    fn gap(
+        &self,
+        out: &mut Encoder<'_>,
+        level: Level,
+        gap: &[Attribute<'_>],
+        written: usize,
+        more_follow: bool,
+    ) {
+        if gap.is_empty() && level == Level::Full {
+            return;
+        }
+        out.filler_json(|text| {
+            let mut nuls = 0;
+            for (at, (key, value)) in gap.iter().enumerate() {
+                if written > 0 || at > 0 {
+                    text.push(',');
+                }
+                nuls += json::string_into(text, key);
+                text.push(':');
+                nuls += json::value_into(text, value);
+            }
+            if written == 0 && more_follow && !gap.is_empty() {
+                text.push(',');
+            }
+            nuls
+        });
+    }
+
+    fn value(
+        &mut self,
+        out: &mut Encoder<'_>,
+        key: &str,
+        value: &'a Value<'_>,
+        class: Class,
+        operation: u64,
+    ) {
+        let slot = xxh3_64_with_seed(key.as_bytes(), operation);
+        match (class, value) {
+            (Class::Constant, Value::String(text)) => {
+                if text.len() <= MAX_CONSTANT && self.service.admits_template(slot, xxh3_64(text.as_bytes()))
+                {
+                    out.constant_value(value);
+                } else {
+                    out.filler_value(value);
+                }
+            }
+            (Class::Constant, Value::Int(number)) if !self.service.admits_template(slot, *number as u64) => {
+                out.filler_value(value);
+            }
+            (Class::Constant, Value::Bool(_) | Value::Int(_)) | (_, Value::Bool(_)) => {
+                out.constant_value(value)
+            }
+            (Class::Text(style), Value::String(text)) => {
+                out.syntax("\"");
+                self.text(out, text, style, slot);
+                out.syntax("\"");
+            }
+            (Class::Unknown, Value::String(text)) if text.len() <= MAX_CONSTANT => {
+                mask(text, Style::Plain, &mut self.pieces);
+                if self.service.is_one_of_few(key, template_hash(&self.pieces, 0)) {
+                    out.syntax("\"");
+                    emit(out, &self.pieces);
+                    out.syntax("\"");
+                } else {
+                    out.filler_value(value);
+                }
+            }
+            (Class::Unknown, Value::Int(number)) if self.service.is_one_of_few(key, *number as u64) => {
+                out.constant_value(value);
+            }
+            _ => out.filler_value(value),
+        }
+    }
+
+    /// Events: names and attributes as those of the span, times as distance from the start.
+    fn events(&mut self, out: &mut Encoder<'_>) {
+        let span = self.span;
+        out.syntax("[");
+        for (at, event) in span.events.iter().enumerate() {
+            out.syntax(if at > 0 { ",{\"offset_ns\":" } else { "{\"offset_ns\":" });
+            out.filler_json(|text| {
+                offset_into(text, event.time, span.start);
+                0
+            });
+            out.syntax(",\"name\":\"");
+            self.text(out, &event.name, Style::Plain, self.operation ^ 2);
+            out.syntax("\"");
+            out.end_text(|| Slot::EventName);
+            if !event.attributes.is_empty() {
+                out.syntax(",\"attributes\":");
+                self.attributes(
+                    out,
+                    &event.attributes,
+                    Level::Full,
+                    self.operation ^ 3,
+                    Slot::EventAttribute,
+                );
+            }
+            count(out, ",\"dropped_attributes_count\":", event.dropped_attributes_count, false);
+            out.syntax("}");
+        }
+        out.syntax("]");
+    }
+
+    /// What few spans have, all of it varying.
+    fn trailer(&self, out: &mut Encoder<'_>, full: bool) {
+        let span = self.span;
+        if full || !span.links.is_empty() {
+            out.syntax(",\"links\":");
+            out.filler_json(|text| links_into(text, &span.links));
+        }
+        if full || !span.trace_state.is_empty() {
+            out.syntax(",\"trace_state\":\"");
+            out.filler(&span.trace_state);
+            out.syntax("\"");
+        }
+        count(out, ",\"dropped_attributes_count\":", span.dropped_attributes_count, full);
+        count(out, ",\"dropped_events_count\":", span.dropped_events_count, full);
+        count(out, ",\"dropped_links_count\":", span.dropped_links_count, full);
+        let parts = time_parts(span);
+        for (field, exact) in
+            [(",\"start_unix_nano\":\"", parts.exact_start), (",\"end_unix_nano\":\"", parts.exact_end)]
+        {
+            if let Some(time) = exact {
+                out.syntax(field);
+                out.filler(&time.0.to_string());
+                out.syntax("\"");
+            }
+        }
+        if i16::try_from(span.flags).is_err() {
+            count(out, ",\"flags\":", span.flags, true);
+        }
+    }
+}
+
+/// The most events of which a document holds the texts; a span with more has them all in its row.
+const MAX_DOCUMENT_EVENTS: usize = 4;
+/// The longest value, in bytes, that may be constant.
+const MAX_CONSTANT: usize = 512;
+
+fn template_hash(pieces: &[Piece<'_>], seed: u64) -> u64 {
+    pieces.iter().fold(seed, |hash, piece| match piece {
+        Piece::Constant(text) => xxh3_64_with_seed(text.as_bytes(), hash),
+        Piece::Filler(_) => hash.rotate_left(23) ^ 0x9e37_79b9_7f4a_7c15,
+    })
+}
+
+fn emit(out: &mut Encoder<'_>, pieces: &[Piece<'_>]) {
+    for piece in pieces {
+        match piece {
+            Piece::Constant(text) => out.constant(text),
+            Piece::Filler(text) => out.filler(text),
+        }
+    }
+}
+
+fn count(out: &mut Encoder<'_>, field: &str, count: u32, always: bool) {
+    if always || count > 0 {
+        out.syntax(field);
+        out.filler_value(&Value::Int(i64::from(count)));
+    }
+}
+
+/// Kind and status code belong to the document; numbers that OpenTelemetry does not know would make documents.
+fn numbers(out: &mut Encoder<'_>, span: &Span<'_>) {
+    for (field, known, number) in
+        [(",\"kind\":", 0..=5, span.kind), (",\"status_code\":", 0..=2, span.status.code.0)]
+    {
+        out.syntax(field);
+        let value = Value::Int(i64::from(number));
+        if known.contains(&number) { out.constant_value(&value) } else { out.filler_value(&value) }
+    }
+    out.drop_text();
+}

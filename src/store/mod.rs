@@ -1,0 +1,134 @@
+//! Spans in PostgreSQL: what the exporter writes through, and the search reads through.
+
+mod backfill;
+mod connection;
+mod copy;
+mod health;
+mod read;
+mod schema;
+mod sql;
+mod write;
+
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use deadpool_postgres::Pool;
+use moka::sync::Cache;
+use tokio::sync::OnceCell;
+
+pub use health::Health;
+pub use schema::SCHEMA_VERSION;
+pub(crate) use write::Batch;
+pub use write::Stored;
+
+use crate::embedding::Embedder;
+use crate::error::Result;
+use crate::settings::Settings;
+use crate::span::{Resource, Splitter, Template};
+pub(crate) use backfill::other_model;
+pub(crate) use connection::Connection;
+pub(crate) use copy::POSTGRES_EPOCH_US;
+pub(crate) use read::Microseconds;
+use schema::SchemaInfo;
+use sql::Sql;
+
+/// Traces in PostgreSQL with pgvector.
+///
+/// The exporter stands on it; it is usable alone, inside a tokio runtime. Cloning is cheap and shares everything.
+///
+/// ```no_run
+/// # async fn example(spans: Vec<opentelemetry_pgvector::span::Span<'_>>) -> opentelemetry_pgvector::Result<()> {
+/// use opentelemetry_pgvector::{Settings, TraceStore, search::SearchOptions};
+///
+/// let mut settings = Settings::default();
+/// settings.connection_string = "postgresql://app@db/otel_traces".into();
+/// let store = TraceStore::new(settings)?;
+/// store.batch_store(&spans).await?;
+/// store.flush().await?;
+/// for trace in store.search_traces("payment declined", &SearchOptions::default()).await? {
+///     println!("{} {:.2} {}", trace.trace_id, trace.score, trace.root_name);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct TraceStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: Settings,
+    pool: Pool,
+    sql: Sql,
+    splitter: Mutex<Splitter>,
+    /// Ids of documents known to be stored, by the splitter's key.
+    documents: Cache<u128, i32>,
+    /// Ids of resources known to be stored, by the hash of their content.
+    resources: Cache<[u8; 16], i32>,
+    /// Documents' bodies by id, for reading.
+    templates: Cache<i32, Arc<Template>>,
+    /// Resources by id, for reading.
+    resource_bodies: Cache<i32, Arc<Resource>>,
+    embedder: Embedder,
+    schema: OnceCell<SchemaInfo>,
+    backfill_runs: AtomicBool,
+    nuls_replaced: AtomicU64,
+}
+
+/// Documents and resources whose ids are kept. At 100 B each, this is a few megabytes.
+const KNOWN: u64 = 32 * 1024;
+/// How long a process relies on a document without looking whether it is still there. Unused documents are kept for
+/// days, so a row never refers to a document that is gone.
+const KNOWN_FOR: Duration = Duration::from_secs(6 * 3600);
+
+impl TraceStore {
+    /// A store with these settings. It connects at its first use, so the database may start later.
+    ///
+    /// # Errors
+    /// [`Error::Setting`](crate::Error::Setting) where a setting is out of its range.
+    pub fn new(settings: Settings) -> Result<Self> {
+        settings.validate()?;
+        Ok(TraceStore {
+            inner: Arc::new(Inner {
+                pool: connection::pool(&settings)?,
+                sql: Sql::new(&settings.schema),
+                splitter: Mutex::default(),
+                documents: Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR).build(),
+                resources: Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR).build(),
+                templates: Cache::new(settings.cache_size),
+                resource_bodies: Cache::new(settings.cache_size),
+                embedder: Embedder::new(&settings),
+                schema: OnceCell::new(),
+                backfill_runs: AtomicBool::new(false),
+                nuls_replaced: AtomicU64::new(0),
+                settings,
+            }),
+        })
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    pub(crate) fn embedder(&self) -> &Embedder {
+        &self.inner.embedder
+    }
+
+    pub(crate) fn sql(&self) -> &Sql {
+        &self.inner.sql
+    }
+
+    /// Forgets which documents, resources and schema are there: after a failure the server may be another one.
+    fn forget(&self) {
+        self.inner.documents.invalidate_all();
+        self.inner.resources.invalidate_all();
+    }
+}
+
+impl std::fmt::Debug for TraceStore {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("TraceStore").field("settings", &self.inner.settings).finish_non_exhaustive()
+    }
+}

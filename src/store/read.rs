@@ -1,0 +1,119 @@
+//! Reading traces back.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use moka::sync::Cache;
+use opentelemetry::trace::TraceId;
+use tokio_postgres::Row;
+use tokio_postgres::types::{FromSql, Type};
+use uuid::Uuid;
+
+use super::TraceStore;
+use super::connection::Connection;
+use super::copy::POSTGRES_EPOCH_US;
+use crate::error::{Error, Result};
+use crate::span::{Span, StoredRow, Template, resource_from_json};
+
+/// A `timestamptz` as microseconds since 1970.
+pub(crate) struct Microseconds(pub i64);
+
+impl<'a> FromSql<'a> for Microseconds {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Microseconds(i64::from_be_bytes(raw.try_into()?).saturating_add(POSTGRES_EPOCH_US)))
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::TIMESTAMPTZ
+    }
+}
+
+impl TraceStore {
+    /// The spans of a trace as they were exported, by start time; empty when there are none.
+    ///
+    /// # Errors
+    /// [`Error::Connect`], [`Error::Database`], [`Error::Timeout`], [`Error::Schema`]; [`Error::Corrupt`] where stored
+    /// data was altered.
+    pub async fn get_trace(&self, trace_id: TraceId) -> Result<Vec<Span<'static>>> {
+        self.timed("reading a trace", async {
+            let (connection, _) = self.connection().await?;
+            let statement = connection.prepare_cached(&self.inner.sql.trace_rows).await.map_err(reading())?;
+            let rows = connection.query(&statement, &[&trace_id.to_string()]).await.map_err(reading())?;
+            let spans = self.join(&connection, &rows).await;
+            connection.give_back();
+            spans
+        })
+        .await
+    }
+
+    /// Joins rows with the columns of `trace_rows` to spans.
+    async fn join(&self, connection: &Connection, rows: &[Row]) -> Result<Vec<Span<'static>>> {
+        let (mut documents, mut resources) = (BTreeSet::new(), BTreeSet::new());
+        for row in rows {
+            documents.insert(row.get::<_, i32>(5));
+            resources.insert(row.get::<_, i32>(6));
+        }
+        let sql = &self.inner.sql;
+        let templates =
+            fetch(connection, &sql.document_bodies, documents, &self.inner.templates, Template::parse)
+                .await?;
+        let resources =
+            fetch(connection, &sql.resource_bodies, resources, &self.inner.resource_bodies, |body| {
+                resource_from_json(body).map_err(Error::Corrupt)
+            })
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let missing = |what: &str, id: i32| Error::Corrupt(format!("{what} {id} is missing"));
+                let (document, resource): (i32, i32) = (row.get(5), row.get(6));
+                let template = templates.get(&document).ok_or_else(|| missing("document", document))?;
+                let resource = resources.get(&resource).ok_or_else(|| missing("resource", resource))?;
+                template.join(&stored_row(row), resource)
+            })
+            .collect()
+    }
+}
+
+fn stored_row(row: &Row) -> StoredRow<'_> {
+    StoredRow {
+        trace_id: row.get::<_, Uuid>(0).into_bytes(),
+        span_id: row.get(1),
+        parent_span_id: row.get(2),
+        start_us: row.get::<_, Microseconds>(3).0,
+        duration_ns: row.get(4),
+        start_ns: row.get(7),
+        flags: row.get(8),
+        fillers: row.get(9),
+    }
+}
+
+/// Parsed bodies by id, from the cache or the table.
+async fn fetch<T: Send + Sync + 'static>(
+    connection: &Connection,
+    sql: &str,
+    ids: BTreeSet<i32>,
+    cache: &Cache<i32, Arc<T>>,
+    parse: impl Fn(&str) -> Result<T>,
+) -> Result<std::collections::HashMap<i32, Arc<T>>> {
+    let mut found = std::collections::HashMap::with_capacity(ids.len());
+    let mut missing = Vec::new();
+    for id in ids {
+        match cache.get(&id) {
+            Some(known) => drop(found.insert(id, known)),
+            None => missing.push(id),
+        }
+    }
+    if !missing.is_empty() {
+        let statement = connection.prepare_cached(sql).await.map_err(reading())?;
+        for row in connection.query(&statement, &[&missing]).await.map_err(reading())? {
+            let (id, parsed) = (row.get(0), Arc::new(parse(row.get(1))?));
+            cache.insert(id, Arc::clone(&parsed));
+            found.insert(id, parsed);
+        }
+    }
+    Ok(found)
+}
+
+fn reading() -> impl FnOnce(tokio_postgres::Error) -> Error {
+    Error::database("reading a trace")
+}

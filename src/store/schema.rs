@@ -1,0 +1,270 @@
+//! The schema: numbered migrations, compiled in.
+
+use opentelemetry::otel_info;
+
+use super::TraceStore;
+use super::connection::Connection;
+use super::sql::quoted;
+use crate::error::{Error, Result};
+
+/// The migrations, in their order; a migration's number is its place.
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("tables", include_str!("../../sql/0001_tables.sql")),
+    ("views", include_str!("../../sql/0002_views.sql")),
+];
+
+/// The version of the schema that this crate writes and reads: the number of its last migration.
+pub const SCHEMA_VERSION: i32 = MIGRATIONS.len() as i32;
+
+/// The oldest pgvector that works: 0.7 brought HNSW's parallel build and the types that search relies on.
+const PGVECTOR: (u32, u32) = (0, 7);
+/// The oldest server that works, as in `server_version_num`.
+const SERVER: i32 = 140_000;
+
+/// What is known of the database's schema once it was checked.
+pub(crate) struct SchemaInfo {
+    /// The vector type, qualified with its schema.
+    pub vector: String,
+    /// The operator of cosine distance, qualified.
+    pub distance: String,
+    pub insert_documents: String,
+    pub store_embeddings: String,
+    /// Version of pgvector.
+    pub pgvector: String,
+}
+
+impl TraceStore {
+    /// Makes sure, once, that the schema is there: migrates it, or checks it when `migrate` is off.
+    pub(super) async fn ready(&self) -> Result<&SchemaInfo> {
+        let prepare = || async {
+            let connection = self.any_connection().await?;
+            if self.inner.settings.migrate && self.version(&connection).await? != SCHEMA_VERSION {
+                self.migrate_on(&connection).await?;
+            }
+            let info = self.check(&connection).await?;
+            connection.give_back();
+            Ok(info)
+        };
+        self.inner.schema.get_or_try_init(prepare).await
+    }
+
+    /// Brings the schema to [`SCHEMA_VERSION`]; returns how many migrations it took. Does nothing where nothing is to
+    /// do, and is safe with many processes at once.
+    ///
+    /// # Errors
+    /// [`Error::Schema`] with the SQL to run where the extension or a right is missing; [`Error::Connect`].
+    pub async fn migrate(&self) -> Result<usize> {
+        let connection = self.any_connection().await?;
+        let applied = self.timed("migrating the schema", self.migrate_on(&connection)).await?;
+        self.check(&connection).await?;
+        connection.give_back();
+        Ok(applied)
+    }
+
+    async fn migrate_on(&self, connection: &Connection) -> Result<usize> {
+        let result = self.apply(connection).await;
+        if result.is_err() {
+            // The first error is the one to report; if this fails too, the connection is closed anyway.
+            let _ = connection.batch_execute("ROLLBACK").await;
+        }
+        result
+    }
+
+    async fn apply(&self, connection: &Connection) -> Result<usize> {
+        let schema = &self.inner.sql.schema;
+        let doing = || Error::database("migrating the schema");
+        connection.batch_execute("BEGIN").await.map_err(doing())?;
+        // Processes that start at the same time take turns.
+        let lock = format!("opentelemetry-pgvector {}", self.inner.settings.schema);
+        connection
+            .query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", &[&lock])
+            .await
+            .map_err(doing())?;
+        let version = self.version(connection).await?;
+        if version > SCHEMA_VERSION {
+            return Err(too_new(version));
+        }
+        if version == SCHEMA_VERSION {
+            connection.batch_execute("COMMIT").await.map_err(doing())?;
+            return Ok(0);
+        }
+        let extension_schema = self.extension(connection).await?.0;
+        if version == 0 {
+            self.create_schema(connection).await?;
+        }
+        let path = format!("SET LOCAL search_path TO {schema}, {}, pg_temp", quoted(&extension_schema));
+        connection.batch_execute(&path).await.map_err(doing())?;
+        for (number, (name, text)) in (1..).zip(MIGRATIONS).skip(version as usize) {
+            connection.batch_execute(text).await.map_err(|error| self.denied(error, "create tables"))?;
+            connection
+                .execute("INSERT INTO migrations (version, name) VALUES ($1, $2)", &[&number, name])
+                .await
+                .map_err(doing())?;
+        }
+        let dimension = self.inner.settings.embedding_dimension;
+        if version == 0 && dimension != 384 {
+            let alter = format!("ALTER TABLE span_documents ALTER COLUMN embedding TYPE vector({dimension})");
+            connection.batch_execute(&alter).await.map_err(doing())?;
+        }
+        connection.batch_execute("COMMIT").await.map_err(doing())?;
+        otel_info!(name: "TraceStore.Migrated", schema = self.inner.settings.schema.as_str(), from = version, to = SCHEMA_VERSION);
+        Ok((SCHEMA_VERSION - version) as usize)
+    }
+
+    async fn create_schema(&self, connection: &Connection) -> Result<()> {
+        let schema = &self.inner.sql.schema;
+        // An administrator may have made the schema for a role that may not make one.
+        let exists = connection
+            .query_opt("SELECT FROM pg_namespace WHERE nspname = $1", &[&self.inner.settings.schema])
+            .await
+            .map_err(Error::database("looking for the schema"))?;
+        if exists.is_none() {
+            let create = format!("CREATE SCHEMA {schema}");
+            connection
+                .batch_execute(&create)
+                .await
+                .map_err(|error| self.denied(error, "create the schema"))?;
+        }
+        let create = format!(
+            "CREATE TABLE {schema}.migrations (version integer PRIMARY KEY, name text NOT NULL, \
+             applied_at timestamptz NOT NULL DEFAULT now()); \
+             COMMENT ON TABLE {schema}.migrations IS 'Migrations of this schema that were applied.'"
+        );
+        connection.batch_execute(&create).await.map_err(|error| self.denied(error, "create tables"))
+    }
+
+    /// The schema's version, 0 where there is none.
+    pub(super) async fn version(&self, connection: &Connection) -> Result<i32> {
+        let doing = || Error::database("reading the schema's version");
+        let schema = &self.inner.sql.schema;
+        let there = connection
+            .query_one("SELECT to_regclass($1) IS NOT NULL", &[&format!("{schema}.migrations")])
+            .await
+            .map_err(|error| self.denied(error, "use the schema"))?;
+        if !there.get::<_, bool>(0) {
+            return Ok(0);
+        }
+        let row = connection
+            .query_one(&format!("SELECT coalesce(max(version), 0) FROM {schema}.migrations"), &[])
+            .await
+            .map_err(doing())?;
+        Ok(row.get(0))
+    }
+
+    /// The schema and the version of the extension, which is installed where it is missing and may be.
+    async fn extension(&self, connection: &Connection) -> Result<(String, String)> {
+        if let Some(found) = self.find_extension(connection).await? {
+            return Ok(found);
+        }
+        let denied = |error: tokio_postgres::Error| {
+            Error::Schema(format!(
+                "the extension pgvector is not installed in this database and this role may not install it ({}). Ask an \
+                 administrator to install pgvector on the server and to run, in this database: CREATE EXTENSION vector;",
+                crate::error::database_message(&error)
+            ))
+        };
+        connection
+            .batch_execute("CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public")
+            .await
+            .map_err(denied)?;
+        self.find_extension(connection).await?.ok_or_else(|| {
+            Error::Schema("the extension pgvector did not appear; run: CREATE EXTENSION vector;".into())
+        })
+    }
+
+    async fn find_extension(&self, connection: &Connection) -> Result<Option<(String, String)>> {
+        let row = connection
+            .query_opt(
+                "SELECT n.nspname::text, e.extversion FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace \
+                 WHERE e.extname = 'vector'",
+                &[],
+            )
+            .await
+            .map_err(Error::database("looking for the extension pgvector"))?;
+        Ok(row.map(|row| (row.get(0), row.get(1))))
+    }
+
+    /// Checks that server, extension, schema and dimension fit.
+    async fn check(&self, connection: &Connection) -> Result<SchemaInfo> {
+        let settings = &self.inner.settings;
+        let version = self.version(connection).await?;
+        if version > SCHEMA_VERSION {
+            return Err(too_new(version));
+        }
+        if version < SCHEMA_VERSION {
+            let state = if version == 0 { "is missing".into() } else { format!("has version {version}") };
+            return Err(Error::Schema(format!(
+                "schema \"{}\" {state}, version {SCHEMA_VERSION} is needed. Run: otel-pgvector migrate (or set migrate: true)",
+                settings.schema
+            )));
+        }
+        let doing = || Error::database("checking the schema");
+        let row = connection
+            .query_one(
+                "SELECT current_setting('server_version_num')::integer, current_setting('server_version')",
+                &[],
+            )
+            .await
+            .map_err(doing())?;
+        let (number, server): (i32, String) = (row.get(0), row.get(1));
+        if number < SERVER {
+            return Err(Error::Schema(format!(
+                "PostgreSQL {server} is too old: version 14 or later is needed"
+            )));
+        }
+        let Some((extension_schema, pgvector)) = self.find_extension(connection).await? else {
+            return Err(Error::Schema(
+                "the extension pgvector is gone; run: CREATE EXTENSION vector;".into(),
+            ));
+        };
+        let parts: Vec<u32> = pgvector.split('.').map(|part| part.parse().unwrap_or(0)).collect();
+        if (parts.first().copied().unwrap_or(0), parts.get(1).copied().unwrap_or(0)) < PGVECTOR {
+            return Err(Error::Schema(format!(
+                "pgvector {pgvector} is too old: install 0.7 or later, then run: ALTER EXTENSION vector UPDATE;"
+            )));
+        }
+        let row = connection
+            .query_one(
+                "SELECT atttypmod FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = 'embedding'",
+                &[&format!("{}.span_documents", self.inner.sql.schema)],
+            )
+            .await
+            .map_err(doing())?;
+        let dimension: i32 = row.get(0);
+        if dimension != i32::from(settings.embedding_dimension) {
+            return Err(Error::Schema(format!(
+                "schema \"{}\" holds embeddings of {dimension} dimensions, the setting embedding_dimension is {}. Set \
+                 embedding_dimension: {dimension} and the model that was used, or another schema",
+                settings.schema, settings.embedding_dimension
+            )));
+        }
+        let extension_schema = quoted(&extension_schema);
+        let vector = format!("{extension_schema}.vector");
+        Ok(SchemaInfo {
+            insert_documents: self.inner.sql.insert_documents(&vector),
+            store_embeddings: self.inner.sql.store_embeddings(&vector),
+            distance: format!("OPERATOR({extension_schema}.<=>)"),
+            vector,
+            pgvector,
+        })
+    }
+
+    /// A missing right, with the SQL that grants it.
+    fn denied(&self, error: tokio_postgres::Error, to: &str) -> Error {
+        if error.code() != Some(&tokio_postgres::error::SqlState::INSUFFICIENT_PRIVILEGE) {
+            return Error::Database { doing: "migrating the schema", source: error };
+        }
+        let schema = &self.inner.sql.schema;
+        Error::Schema(format!(
+            "this role may not {to} ({}). Ask an administrator to run, in this database: CREATE SCHEMA IF NOT EXISTS \
+             {schema} AUTHORIZATION <role>; (or GRANT USAGE, CREATE ON SCHEMA {schema} TO <role>;)",
+            crate::error::database_message(&error)
+        ))
+    }
+}
+
+fn too_new(version: i32) -> Error {
+    Error::Schema(format!(
+        "the schema has version {version}, newer than version {SCHEMA_VERSION} of this crate: upgrade opentelemetry-pgvector"
+    ))
+}

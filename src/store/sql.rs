@@ -1,0 +1,86 @@
+//! The statements of one schema. Values travel as parameters; only the schema's name is part of the text.
+
+/// Quotes an identifier.
+pub(crate) fn quoted(identifier: &str) -> String {
+    format!("\"{}\"", identifier.replace('"', "\"\""))
+}
+
+/// Texts of the statements that are prepared on each connection.
+pub(crate) struct Sql {
+    /// The schema's name, quoted.
+    pub schema: String,
+    pub begin_batch: String,
+    pub copy_rows: String,
+    pub find_documents: String,
+    pub find_resources: String,
+    pub insert_resources: String,
+    pub trace_rows: String,
+    pub document_bodies: String,
+    pub resource_bodies: String,
+    pub waiting_documents: String,
+    pub count_waiting: String,
+}
+
+impl Sql {
+    pub(super) fn new(schema: &str) -> Self {
+        let schema = quoted(schema);
+        Sql {
+            begin_batch: format!("INSERT INTO {schema}.batches (id, spans) VALUES ($1, $2)"),
+            copy_rows: format!(
+                "COPY {schema}.span_rows (trace_id, span_id, parent_span_id, start_time, duration_ns, document_id, \
+                 resource_id, start_ns, flags, fillers) FROM STDIN (FORMAT binary)"
+            ),
+            // Renewing last_seen skips what another process renews at the same time.
+            find_documents: format!(
+                "WITH renewed AS (\
+                   UPDATE {schema}.span_documents SET last_seen = now() WHERE id IN (\
+                     SELECT id FROM {schema}.span_documents \
+                     WHERE hash = ANY($1) AND last_seen < now() - interval '20 hours' \
+                     ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)) \
+                 SELECT id, hash FROM {schema}.span_documents WHERE hash = ANY($1)"
+            ),
+            find_resources: format!("SELECT id, hash FROM {schema}.span_resources WHERE hash = ANY($1)"),
+            insert_resources: format!(
+                "INSERT INTO {schema}.span_resources (hash, service, body) \
+                 SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[]) AS new (hash, service, body) ORDER BY hash \
+                 ON CONFLICT (hash) DO UPDATE SET service = excluded.service RETURNING id, hash"
+            ),
+            trace_rows: format!(
+                "SELECT trace_id, span_id, parent_span_id, start_time, duration_ns, document_id, resource_id, start_ns, \
+                 flags, fillers FROM {schema}.span_rows \
+                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = $1 ORDER BY start_time, start_ns, span_id"
+            ),
+            document_bodies: format!("SELECT id, body FROM {schema}.span_documents WHERE id = ANY($1)"),
+            resource_bodies: format!("SELECT id, body FROM {schema}.span_resources WHERE id = ANY($1)"),
+            waiting_documents: format!(
+                "SELECT id, text FROM {schema}.span_documents WHERE embedding IS NULL AND id <= $1 ORDER BY id LIMIT $2 \
+                 FOR NO KEY UPDATE SKIP LOCKED"
+            ),
+            count_waiting: format!(
+                "SELECT count(*), coalesce(max(id), 0) FROM {schema}.span_documents WHERE embedding IS NULL AND id <= $1"
+            ),
+            schema,
+        }
+    }
+
+    /// Stores new documents. A vector has the type of the extension, which may be in any schema.
+    pub(crate) fn insert_documents(&self, vector: &str) -> String {
+        format!(
+            "INSERT INTO {schema}.span_documents (hash, service, scope, name, kind, status_code, body, text, embedding) \
+             SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::smallint[], \
+             $7::text[], $8::text[], $9::{vector}[]) \
+             AS new (hash, service, scope, name, kind, status_code, body, text, embedding) ORDER BY hash \
+             ON CONFLICT (hash) DO UPDATE SET last_seen = now() RETURNING id, hash",
+            schema = self.schema
+        )
+    }
+
+    /// Stores embeddings.
+    pub(crate) fn store_embeddings(&self, vector: &str) -> String {
+        format!(
+            "UPDATE {schema}.span_documents d SET embedding = new.embedding \
+             FROM unnest($1::integer[], $2::{vector}[]) AS new (id, embedding) WHERE d.id = new.id",
+            schema = self.schema
+        )
+    }
+}

@@ -1,0 +1,308 @@
+//! The write path: one transaction a batch, in two flights when its documents are known.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::atomic::Ordering;
+
+use futures_util::{SinkExt, future};
+use opentelemetry::otel_debug;
+use pgvector::Vector;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+
+use super::TraceStore;
+use super::connection::Connection;
+use super::copy::CopyRows;
+use super::schema::SchemaInfo;
+use crate::error::{Error, Result};
+use crate::span::{Document, Halves, Resource, Span, resource_json};
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stored {
+    /// How many spans are stored.
+    pub spans: usize,
+    /// False when the batch was in the database already, stored by an earlier attempt.
+    pub new: bool,
+    /// How many documents were not known to this process before.
+    pub new_documents: usize,
+}
+
+/// A batch that is split and ready to be sent, as often as it takes.
+pub(crate) struct Batch {
+    id: Uuid,
+    halves: Halves,
+    /// Ids of the documents that were known when the batch was split.
+    known: HashMap<u128, i32>,
+}
+
+impl Batch {
+    pub(crate) fn len(&self) -> usize {
+        self.halves.rows.len()
+    }
+}
+
+/// The longest fillers of one span. A field of PostgreSQL holds at most 1 GiB.
+const MAX_FILLERS: usize = 1 << 29;
+
+impl TraceStore {
+    /// Stores the spans of one trace; returns when they are committed.
+    ///
+    /// # Errors
+    /// As [`batch_store`](Self::batch_store), and [`Error::Input`] when the spans are of several traces.
+    pub async fn store_trace(&self, spans: &[Span<'_>]) -> Result<Stored> {
+        if spans.windows(2).any(|pair| pair[0].trace_id != pair[1].trace_id) {
+            return Err(Error::Input {
+                origin: "store_trace".into(),
+                reason: "the spans are of several traces; use batch_store".into(),
+            });
+        }
+        self.batch_store(spans).await
+    }
+
+    /// Stores spans of any traces in one transaction; returns when they are committed.
+    ///
+    /// Documents that are new are embedded behind it; [`flush`](Self::flush) waits for them.
+    ///
+    /// # Errors
+    /// [`Error::Connect`], [`Error::Database`], [`Error::Timeout`] or [`Error::Schema`]: nothing is stored then, or,
+    /// when the answer to COMMIT was lost, everything may be.
+    pub async fn batch_store(&self, spans: &[Span<'_>]) -> Result<Stored> {
+        self.batch_store_with_id(Uuid::new_v4(), spans).await
+    }
+
+    /// As [`batch_store`](Self::batch_store), with an id of the caller's choice: a batch whose id is in the ledger is
+    /// not stored again. So the same batch may be sent until an answer comes.
+    ///
+    /// # Errors
+    /// As [`batch_store`](Self::batch_store).
+    pub async fn batch_store_with_id(&self, id: Uuid, spans: &[Span<'_>]) -> Result<Stored> {
+        let batch = self.split(id, spans)?;
+        self.send(&batch).await
+    }
+
+    /// Splits spans; needs no database.
+    pub(crate) fn split(&self, id: Uuid, spans: &[Span<'_>]) -> Result<Batch> {
+        let known = RefCell::new(HashMap::new());
+        let is_known = |key: u128| {
+            let mut known = known.borrow_mut();
+            if known.contains_key(&key) {
+                return true;
+            }
+            self.inner.documents.get(&key).is_some_and(|id| known.insert(key, id).is_none())
+        };
+        // A panic of another thread in here leaves the splitter in order: it holds counts only.
+        let mut splitter = self.inner.splitter.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let halves = splitter.split(spans, is_known);
+        drop(splitter);
+        if let Some(at) = halves.rows.iter().position(|row| row.fillers.len() > MAX_FILLERS) {
+            return Err(Error::Input {
+                origin: format!("span {at} of the batch"),
+                reason: format!("it is larger than {MAX_FILLERS} bytes"),
+            });
+        }
+        if halves.nuls > 0 {
+            self.inner.nuls_replaced.fetch_add(halves.nuls, Ordering::Relaxed);
+            otel_debug!(name: "SpanExporter.NulReplaced", count = halves.nuls);
+        }
+        Ok(Batch { id, halves, known: known.into_inner() })
+    }
+
+    /// Sends a batch: on success it is committed, now or by an earlier attempt.
+    pub(crate) async fn send(&self, batch: &Batch) -> Result<Stored> {
+        if batch.len() == 0 {
+            return Ok(Stored { spans: 0, new: true, new_documents: 0 });
+        }
+        let result = self.timed("storing a batch", self.send_untimed(batch)).await;
+        if result.is_err() {
+            self.forget();
+        }
+        result
+    }
+
+    async fn send_untimed(&self, batch: &Batch) -> Result<Stored> {
+        let (connection, schema) = self.connection().await?;
+        let fresh = self.resolve_documents(&connection, schema, batch).await?;
+        let resources = self.resolve_resources(&connection, &batch.halves).await?;
+        let document = |key| batch.known.get(key).or_else(|| fresh.get(key)).copied();
+
+        let halves = &batch.halves;
+        let mut rows = CopyRows::with_capacity(halves.rows.len(), halves.fillers.len());
+        for row in &halves.rows {
+            let ids = document(&row.document).zip(resources.get(row.resource).copied());
+            let (document_id, resource_id) =
+                ids.ok_or_else(|| Error::Corrupt("a row lost its document on the way".into()))?;
+            rows.push(row, document_id, resource_id, &halves.fillers[row.fillers.clone()]);
+        }
+        let stored = self.commit(&connection, batch, rows).await?;
+        connection.give_back();
+        if !fresh.is_empty() {
+            self.start_backfill();
+        }
+        Ok(Stored { new_documents: fresh.len(), ..stored })
+    }
+
+    /// BEGIN, ledger and the start of COPY in one flight; the rows, the end of COPY and COMMIT in a second.
+    async fn commit(&self, connection: &Connection, batch: &Batch, rows: CopyRows) -> Result<Stored> {
+        let failed = || Error::database("storing spans");
+        let sql = &self.inner.sql;
+        let ledger = connection.prepare_cached(&sql.begin_batch).await.map_err(failed())?;
+        let copy = connection.prepare_cached(&sql.copy_rows).await.map_err(failed())?;
+        let spans = batch.len() as i32;
+        let parameters: [&(dyn ToSql + Sync); 2] = [&batch.id, &spans];
+        let (begun, entered, sink) = future::join3(
+            connection.batch_execute("BEGIN"),
+            connection.execute(&ledger, &parameters),
+            connection.copy_in(&copy),
+        )
+        .await;
+        begun.map_err(failed())?;
+        if let Err(error) = entered {
+            if error.code() != Some(&SqlState::UNIQUE_VIOLATION) {
+                return Err(failed()(error));
+            }
+            // An earlier attempt was committed, and its answer was lost.
+            connection.batch_execute("ROLLBACK").await.map_err(failed())?;
+            return Ok(Stored { spans: batch.len(), new: false, new_documents: 0 });
+        }
+        let mut sink = pin!(sink.map_err(failed())?);
+        sink.send(rows.finish()).await.map_err(failed())?;
+        let (copied, committed) = future::join(sink.finish(), connection.batch_execute("COMMIT")).await;
+        // COMMIT after a failed COPY rolls back without an error of its own.
+        copied.map_err(failed())?;
+        committed.map_err(failed())?;
+        Ok(Stored { spans: batch.len(), new: true, new_documents: 0 })
+    }
+
+    /// The ids of the documents that were not known, stored where they are new.
+    ///
+    /// This is a transaction of its own, before the batch's: a document without spans does no harm, and no other
+    /// writer waits for this batch's COPY.
+    async fn resolve_documents(
+        &self,
+        connection: &Connection,
+        schema: &SchemaInfo,
+        batch: &Batch,
+    ) -> Result<HashMap<u128, i32>> {
+        let documents = &batch.halves.documents;
+        if documents.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let doing = || Error::database("storing documents");
+        // Documents that differ only in what PostgreSQL cannot hold share their hash.
+        let by_hash: HashMap<Uuid, &Document> =
+            documents.iter().map(|document| (Uuid::from_bytes(document.hash), document.as_ref())).collect();
+        let hashes: Vec<Uuid> = by_hash.keys().copied().collect();
+        let find = connection.prepare_cached(&self.inner.sql.find_documents).await.map_err(doing())?;
+        let mut ids: HashMap<Uuid, i32> = HashMap::with_capacity(by_hash.len());
+        for row in connection.query(&find, &[&hashes]).await.map_err(doing())? {
+            ids.insert(row.get(1), row.get(0));
+        }
+        let missing: Vec<&Document> = by_hash
+            .iter()
+            .filter(|(hash, _)| !ids.contains_key(hash))
+            .map(|(_, document)| *document)
+            .collect();
+        if !missing.is_empty() {
+            self.insert_documents(connection, schema, &missing, &mut ids).await.map_err(doing())?;
+        }
+        let mut resolved = HashMap::with_capacity(documents.len());
+        for document in documents {
+            if let Some(&id) = ids.get(&Uuid::from_bytes(document.hash)) {
+                self.inner.documents.insert(document.key, id);
+                resolved.insert(document.key, id);
+            }
+        }
+        Ok(resolved)
+    }
+
+    async fn insert_documents(
+        &self,
+        connection: &Connection,
+        schema: &SchemaInfo,
+        missing: &[&Document],
+        ids: &mut HashMap<Uuid, i32>,
+    ) -> Result<(), tokio_postgres::Error> {
+        fn column<'a, T>(documents: &[&'a Document], of: impl Fn(&'a Document) -> T) -> Vec<T> {
+            documents.iter().map(|document| of(document)).collect()
+        }
+        let insert = connection.prepare_cached(&schema.insert_documents).await?;
+        let vectors: Vec<Option<Vector>> = column(missing, |document| {
+            self.inner.embedder.cached(&document.text).map(|vector| Vector::from(vector.to_vec()))
+        });
+        let parameters: [&(dyn ToSql + Sync); 9] = [
+            &column(missing, |document| Uuid::from_bytes(document.hash)),
+            &column(missing, |document| document.service.as_str()),
+            &column(missing, |document| document.scope.as_str()),
+            &column(missing, |document| document.name.as_str()),
+            &column(missing, |document| document.kind),
+            &column(missing, |document| document.status_code),
+            &column(missing, |document| document.body.as_str()),
+            &column(missing, |document| document.text.as_str()),
+            &vectors,
+        ];
+        for row in connection.query(&insert, &parameters).await? {
+            ids.insert(row.get(1), row.get(0));
+        }
+        Ok(())
+    }
+
+    /// The ids of the batch's resources, in their order.
+    async fn resolve_resources(&self, connection: &Connection, halves: &Halves) -> Result<Vec<i32>> {
+        let doing = || Error::database("storing resources");
+        let described: Vec<([u8; 16], &Resource, String)> = halves
+            .resources
+            .iter()
+            .map(|resource| {
+                let (body, _) = resource_json(resource);
+                let mut hash = [0; 16];
+                hash.copy_from_slice(&blake3::hash(body.as_bytes()).as_bytes()[..16]);
+                (hash, resource.as_ref(), body)
+            })
+            .collect();
+        let known = &self.inner.resources;
+        let mut unknown: HashMap<Uuid, (String, &str)> = HashMap::new();
+        for (hash, resource, body) in &described {
+            if !known.contains_key(hash) {
+                let service = resource.service_name().replace('\0', "\u{2400}");
+                unknown.insert(Uuid::from_bytes(*hash), (service, body));
+            }
+        }
+        let mut ids = HashMap::new();
+        if !unknown.is_empty() {
+            let hashes: Vec<Uuid> = unknown.keys().copied().collect();
+            let find = connection.prepare_cached(&self.inner.sql.find_resources).await.map_err(doing())?;
+            let mut rows = connection.query(&find, &[&hashes]).await.map_err(doing())?;
+            for row in &rows {
+                unknown.remove(&row.get(1));
+            }
+            if !unknown.is_empty() {
+                let insert =
+                    connection.prepare_cached(&self.inner.sql.insert_resources).await.map_err(doing())?;
+                let hashes: Vec<Uuid> = unknown.keys().copied().collect();
+                let services: Vec<&str> = unknown.values().map(|(service, _)| service.as_str()).collect();
+                let bodies: Vec<&str> = unknown.values().map(|(_, body)| *body).collect();
+                rows.extend(
+                    connection.query(&insert, &[&hashes, &services, &bodies]).await.map_err(doing())?,
+                );
+            }
+            for row in rows {
+                let (id, hash): (i32, Uuid) = (row.get(0), row.get(1));
+                known.insert(hash.into_bytes(), id);
+                ids.insert(hash.into_bytes(), id);
+            }
+        }
+        described
+            .iter()
+            .map(|(hash, _, _)| {
+                ids.get(hash)
+                    .copied()
+                    .or_else(|| known.get(hash))
+                    .ok_or_else(|| Error::Corrupt("a resource lost its id on the way".into()))
+            })
+            .collect()
+    }
+}
