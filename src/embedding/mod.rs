@@ -36,7 +36,7 @@ type Key = [u8; 32];
 /// Turns texts into vectors that are close when the texts mean the same.
 ///
 /// Cloning is cheap, and clones share the model and the cache. Nothing is loaded until a text is embedded, so that a
-/// missing model never keeps an application from starting. Embedding is CPU-bound and blocks: about 0.1 ms a token.
+/// missing model never keeps an application from starting. Embedding is CPU-bound and blocks: about 0.2 ms a token.
 /// Call it through `spawn_blocking` from asynchronous code.
 ///
 /// ```no_run
@@ -94,7 +94,7 @@ impl Embedder {
         }
     }
 
-    /// Loads the model now instead of at first use, which takes some 200 ms, or says why it cannot be loaded.
+    /// Loads the model now instead of at first use, which takes some 250 ms, or says why it cannot be loaded.
     ///
     /// A failure is remembered: the model is looked for again at the earliest 30 s later.
     ///

@@ -78,7 +78,8 @@ fn session(environment: &Environment, graph: &Path, threads: usize) -> ort::Resu
     Session::builder(environment)?
         .with_auto_device(AutoDevicePolicy::PreferCPU)?
         // The shapes differ from batch to batch: the arena would keep the largest of each for ever, and a memory
-        // pattern is remembered per shape. Without both, memory stays flat, at no measurable cost in speed.
+        // pattern is remembered per shape. Without both, memory stays flat (198 instead of 233 MB after 1,500 texts),
+        // at no measurable cost in speed.
         .with_execution_providers([ep::CPU::default().with_arena_allocator(false).build()])?
         .with_memory_pattern(false)?
         .with_intra_threads(threads)?
