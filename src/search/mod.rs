@@ -16,7 +16,7 @@ use crate::store::TraceStore;
 pub struct SearchOptions {
     /// The most results, 1 to 1000. Default 10.
     pub limit: usize,
-    /// The lowest cosine similarity, 0 to 1; `None` is the setting `similarity_threshold`.
+    /// The lowest cosine similarity, 0 (no limit) to 1; `None` is the setting `similarity_threshold`.
     pub similarity_threshold: Option<f64>,
     /// Only spans of this service.
     pub service: Option<String>,
@@ -39,7 +39,7 @@ impl SearchOptions {
         self
     }
 
-    /// With results of at least this similarity, 0 to 1.
+    /// With results of at least this similarity, 0 (no limit) to 1.
     pub fn with_similarity_threshold(mut self, threshold: f64) -> Self {
         self.similarity_threshold = Some(threshold);
         self

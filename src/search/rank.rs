@@ -153,7 +153,7 @@ async fn nearest(
             text: row.get(3),
             is_error: row.get::<_, i16>(4) == 2,
         })
-        .filter(|document| document.score >= threshold)
+        .filter(|document| threshold <= 0.0 || document.score >= threshold)
         .collect();
     Ok((connection, documents))
 }

@@ -115,8 +115,6 @@ pub(crate) fn words(text: &str) -> String {
             out.push(character);
         } else if character == '\'' && previous.is_alphabetic() && next_is_lower {
             out.push(character);
-        } else if matches!(character, ',' | ':' | '?' | '!') && !previous.is_whitespace() {
-            push_space(&mut out);
         } else {
             push_space(&mut out);
         }
