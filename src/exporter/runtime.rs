@@ -55,3 +55,22 @@ impl Drop for OwnedRuntime {
         self.shut_down();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_threads_make_no_telemetry() {
+        let runtime = OwnedRuntime::new().expect("threads");
+        let (tell, hear) = std::sync::mpsc::channel();
+        let blocking = tell.clone();
+        let task = runtime.spawn(async move {
+            tell.send(Context::is_current_telemetry_suppressed()).expect("heard");
+            let told = move || blocking.send(Context::is_current_telemetry_suppressed());
+            tokio::task::spawn_blocking(told).await.expect("no panic").expect("heard");
+        });
+        task.expect("running");
+        assert!(hear.recv().expect("a worker") && hear.recv().expect("a blocking thread"));
+    }
+}

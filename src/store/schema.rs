@@ -95,16 +95,13 @@ impl TraceStore {
         let path = format!("SET LOCAL search_path TO {schema}, {}, pg_temp", quoted(&extension_schema));
         connection.batch_execute(&path).await.map_err(doing())?;
         for (number, (name, text)) in (1..).zip(MIGRATIONS).skip(version as usize) {
-            connection.batch_execute(text).await.map_err(|error| self.denied(error, "create tables"))?;
+            let text =
+                text.replace("vector(384)", &format!("vector({})", self.inner.settings.embedding_dimension));
+            connection.batch_execute(&text).await.map_err(|error| self.denied(error, "create tables"))?;
             connection
                 .execute("INSERT INTO migrations (version, name) VALUES ($1, $2)", &[&number, name])
                 .await
                 .map_err(doing())?;
-        }
-        let dimension = self.inner.settings.embedding_dimension;
-        if version == 0 && dimension != 384 {
-            let alter = format!("ALTER TABLE span_documents ALTER COLUMN embedding TYPE vector({dimension})");
-            connection.batch_execute(&alter).await.map_err(doing())?;
         }
         connection.batch_execute("COMMIT").await.map_err(doing())?;
         otel_info!(name: "TraceStore.Migrated", schema = self.inner.settings.schema.as_str(), from = version, to = SCHEMA_VERSION);

@@ -8,6 +8,8 @@ use opentelemetry_pgvector::span::{
     Attribute, Event, Link, Resource, Scope, Span, Status, StatusCode, Timestamp, Value,
 };
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 /// Texts: names, literals, format signs, control characters, other scripts; no NUL.
 pub fn text() -> impl Strategy<Value = String> {
@@ -147,6 +149,18 @@ where
     [u8; N]: Arbitrary,
 {
     prop_oneof![4 => any::<[u8; N]>(), 1 => Just([0; N]), 1 => Just([0xff; N])]
+}
+
+/// Some arbitrary spans of different traces.
+pub fn sample(count: usize) -> Vec<Span<'static>> {
+    let mut runner =
+        TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() });
+    let tree = proptest::collection::vec(span(), count).new_tree(&mut runner).expect("spans");
+    let mut spans = tree.current();
+    for span in &mut spans {
+        span.trace_id = TraceId::from(uuid::Uuid::new_v4().as_u128());
+    }
+    spans
 }
 
 /// A span of anything that the SDK or OTLP can carry.

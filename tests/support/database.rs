@@ -1,6 +1,7 @@
 //! A database of its own for each test, on the server that `make test` starts.
 
 use std::str::FromStr;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use opentelemetry_pgvector::{Settings, TraceStore};
@@ -10,6 +11,7 @@ use tokio_postgres::{Client, Config, NoTls};
 pub struct TestDatabase {
     server: Config,
     name: String,
+    roles: Mutex<Vec<String>>,
 }
 
 impl TestDatabase {
@@ -32,7 +34,12 @@ impl TestDatabase {
             .batch_execute(&format!("CREATE DATABASE {name}"))
             .await
             .expect("the test's database is created");
-        TestDatabase { server, name }
+        TestDatabase { server, name, roles: Mutex::default() }
+    }
+
+    /// The database's name, which needs no quotes.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The database's configuration for the driver, as superuser.
@@ -73,6 +80,21 @@ impl TestDatabase {
         settings
     }
 
+    /// A role of the test's own without any rights, dropped with the database; its password is `secret`.
+    pub async fn create_role(&self) -> String {
+        let name = format!("role_{}", uuid::Uuid::new_v4().simple());
+        self.execute(&format!("CREATE ROLE {name} LOGIN PASSWORD 'secret'")).await;
+        self.roles.lock().expect("no panic").push(name.clone());
+        name
+    }
+
+    /// Settings for the database as another role.
+    pub fn settings_as(&self, role: &str) -> Settings {
+        let mut settings = self.settings();
+        settings.connection_string = self.url_as(role, Some("secret"));
+        settings
+    }
+
     /// A store on the database.
     pub fn store(&self) -> TraceStore {
         TraceStore::new(self.settings()).expect("valid settings")
@@ -110,14 +132,18 @@ impl Drop for TestDatabase {
     /// Drops the database from a thread of its own, since the test's runtime may be gone.
     fn drop(&mut self) {
         let (server, name) = (self.server.clone(), self.name.clone());
+        let roles = self.roles.lock().map(|roles| roles.clone()).unwrap_or_default();
         let dropping = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 let client = connect(&server).await;
-                let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
-                if let Err(error) = client.batch_execute(&drop).await {
-                    eprintln!("{name} stays: {error}");
+                let database = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+                let roles = roles.iter().map(|role| format!("DROP ROLE {role}"));
+                for drop in std::iter::once(database).chain(roles) {
+                    if let Err(error) = client.batch_execute(&drop).await {
+                        eprintln!("{drop}: {error}");
+                    }
                 }
             });
         });
