@@ -4,6 +4,8 @@
 pub mod embedding;
 pub mod error;
 pub mod exporter;
+#[cfg(feature = "import")]
+pub mod import;
 pub mod search;
 pub mod settings;
 pub mod span;

@@ -1,0 +1,192 @@
+//! From a stream of bytes to records: one line, one message, or one document.
+
+use std::io::{self, BufRead, Read};
+
+use super::input::{Input, Rejoined, peek};
+use super::sniff::{Format, RESOURCE_SPANS, SNIFFED, sniff};
+use crate::error::{Error, Result};
+
+/// The largest protobuf message, which is the largest that protobuf allows.
+const MAX_MESSAGE: u64 = 1 << 31;
+
+/// What a record's bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A JSON document of `TracesData`, or several.
+    Json,
+    /// A protobuf `TracesData`.
+    TracesData,
+    /// A protobuf `ResourceSpans`.
+    ResourceSpans,
+}
+
+/// A piece of the input that is understood, or not, by itself.
+pub(super) struct Frame {
+    pub kind: Kind,
+    pub bytes: Vec<u8>,
+    /// File and place, for messages.
+    pub origin: String,
+}
+
+/// The records of an input, one after another.
+pub(super) struct Frames {
+    name: String,
+    format: Format,
+    source: Box<dyn BufRead + Send>,
+    /// A JSON line that was read to see what the one before is.
+    ahead: Option<Vec<u8>>,
+    /// Until the first line with something in it.
+    at_start: bool,
+    line: u64,
+    message: u64,
+}
+
+impl Frames {
+    pub(super) fn new(input: Input) -> Result<Frames> {
+        let name = input.name().to_owned();
+        let reading = |source| Error::Io { doing: format!("reading {name}"), source };
+        let mut content = input.content().map_err(reading)?;
+        let start = peek(&mut content, SNIFFED).map_err(reading)?;
+        let Some(format) = sniff(&start) else {
+            return Err(Error::Input {
+                origin: name,
+                reason: "is neither OTLP JSON nor OTLP protobuf".into(),
+            });
+        };
+        let source = Box::new(Rejoined { start, rest: content });
+        Ok(Frames { name, format, source, ahead: None, at_start: true, line: 0, message: 0 })
+    }
+
+    /// The next record, `None` at the end. After an error nothing more can be read.
+    pub(super) fn next(&mut self) -> Result<Option<Frame>> {
+        let frame = match self.format {
+            Format::Json => self.json(),
+            Format::Message => self.field(),
+            Format::VarintDelimited | Format::FixedDelimited => self.delimited(),
+        };
+        frame.map_err(|source| {
+            let at = match self.format {
+                Format::Json => format!("after line {}", self.line),
+                _ => format!("after message {}", self.message),
+            };
+            Error::Io { doing: format!("reading {} {at}", self.name), source }
+        })
+    }
+
+    /// A line; or the whole input where the first line is not a document by itself and none begins in the second.
+    fn json(&mut self) -> io::Result<Option<Frame>> {
+        loop {
+            let Some(mut bytes) =
+                self.ahead.take().map_or_else(|| self.read_line(), |line| Ok(Some(line)))?
+            else {
+                return Ok(None);
+            };
+            self.line += 1;
+            let number = self.line;
+            if number == 1 && bytes.starts_with(b"\xef\xbb\xbf") {
+                bytes.drain(..3);
+            }
+            if bytes.trim_ascii().is_empty() {
+                continue;
+            }
+            if std::mem::take(&mut self.at_start) && is_cut(&bytes) {
+                self.ahead = self.read_line()?;
+                if self.ahead.as_ref().is_some_and(|next| !next.starts_with(b"{")) {
+                    bytes.append(&mut self.ahead.take().unwrap_or_default());
+                    self.source.read_to_end(&mut bytes)?;
+                }
+            }
+            bytes.truncate(bytes.trim_ascii_end().len());
+            let origin = format!("{}:{number}", self.name);
+            return Ok(Some(Frame { kind: Kind::Json, bytes, origin }));
+        }
+    }
+
+    fn read_line(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let mut line = Vec::new();
+        self.source.read_until(b'\n', &mut line)?;
+        Ok((!line.is_empty()).then_some(line))
+    }
+
+    /// A field of the one message; the message itself may be larger than memory.
+    fn field(&mut self) -> io::Result<Option<Frame>> {
+        let Some(tag) = self.byte()? else { return Ok(None) };
+        if tag != RESOURCE_SPANS {
+            return Err(invalid(format!("a field of TracesData has the tag {tag:#04x}")));
+        }
+        let length = self.varint()?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.message(length, Kind::ResourceSpans).map(Some)
+    }
+
+    fn delimited(&mut self) -> io::Result<Option<Frame>> {
+        let length = match self.format {
+            Format::FixedDelimited => self.fixed()?,
+            _ => self.varint()?,
+        };
+        length.map(|length| self.message(length, Kind::TracesData)).transpose()
+    }
+
+    fn message(&mut self, length: u64, kind: Kind) -> io::Result<Frame> {
+        if length > MAX_MESSAGE {
+            return Err(invalid(format!("a message of {length} bytes: no OTLP stream, or damaged")));
+        }
+        // Grows with what is there, not with what a damaged length promises.
+        let mut bytes = Vec::new();
+        self.source.by_ref().take(length).read_to_end(&mut bytes)?;
+        if (bytes.len() as u64) < length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.message += 1;
+        Ok(Frame { kind, bytes, origin: format!("{}: message {}", self.name, self.message) })
+    }
+
+    fn byte(&mut self) -> io::Result<Option<u8>> {
+        let byte = self.source.fill_buf()?.first().copied();
+        self.source.consume(usize::from(byte.is_some()));
+        Ok(byte)
+    }
+
+    fn fixed(&mut self) -> io::Result<Option<u64>> {
+        if self.source.fill_buf()?.is_empty() {
+            return Ok(None);
+        }
+        let mut length = [0; 4];
+        self.source.read_exact(&mut length)?;
+        Ok(Some(u32::from_be_bytes(length).into()))
+    }
+
+    fn varint(&mut self) -> io::Result<Option<u64>> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let Some(byte) = self.byte()? else {
+                return if shift == 0 { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+            };
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(Some(value));
+            }
+        }
+        Err(invalid("a length of more than ten bytes".into()))
+    }
+}
+
+/// Whether the text ends within a JSON value.
+fn is_cut(text: &[u8]) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0u64, false, false);
+    for &byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    depth > 0
+}
+
+fn invalid(reason: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
+}

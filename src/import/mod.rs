@@ -1,0 +1,33 @@
+//! Recorded traces from files: the way of spans into the store that is not an exporter.
+//!
+//! [`Importer::otlp`] reads OTLP in every form in which it is written to files, recognised by its content: JSON (one
+//! document, pretty-printed or not), JSON lines, protobuf (a bare message, or a stream of messages that each have their
+//! length before them), each of them gzipped or not. It holds a few batches in memory, whatever the size of the file;
+//! only a JSON document that runs over several lines is read as a whole.
+//!
+//! An import may be interrupted at any time and repeated: it looks up in the ledger of batches how far it came, and
+//! stores nothing twice, with another batch size or with a file that has grown since, too.
+//!
+//! ```no_run
+//! # async fn example(store: opentelemetry_pgvector::TraceStore) -> opentelemetry_pgvector::Result<()> {
+//! use opentelemetry_pgvector::import::{Importer, Input};
+//!
+//! let importer = Importer::new(store).on_rejected(|error| eprintln!("{error}"));
+//! let imported = importer.otlp(Input::open("traces.jsonl.gz")?).await?;
+//! println!("{} spans stored, {} were there", imported.stored, imported.already_there);
+//! # Ok(())
+//! # }
+//! ```
+
+mod batches;
+mod embed;
+mod frames;
+mod importer;
+mod input;
+mod otlp;
+pub mod otlp_json;
+mod sniff;
+
+pub use embed::embed_waiting;
+pub use importer::{Imported, Importer};
+pub use input::Input;
