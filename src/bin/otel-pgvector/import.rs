@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use opentelemetry_pgvector::import::{Imported, Importer, Input, embed_waiting};
 use opentelemetry_pgvector::{Error, TraceStore};
-use serde_json::json;
+use serde::Serialize;
 
 use crate::args::ImportOptions;
 use crate::failure::{Failure, Outcome, report, warn};
@@ -115,17 +115,19 @@ async fn embed(store: &TraceStore) {
     }
 }
 
+#[derive(Serialize)]
+struct Summary {
+    #[serde(flatten)]
+    imported: Imported,
+    elapsed_s: f64,
+}
+
 fn summarize(imported: Imported, elapsed: Duration, as_json: bool) -> io::Result<()> {
     let mut out = stdout();
     if as_json {
-        let summary = json!({
-            "spans": imported.spans,
-            "stored": imported.stored,
-            "already_there": imported.already_there,
-            "rejected": imported.rejected,
-            "elapsed_s": (elapsed.as_secs_f64() * 1000.0).round() / 1000.0,
-        });
-        writeln!(out, "{summary}")?;
+        let elapsed_s = (elapsed.as_secs_f64() * 1000.0).round() / 1000.0;
+        serde_json::to_writer(&mut out, &Summary { imported, elapsed_s })?;
+        writeln!(out)?;
         return out.flush();
     }
     let stored = human::count(imported.stored, "span");
