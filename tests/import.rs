@@ -54,7 +54,7 @@ fn only(text: &str) -> Span<'static> {
 async fn every_form_is_recognised_by_its_content() {
     let json = lines(0..3);
     let pretty = |text: &str| serde_json::to_string_pretty(&json_of(text)).expect("JSON");
-    let spans: Vec<Span<'static>> = json.lines().map(|line| only(line)).collect();
+    let spans: Vec<Span<'static>> = json.lines().map(only).collect();
     let message = spans_to_otlp(&spans);
     let delimited: Vec<u8> =
         spans.chunks(1).flat_map(|span| spans_to_otlp(span).encode_length_delimited_to_vec()).collect();

@@ -64,10 +64,11 @@ async fn import_all(importer: &Importer, files: &[PathBuf], bar: &ProgressBar) -
     for file in files {
         let input = if file == Path::new("-") { Input::stdin() } else { Input::open(file)? };
         let bytes = input.bytes_read();
-        bar.set_style(style(input.size().is_some(), importer));
-        bar.set_message(input.name().to_owned());
+        let name = Path::new(input.name()).file_name().unwrap_or_default().to_string_lossy().into_owned();
         bar.reset();
         bar.set_length(input.size().unwrap_or(0));
+        bar.set_style(style(input.size().is_some(), importer));
+        bar.set_message(name);
         let draw = async {
             loop {
                 tokio::time::sleep(TICK).await;
@@ -101,6 +102,7 @@ fn style(sized: bool, importer: &Importer) -> ProgressStyle {
 /// Waits for the embeddings. Without them the spans are stored all the same, so failing here is no failure.
 async fn embed(store: &TraceStore) {
     let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    spinner.set_style(ProgressStyle::default_spinner());
     spinner.enable_steady_tick(TICK);
     let report =
         |waiting| spinner.set_message(format!("embedding, {} left", human::count(waiting, "document")));
