@@ -11,9 +11,9 @@ use opentelemetry_pgvector::{Result, Settings, TraceStore};
 use crate::time;
 
 const AFTER_HELP: &str = "\
-Settings come from the defaults, then the section `otel_storage` of --config, then environment variables such as
-OTEL_STORAGE_CONNECTION_STRING, then --set, then the options above; the later wins. Colour is for terminals only, and
-NO_COLOR turns it off.
+Settings come from the defaults, then the section `otel_storage` of --config, then
+environment variables such as OTEL_STORAGE_CONNECTION_STRING, then --set, then the
+options above; the later wins. NO_COLOR turns colour off; without a terminal there is none.
 
 Exit codes:
     0  done

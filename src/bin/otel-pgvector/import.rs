@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use opentelemetry_pgvector::import::{Imported, Importer, Input, embed_waiting};
 use opentelemetry_pgvector::{Error, TraceStore};
-use serde_json::json;
+use serde::Serialize;
 
 use crate::args::ImportOptions;
 use crate::failure::{Failure, Outcome, report, warn};
@@ -64,10 +64,11 @@ async fn import_all(importer: &Importer, files: &[PathBuf], bar: &ProgressBar) -
     for file in files {
         let input = if file == Path::new("-") { Input::stdin() } else { Input::open(file)? };
         let bytes = input.bytes_read();
-        bar.set_style(style(input.size().is_some(), importer));
-        bar.set_message(input.name().to_owned());
+        let name = Path::new(input.name()).file_name().unwrap_or_default().to_string_lossy().into_owned();
         bar.reset();
         bar.set_length(input.size().unwrap_or(0));
+        bar.set_style(style(input.size().is_some(), importer));
+        bar.set_message(name);
         let draw = async {
             loop {
                 tokio::time::sleep(TICK).await;
@@ -101,6 +102,7 @@ fn style(sized: bool, importer: &Importer) -> ProgressStyle {
 /// Waits for the embeddings. Without them the spans are stored all the same, so failing here is no failure.
 async fn embed(store: &TraceStore) {
     let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    spinner.set_style(ProgressStyle::default_spinner());
     spinner.enable_steady_tick(TICK);
     let report =
         |waiting| spinner.set_message(format!("embedding, {} left", human::count(waiting, "document")));
@@ -115,17 +117,19 @@ async fn embed(store: &TraceStore) {
     }
 }
 
+#[derive(Serialize)]
+struct Summary {
+    #[serde(flatten)]
+    imported: Imported,
+    elapsed_s: f64,
+}
+
 fn summarize(imported: Imported, elapsed: Duration, as_json: bool) -> io::Result<()> {
     let mut out = stdout();
     if as_json {
-        let summary = json!({
-            "spans": imported.spans,
-            "stored": imported.stored,
-            "already_there": imported.already_there,
-            "rejected": imported.rejected,
-            "elapsed_s": (elapsed.as_secs_f64() * 1000.0).round() / 1000.0,
-        });
-        writeln!(out, "{summary}")?;
+        let elapsed_s = (elapsed.as_secs_f64() * 1000.0).round() / 1000.0;
+        serde_json::to_writer(&mut out, &Summary { imported, elapsed_s })?;
+        writeln!(out)?;
         return out.flush();
     }
     let stored = human::count(imported.stored, "span");

@@ -5,6 +5,7 @@
 //! exact: 64-bit integers are texts, NaN and the infinities are `"NaN"`, `"Infinity"` and `"-Infinity"`, so a span that
 //! is written and read again is the same span.
 
+mod any_value;
 mod read;
 mod scalar;
 mod write;

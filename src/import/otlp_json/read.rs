@@ -1,18 +1,14 @@
 //! JSON to spans.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::alphabet::{STANDARD, URL_SAFE};
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use opentelemetry::trace::{SpanId, TraceId};
 use serde::Deserialize;
-use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::scalar::{Double, Integer, SpanKind, StatusCode, nullable};
-use crate::span::{self, Attribute, Scope, Span, Status, Timestamp, Value};
+use super::any_value::{KeyValue, attributes};
+use super::scalar::{Integer, SpanKind, StatusCode, nullable};
+use crate::span::{self, Scope, Span, Status, Timestamp};
 
 /// The spans of a text with one or more `TracesData` (or `ExportTraceServiceRequest`, which looks the same).
 ///
@@ -107,81 +103,6 @@ messages! {
         message = "message": String,
         code = "code": StatusCode,
     }
-    KeyValue {
-        key = "key": String,
-        value = "value": AnyValue,
-    }
-    List {
-        values = "values": Vec<AnyValue>,
-    }
-    KeyValueList {
-        values = "values": Vec<KeyValue>,
-    }
-}
-
-struct AnyValue(Value<'static>);
-
-impl Default for AnyValue {
-    fn default() -> Self {
-        AnyValue(Value::Empty)
-    }
-}
-
-impl<'de> Deserialize<'de> for AnyValue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(AnyValueVisitor)
-    }
-}
-
-struct AnyValueVisitor;
-
-impl<'de> Visitor<'de> for AnyValueVisitor {
-    type Value = AnyValue;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an attribute's value, such as {\"stringValue\": \"text\"}")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<AnyValue, A::Error> {
-        let mut any = Value::Empty;
-        while let Some(key) = map.next_key::<Cow<'_, str>>()? {
-            let value = match key.as_ref() {
-                "stringValue" | "string_value" => {
-                    map.next_value::<Option<String>>()?.map(|text| Value::String(Cow::Owned(text)))
-                }
-                "boolValue" | "bool_value" => map.next_value::<Option<bool>>()?.map(Value::Bool),
-                "intValue" | "int_value" => {
-                    map.next_value::<Option<Integer<i64>>>()?.map(|number| Value::Int(number.0))
-                }
-                // Several exporters write a double that JSON has no number for as null.
-                "doubleValue" | "double_value" => Some(Value::Double(
-                    map.next_value::<Option<Double>>()?.map_or(f64::NAN, |number| number.0),
-                )),
-                "bytesValue" | "bytes_value" => {
-                    map.next_value::<Option<Cow<'_, str>>>()?.map(|text| bytes(&text)).transpose()?
-                }
-                "arrayValue" | "array_value" => map
-                    .next_value::<Option<List>>()?
-                    .map(|list| Value::Array(list.values.into_iter().map(|any| any.0).collect())),
-                "kvlistValue" | "kvlist_value" => map
-                    .next_value::<Option<KeyValueList>>()?
-                    .map(|list| Value::KeyValues(attributes(list.values))),
-                _ => map.next_value::<IgnoredAny>().map(|_| None)?,
-            };
-            any = value.unwrap_or(any);
-        }
-        Ok(AnyValue(any))
-    }
-}
-
-/// Base64 in either alphabet, with padding or without, as the mapping demands of a reader.
-fn bytes<E: de::Error>(text: &str) -> Result<Value<'static>, E> {
-    let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    let alphabet = if text.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
-    let decoded = GeneralPurpose::new(alphabet, config).decode(text);
-    decoded
-        .map(|bytes| Value::Bytes(Cow::Owned(bytes)))
-        .map_err(|error| E::custom(format!("bytesValue: {error}")))
 }
 
 fn spans_of(message: ResourceSpans, spans: &mut Vec<Result<Span<'static>, String>>) {
@@ -250,10 +171,6 @@ fn link(link: Link) -> Result<span::Link<'static>, String> {
         attributes: attributes(link.attributes),
         dropped_attributes_count: link.dropped_attributes_count.0,
     })
-}
-
-fn attributes(pairs: Vec<KeyValue>) -> Vec<Attribute<'static>> {
-    pairs.into_iter().map(|pair| (Cow::Owned(pair.key), pair.value.0)).collect()
 }
 
 /// An absent id is the invalid one, all zero.

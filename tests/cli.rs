@@ -1,0 +1,375 @@
+//! The command as people and scripts use it.
+
+mod support;
+mod support_cli;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::Stdio;
+
+use serde_json::Value;
+use support::shared;
+use support_cli::{Run, TestDatabase, command, file, line};
+
+/// A trace with a root, two children (one failed), an orphan, and two spans that are each other's parents.
+fn odd_trace() -> String {
+    let span = |id: &str, parent: &str, name: &str, start: u64, end: u64, rest: &str| {
+        format!(
+            "{{\"traceId\":\"4bf92f3577b34da6a3ce929d0e0e4736\",\"spanId\":\"{id}\",\"parentSpanId\":\"{parent}\",\
+             \"name\":\"{name}\",\"kind\":1,\"startTimeUnixNano\":\"{}\",\"endTimeUnixNano\":\"{}\",\"status\":{{}}{rest}}}",
+            1_700_000_000_000_000_000 + start,
+            1_700_000_000_000_000_000 + end,
+        )
+    };
+    let failed = ",\"events\":[{\"timeUnixNano\":\"1700000000400000000\",\"name\":\"exception\",\"attributes\":[\
+                  {\"key\":\"exception.message\",\"value\":{\"stringValue\":\"card\\u001b[2J expired\"}}]}]";
+    let spans = [
+        span("00000000000000a1", "", "GET /cart", 0, 1_000_000_000, ""),
+        span("00000000000000a3", "00000000000000a1", "pay", 300_000_000, 500_000_000, failed)
+            .replace("\"status\":{}", "\"status\":{\"code\":2}"),
+        span(
+            "00000000000000a2",
+            "00000000000000a1",
+            "load",
+            100_000_000,
+            200_000_000,
+            ",\"attributes\":[{\"key\":\"user.id\",\"value\":{\"intValue\":\"7\"}}]",
+        ),
+        span("00000000000000b1", "00000000000000ff", "lost", 600_000_000, 600_000_001, ""),
+        span("00000000000000c1", "00000000000000c2", "hen", 700_000_000, 800_000_000, ""),
+        span("00000000000000c2", "00000000000000c1", "egg", 710_000_000, 720_000_000, ""),
+    ]
+    .join(",");
+    format!(
+        "{{\"resourceSpans\":[{{\"resource\":{{\"attributes\":[{{\"key\":\"service.name\",\"value\":{{\"stringValue\":\
+         \"shop\"}}}}]}},\"scopeSpans\":[{{\"scope\":{{\"name\":\"test\"}},\"spans\":[{spans}]}}]}}]}}"
+    )
+}
+
+fn import(database: &TestDatabase, text: &str) -> Run {
+    database.run_with_input(&["import", "otlp", "-", "--no-embedding"], text.as_bytes())
+}
+
+#[test]
+fn migrate_says_what_it_did() {
+    let database = TestDatabase::create();
+    let first = database.run(&["migrate", "--schema", "my traces"]).ok();
+    assert!(first.stdout.starts_with("schema my traces: applied "), "{first:?}");
+    let second = database.run(&["migrate", "--schema", "my traces"]).ok();
+    assert!(second.stdout.starts_with("schema my traces: is up to date, version "), "{second:?}");
+}
+
+#[test]
+fn health_is_bad_before_migrate_and_says_what_to_run() {
+    let database = TestDatabase::create();
+    let before = database.run(&["health", "--json"]);
+    assert_eq!((before.code, &before.json()["healthy"]), (Some(1), &Value::Bool(false)));
+    assert!(before.json()["error"].as_str().is_some_and(|error| error.contains("migrate")), "{before:?}");
+    database.run(&["migrate"]).ok();
+    let after = database.run(&["health"]).ok();
+    for expected in ["state        healthy", "spans        0", "pgvector", "database     "] {
+        assert!(after.stdout.contains(expected), "{after:?}");
+    }
+}
+
+#[test]
+fn errors_are_one_line_without_the_password() {
+    let run = Run::of(
+        command(&["health", "--connection-string", "postgresql://app:hunter2@127.0.0.1:1/db"])
+            .output()
+            .expect("run"),
+    );
+    assert_eq!(run.code, Some(1));
+    assert!(
+        run.stdout.contains("127.0.0.1:1/db as app") && !format!("{run:?}").contains("hunter2"),
+        "{run:?}"
+    );
+
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let arguments = ["trace", trace, "--connection-string", "postgresql://app:hunter2@127.0.0.1:1/db"];
+    let run = Run::of(command(&arguments).output().expect("run"));
+    assert_eq!(run.code, Some(1));
+    assert!(run.stderr.starts_with("error: cannot connect") && !run.stderr.contains("hunter2"), "{run:?}");
+    assert_eq!(run.stderr.lines().count(), 1);
+}
+
+#[test]
+fn wrong_usage_and_wrong_settings_exit_with_2() {
+    for arguments in [
+        &["trace", "xyz"][..],
+        &["search", "x", "--since", "yesterday"],
+        &["search", "x", "--min-score", "7"],
+        &["import", "otlp"],
+        &["health", "--set", "no_such_setting=1"],
+        &["health", "--set", "pool_size=many"],
+        &["health", "--config", "/no/such/file.yaml"],
+        &["health"],
+    ] {
+        let run = Run::of(command(arguments).output().expect("run"));
+        assert_eq!(run.code, Some(2), "{arguments:?} {run:?}");
+        assert!(run.stderr.starts_with("error: "), "{run:?}");
+    }
+}
+
+#[test]
+fn settings_come_from_a_file_and_options_win() {
+    let database = TestDatabase::create();
+    let yaml = format!("otel_storage:\n  connection_string: {}\n  schema: from_file\n", database.url());
+    let (_folder, path) = file("settings.yaml", yaml.as_bytes());
+    let config = path.to_str().expect("UTF-8");
+    let run = Run::of(command(&["--config", config, "migrate"]).output().expect("run")).ok();
+    assert!(run.stdout.starts_with("schema from_file: "), "{run:?}");
+    let run =
+        Run::of(command(&["migrate", "--config", config, "--set", "schema=other"]).output().expect("run"))
+            .ok();
+    assert!(run.stdout.starts_with("schema other: "), "{run:?}");
+}
+
+#[test]
+fn import_counts_and_a_second_one_stores_nothing() {
+    let database = TestDatabase::create();
+    let (_folder, path) = file("t.jsonl", (line(0, "") + "\n" + &line(1, "")).as_bytes());
+    let path = path.to_str().expect("UTF-8");
+    let first = database.run(&["import", "otlp", path, "--no-embedding"]).ok();
+    assert!(first.stdout.starts_with("stored 2 spans, 0 already there in "), "{first:?}");
+    let second = database.run(&["import", "otlp", path, "--no-embedding", "--json"]).ok();
+    assert!(
+        second
+            .stdout
+            .starts_with("{\"spans\":2,\"stored\":0,\"already_there\":2,\"rejected\":0,\"elapsed_s\":")
+    );
+}
+
+#[test]
+fn import_reports_bad_lines_and_exits_with_1() {
+    let database = TestDatabase::create();
+    let run = import(&database, &format!("{}\nnonsense\n{}\n", line(0, ""), line(1, "")));
+    assert_eq!(run.code, Some(1));
+    assert!(run.stderr.starts_with("error: stdin:2: "), "{run:?}");
+    assert!(run.stdout.starts_with("stored 2 spans, 0 already there, 1 rejected in "), "{run:?}");
+    let missing = database.run(&["import", "otlp", "/no/such/file"]);
+    assert_eq!(missing.code, Some(1));
+    assert!(missing.stderr.starts_with("error: opening /no/such/file: "), "{missing:?}");
+}
+
+#[test]
+fn without_a_model_spans_are_stored_and_a_warning_says_so() {
+    let database = TestDatabase::create();
+    let mut command = database.command(&["import", "otlp", "-", "--embedding-model", "/no/such/model"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    child.stdin.take().expect("input").write_all(line(0, "").as_bytes()).expect("written");
+    let run = Run::of(child.wait_with_output().expect("it ends")).ok();
+    assert!(run.stdout.starts_with("stored 1 span, "), "{run:?}");
+    assert!(run.stderr.contains("warning: the spans are stored, but not found by meaning yet"), "{run:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_an_import_with_a_hint_and_it_can_go_on() {
+    let database = TestDatabase::create();
+    let arguments = ["import", "otlp", "-", "--no-embedding", "--batch-size", "1"];
+    let mut command = database.command(&arguments);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut stdin = child.stdin.take().expect("input");
+    // The bad line comes behind a good one: its report shows that the import is under way.
+    write!(stdin, "{}\n{}\nnonsense\n", line(0, ""), line(1, "")).expect("written");
+    stdin.flush().expect("written");
+    let mut stderr = BufReader::new(child.stderr.take().expect("stderr"));
+    let mut first = String::new();
+    stderr.read_line(&mut first).expect("a report");
+    assert!(first.contains("stdin:3"), "{first}");
+    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(kill.is_ok_and(|status| status.success()));
+    let status = child.wait().expect("it ends while its input is open");
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).expect("read");
+    assert_eq!(status.code(), Some(130), "{rest}");
+    assert!(rest.contains("interrupted: run the same command again"), "{rest}");
+    drop(stdin);
+    let again = import(&database, &(line(0, "") + "\n" + &line(1, ""))).ok();
+    assert!(again.stdout.starts_with("stored "), "{again:?}");
+    assert_eq!(database.run(&["health", "--json"]).ok().json()["total_spans"], 2);
+}
+
+#[test]
+fn a_trace_is_a_waterfall() {
+    let database = TestDatabase::create();
+    import(&database, &odd_trace()).ok();
+    let run = database.run(&["trace", "4BF92F35-77B3-4DA6-A3CE-929D0E0E4736"]).ok();
+    let lines: Vec<&str> = run.stdout.lines().collect();
+    assert!(
+        lines[0].starts_with("4bf92f3577b34da6a3ce929d0e0e4736  2023-11-14 22:13:20.000 UTC ("),
+        "{run:?}"
+    );
+    assert!(lines[0].ends_with("1.00 s  6 spans  1 error"), "{run:?}");
+    let labels: Vec<&str> = lines[1..].iter().map(|line| line[..20].trim_end()).collect();
+    let expected = [
+        "shop GET /cart",
+        "  shop load",
+        "  shop pay",
+        "    card [2J expired",
+        "↯ shop lost",
+        "↯ shop hen",
+        "  shop egg",
+    ];
+    for (label, expected) in labels.iter().zip(expected) {
+        assert!(label.starts_with(expected.trim_end()) || expected.starts_with(label), "{label} {run:?}");
+    }
+    assert_eq!(labels.len(), expected.len());
+    assert!(!run.stdout.contains('\u{1b}'), "no colours and no control characters: {run:?}");
+    let verbose = database.run(&["trace", "4bf92f3577b34da6a3ce929d0e0e4736", "-v"]).ok();
+    assert!(
+        verbose.stdout.contains("user.id 7") && verbose.stdout.contains("+100 ms exception"),
+        "{verbose:?}"
+    );
+}
+
+#[test]
+fn an_unknown_trace_exits_with_3() {
+    let database = TestDatabase::create();
+    database.run(&["migrate"]).ok();
+    let run = database.run(&["trace", "4bf92f3577b34da6a3ce929d0e0e4736"]);
+    assert_eq!((run.code, run.stdout.as_str()), (Some(3), ""));
+    assert_eq!(run.stderr, "no trace 4bf92f3577b34da6a3ce929d0e0e4736 is stored\n");
+}
+
+#[test]
+fn a_chain_of_ten_thousand_spans_is_shown() {
+    let database = TestDatabase::create();
+    let text: String = (1..=10_000)
+        .map(|number| {
+            let fields = format!(",\"parentSpanId\":\"{:016x}\"", number - 1);
+            let own = format!("\"traceId\":\"{:032x}\"", 0xabc0_0000_u32 + number);
+            line(number, &fields).replace(&own, "\"traceId\":\"000000000000000000000000000000aa\"") + "\n"
+        })
+        .collect();
+    import(&database, &text).ok();
+    let run = database.run(&["trace", "000000000000000000000000000000aa"]).ok();
+    assert_eq!(run.stdout.lines().count(), 10_001);
+}
+
+#[test]
+fn a_closed_pipe_ends_it_quietly() {
+    let database = TestDatabase::create();
+    import(&database, &odd_trace()).ok();
+    let mut command = database.command(&["trace", "4bf92f3577b34da6a3ce929d0e0e4736", "-v"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    drop(child.stdout.take());
+    let run = Run::of(child.wait_with_output().expect("it ends"));
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_trace_as_json_is_what_was_imported() {
+    for name in ["trainticket", "datasette"] {
+        let Some(path) = shared::recording(name) else { continue };
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(std::fs::File::open(path).expect("it opens"))
+            .read_to_string(&mut text)
+            .expect("gzip");
+        let first: String = text.lines().take(2).map(|line| format!("{line}\n")).collect();
+        let spans = |text: &str| {
+            let documents: Vec<Value> =
+                text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+            let mut spans = Vec::new();
+            for resource in
+                documents.iter().flat_map(|document| document["resourceSpans"].as_array()).flatten()
+            {
+                for scope in resource["scopeSpans"].as_array().into_iter().flatten() {
+                    for span in scope["spans"].as_array().into_iter().flatten() {
+                        spans.push((resource["resource"].clone(), scope["scope"].clone(), span.clone()));
+                    }
+                }
+            }
+            spans.sort_by_key(|(_, _, span)| (span["traceId"].to_string(), span["spanId"].to_string()));
+            spans
+        };
+        let all = spans(&first);
+        let database = TestDatabase::create();
+        import(&database, &first).ok();
+        let mut traces: Vec<&str> = all.iter().filter_map(|(_, _, span)| span["traceId"].as_str()).collect();
+        traces.dedup();
+        for trace in traces.into_iter().take(5) {
+            let wanted: Vec<_> =
+                all.iter().filter(|(_, _, span)| span["traceId"] == trace).cloned().collect();
+            let run = database.run(&["trace", trace, "--json"]).ok();
+            assert_eq!(run.stdout.lines().count(), 1);
+            assert_eq!(spans(&run.stdout), wanted, "{name} {trace}");
+        }
+    }
+}
+
+/// Two services with something to find.
+fn searchable() -> TestDatabase {
+    let database = TestDatabase::create();
+    let declined = ",\"events\":[{\"timeUnixNano\":\"1700000000100000000\",\"name\":\"exception\",\"attributes\":[\
+                    {\"key\":\"exception.message\",\"value\":{\"stringValue\":\"payment declined: card expired\"}}]}]";
+    let text = [
+        line(1, declined).replace("\"status\":{}", "\"status\":{\"code\":2}"),
+        line(2, "").replace("\"pay\"", "\"resize image thumbnail\"").replace("checkout", "media"),
+        line(3, declined).replace("\"status\":{}", "\"status\":{\"code\":2}"),
+    ]
+    .join("\n");
+    database.run_with_input(&["import", "otlp", "-"], text.as_bytes()).ok();
+    database
+}
+
+#[test]
+fn search_finds_traces_by_meaning() {
+    let database = searchable();
+    let run = database.run(&["search", "credit card was rejected", "--limit", "5", "--json"]).ok();
+    let hits = run.json_lines();
+    assert_eq!(hits[0]["root_service"], "checkout", "{run:?}");
+    assert_eq!(hits[0]["spans"][0]["start"], "2023-11-14T22:13:20.000000001Z");
+    assert_eq!(hits[0]["spans"][0]["message"], "payment declined: card expired");
+    let id = hits[0]["trace_id"].as_str().expect("an id");
+    assert!(id.len() == 32 && hits[0]["span_id"].as_str().is_some_and(|id| id.len() == 16), "{run:?}");
+
+    let text = database.run(&["search", "credit card was rejected"]).ok();
+    for expected in [id, "checkout pay", "250 ms", "1 span", "1 error", "✗", "payment declined: card expired"]
+    {
+        assert!(text.stdout.contains(expected), "{expected}: {text:?}");
+    }
+}
+
+#[test]
+fn search_by_operation_lists_each_operation_once() {
+    let database = searchable();
+    let run = database.run(&["search", "card declined", "--by", "operation", "--limit", "20", "--json"]).ok();
+    let names: Vec<String> = run.json_lines().iter().map(|hit| hit["name"].to_string()).collect();
+    let pay = names.iter().filter(|name| *name == "\"pay\"").count();
+    assert_eq!(pay, 1, "{run:?}");
+    let text = database.run(&["search", "card declined", "--by", "operation"]).ok();
+    assert!(text.stdout.contains("✗ checkout pay"), "{text:?}");
+}
+
+#[test]
+fn search_keeps_to_its_filters() {
+    let database = searchable();
+    let count = |arguments: &[&str]| {
+        let arguments = [&["search", "card declined", "--json", "--min-score", "0"], arguments].concat();
+        database.run(&arguments).ok().json_lines().len()
+    };
+    assert_eq!(count(&[]), 3);
+    assert_eq!(count(&["--service", "media"]), 1);
+    assert_eq!(count(&["--limit", "1"]), 1);
+    assert_eq!(count(&["--since", "2023-11-14T22:13:20Z", "--until", "2023-11-14T22:13:21Z"]), 3);
+    assert_eq!(count(&["--since", "2023-11-14T22:13:21Z"]), 0);
+    assert_eq!(count(&["--until", "2023-11-14T23:13:20+01:00"]), 0);
+    assert_eq!(count(&["--since", "1h"]), 0);
+}
+
+#[test]
+fn search_that_finds_nothing_says_what_to_change() {
+    let database = searchable();
+    let run = database.run(&["search", "card declined", "--since", "1h", "--min-score", "0.9"]).ok();
+    assert_eq!(run.stdout, "");
+    for expected in ["nothing found", "0.9", "--min-score", "--since"] {
+        assert!(run.stderr.contains(expected), "{run:?}");
+    }
+}
