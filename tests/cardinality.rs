@@ -38,7 +38,11 @@ enum Place {
 
 fn span(resource: &Arc<Resource>, place: Place, kind: &str, number: u64) -> Span<'static> {
     let value = |at: Place, salt: u64| {
-        if place == at || place == Place::Everywhere { fresh(kind, number * 8 + salt) } else { "constant".to_owned() }
+        if place == at || place == Place::Everywhere {
+            fresh(kind, number * 8 + salt)
+        } else {
+            "constant".to_owned()
+        }
     };
     let text = |text: String| Value::String(Cow::Owned(text));
     Span {
@@ -54,7 +58,10 @@ fn span(resource: &Arc<Resource>, place: Place, kind: &str, number: u64) -> Span
         start: Timestamp(0),
         end: Timestamp(0),
         attributes: vec![
-            ("url.full".into(), text(format!("http://host/{}/x?q={}", value(Place::Url, 1), value(Place::Url, 2)))),
+            (
+                "url.full".into(),
+                text(format!("http://host/{}/x?q={}", value(Place::Url, 1), value(Place::Url, 2))),
+            ),
             (
                 "db.query.text".into(),
                 text(format!("select {0} from t where name = '{0}'", value(Place::Sql, 3))),
@@ -89,7 +96,8 @@ fn no_fresh_value_anywhere_makes_a_document_a_span() {
             let mut splitter = Splitter::default();
             let mut documents = HashSet::new();
             for first in (0..SPANS).step_by(500) {
-                let spans: Vec<_> = (first..first + 500).map(|number| span(&resource, place, kind, number)).collect();
+                let spans: Vec<_> =
+                    (first..first + 500).map(|number| span(&resource, place, kind, number)).collect();
                 let halves = splitter.split(&spans, |key| documents.contains(&key));
                 documents.extend(halves.documents.iter().map(|document| document.key));
             }

@@ -54,6 +54,14 @@ async fn recording_comes_back(name: &str) {
     assert!(health.healthy, "{health:?}");
     assert_eq!(health.total_traces as usize, by_trace.len());
     assert_eq!(health.total_spans as usize, spans.len());
+    for span in spans.iter().step_by(997) {
+        let sql = format!(
+            "SELECT service FROM otel.spans WHERE trace_id = '{}' AND span_id = '{}'",
+            span.trace_id, span.span_id
+        );
+        let service: String = database.value(&sql).await;
+        assert_eq!(service, span.resource.service_name(), "a document is of one service");
+    }
     report_storage(&database, spans.len()).await;
 }
 
@@ -111,6 +119,7 @@ async fn sql_decodes_what_rust_decodes() {
         assert_eq!(span.status.message, row.get::<_, &str>(2));
         assert_eq!(span.span_id.to_string(), row.get::<_, &str>(4));
         assert_eq!(i64::from(span.flags), row.get::<_, i64>(5));
+        assert_eq!(span.resource.service_name(), row.get::<_, &str>(6));
         let shown: serde_json::Value = serde_json::from_str(row.get(3)).expect("JSON");
         for (key, value) in &span.attributes {
             // A later duplicate hides an earlier one in jsonb.

@@ -64,9 +64,17 @@ pub(crate) struct Encoded {
 }
 
 impl<'a> Encoder<'a> {
-    pub(crate) fn new(hasher: &'a mut Xxh3, fillers: &'a mut String, with_content: bool) -> Self {
+    /// Begins a span of a service, which is part of what identifies the document.
+    pub(crate) fn new(
+        hasher: &'a mut Xxh3,
+        service: &str,
+        fillers: &'a mut String,
+        with_content: bool,
+    ) -> Self {
         hasher.reset();
-        Encoder { hasher, fillers, content: with_content.then(Content::default), nuls: 0 }
+        let mut encoder = Encoder { hasher, fillers, content: with_content.then(Content::default), nuls: 0 };
+        encoder.hash(service);
+        encoder
     }
 
     pub(crate) fn finish(self) -> Encoded {

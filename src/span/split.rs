@@ -133,7 +133,7 @@ impl<'a, 's> Walk<'a, 's> {
         with_content: bool,
     ) -> Encoded {
         let span = self.span;
-        let mut out = Encoder::new(hasher, fillers, with_content);
+        let mut out = Encoder::new(hasher, span.resource.service_name(), fillers, with_content);
         out.syntax("{");
         self.header(&mut out, level);
         let full = level == Level::Service;
@@ -325,6 +325,7 @@ impl<'a, 's> Walk<'a, 's> {
                 offset_into(text, event.time, span.start);
                 0
             });
+            out.drop_text();
             out.syntax(",\"name\":\"");
             self.text(out, &event.name, Style::Plain, self.operation ^ 2);
             out.syntax("\"");

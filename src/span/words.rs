@@ -68,6 +68,8 @@ pub(crate) fn document_text(service: &str, texts: &[Text]) -> String {
                 continue;
             }
             Slot::EventName if text == "exception" => continue,
+            // What varies has left nothing to say.
+            _ if !text.contains(char::is_alphanumeric) => continue,
             Slot::Attribute(key) | Slot::EventAttribute(key) if needs_key(key, text) => {
                 format!("{} {}", words(last_segment(key)), words(text))
             }
