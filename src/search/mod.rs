@@ -1,4 +1,6 @@
 //! Finding traces by meaning: nearest documents first, then their newest spans.
+//!
+//! Documents are ranked by the cosine of their embedding to the query's, and by the query's words that they contain.
 
 mod rank;
 
@@ -70,7 +72,7 @@ impl SearchOptions {
 pub struct TraceHit {
     /// The trace.
     pub trace_id: TraceId,
-    /// The cosine similarity of its best span, up to 1.
+    /// The score of its best span.
     pub score: f64,
     /// The service of the root, or of the first span where there is no root.
     pub root_service: String,
@@ -96,7 +98,7 @@ pub struct SpanHit {
     pub trace_id: TraceId,
     /// The span.
     pub span_id: SpanId,
-    /// The cosine similarity of its document.
+    /// The cosine similarity of its document to the query, and up to 0.25 more for the query's words.
     pub score: f64,
     /// The service.
     pub service: String,

@@ -16,10 +16,12 @@ use crate::store::{Connection, Microseconds, TraceStore, other_model};
 
 /// How many documents are considered for each wanted result, at least, and at most in all.
 const DOCUMENTS_PER_RESULT: usize = 8;
-const MIN_DOCUMENTS: usize = 100;
+const MIN_DOCUMENTS: usize = 160;
 const MAX_DOCUMENTS: usize = 1000;
 /// The most spans of one document that are looked at.
 const SPANS_PER_DOCUMENT: i64 = 20;
+/// What a document that has all the query's words gains over its cosine; a rare word counts more than a common one.
+const WORDS_WEIGHT: f64 = 0.25;
 /// The most matched spans that a trace shows.
 const SPANS_PER_TRACE: usize = 5;
 
@@ -134,28 +136,50 @@ async fn nearest(
         ),
     };
     let sql = format!(
-        "SELECT id, 1 - (embedding {distance} $1::{vector_type}), service, text, status_code FROM {source} AS document \
-         ORDER BY embedding {distance} $1::{vector_type} LIMIT $2"
+        "WITH query AS (SELECT tsvector_to_array(to_tsvector('pg_catalog.english', $4)) AS words), \
+         near AS MATERIALIZED ( \
+             SELECT id, 1 - (embedding {distance} $1::{vector_type}) AS score, service, text, status_code, words \
+             FROM {source} AS document ORDER BY embedding {distance} $1::{vector_type} LIMIT $2) \
+         SELECT near.id, score, service, text, status_code, query.words, \
+                ARRAY(SELECT unnest(query.words) INTERSECT SELECT unnest(tsvector_to_array(near.words))) \
+         FROM near CROSS JOIN query"
     );
     connection.batch_execute("BEGIN READ ONLY").await.map_err(doing())?;
     connection.batch_execute(&format!("SET LOCAL hnsw.ef_search = {count}")).await.map_err(doing())?;
     let statement = connection.prepare_cached(&sql).await.map_err(doing())?;
-    let parameters: [&(dyn ToSql + Sync); 3] = [&vector, &(count as i64), &options.service];
+    let parameters: [&(dyn ToSql + Sync); 4] = [&vector, &(count as i64), &options.service, &query];
     let rows = connection.query(&statement, &parameters).await.map_err(doing())?;
     connection.batch_execute("COMMIT").await.map_err(doing())?;
     let threshold = options.similarity_threshold.unwrap_or(store.settings().similarity_threshold);
-    let documents = rows
+    Ok((connection, ranked(&rows, threshold)))
+}
+
+/// Adds what the query's words are worth to the cosine, leaves out what is below the threshold, and sorts.
+fn ranked(rows: &[Row], threshold: f64) -> Vec<Document> {
+    let mut found: HashMap<&str, usize> = HashMap::new();
+    for row in rows {
+        for word in row.get::<_, Vec<&str>>(6) {
+            *found.entry(word).or_default() += 1;
+        }
+    }
+    // A word that most of the documents near the query have tells little about any of them.
+    let weight =
+        |word: &str| (1.0 + rows.len() as f64 / (1.0 + found.get(word).copied().unwrap_or(0) as f64)).ln();
+    let total = |words: Vec<&str>| words.into_iter().map(weight).sum::<f64>();
+    let mut documents: Vec<Document> = rows
         .iter()
+        .filter(|row| threshold <= 0.0 || row.get::<_, f64>(1) >= threshold)
         .map(|row| Document {
             id: row.get(0),
-            score: row.get(1),
+            score: row.get::<_, f64>(1)
+                + WORDS_WEIGHT * total(row.get(6)) / total(row.get(5)).max(f64::MIN_POSITIVE),
             service: row.get(2),
             text: row.get(3),
             is_error: row.get::<_, i16>(4) == 2,
         })
-        .filter(|document| threshold <= 0.0 || document.score >= threshold)
         .collect();
-    Ok((connection, documents))
+    documents.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
+    documents
 }
 
 /// The newest spans of documents, in the order of the documents, each with its document's id.
