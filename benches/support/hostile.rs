@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use opentelemetry::trace::{SpanId, TraceId};
-use opentelemetry_pgvector::span::{Resource, Scope, Span, Status, Timestamp};
+use opentelemetry_pgvector::span::{Event, Resource, Scope, Span, Status, StatusCode, Timestamp, Value};
 
 use super::random::Random;
 use super::shop::{int, resource, text};
@@ -31,10 +31,13 @@ pub enum Place {
     Value,
     /// A key that no convention knows.
     Key,
+    /// The message of an exception, and of the status.
+    Message,
 }
 
 pub const POISONS: [Poison; 5] = [Poison::Uuid, Poison::Number, Poison::Email, Poison::Word, Poison::Any];
-pub const PLACES: [Place; 5] = [Place::Name, Place::Url, Place::Sql, Place::Value, Place::Key];
+pub const PLACES: [Place; 6] =
+    [Place::Name, Place::Url, Place::Sql, Place::Value, Place::Key, Place::Message];
 
 /// Makes the spans of one case.
 pub struct Hostile<'a> {
@@ -72,13 +75,27 @@ impl<'a> Hostile<'a> {
         });
         let value = self.text(Place::Value, "weekly", |poison| format!("weekly {poison}"));
         let key = self.text(Place::Key, "report.kind", |poison| format!("report.{poison}"));
+        let (mut events, mut status) = (Vec::new(), Status::default());
+        if self.places.contains(&Place::Message) {
+            let message = self.text(Place::Message, "", |poison| format!("no report {poison} of {poison}"));
+            events.push(Event {
+                time: Timestamp(self.now),
+                name: "exception".into(),
+                attributes: vec![
+                    text("exception.type", "NotFound"),
+                    text("exception.message", message.clone()),
+                ],
+                dropped_attributes_count: 0,
+            });
+            status = Status { code: StatusCode::ERROR, message };
+        }
         let attributes = vec![
             text("http.request.method", "GET"),
             text("http.route", "/reports/list"),
             text("url.full", url),
             text("db.query.text", sql),
             text("report.title", value),
-            (key, opentelemetry_pgvector::span::Value::String("sales".into())),
+            (key, Value::String("sales".into())),
             int("http.response.status_code", 200),
             int("report.pages", self.random.below(4)),
         ];
@@ -97,11 +114,11 @@ impl<'a> Hostile<'a> {
             end: Timestamp(self.now + 2_345_678),
             attributes,
             dropped_attributes_count: 0,
-            events: Vec::new(),
+            events,
             dropped_events_count: 0,
             links: Vec::new(),
             dropped_links_count: 0,
-            status: Status::default(),
+            status,
         }
     }
 
