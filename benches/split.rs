@@ -8,13 +8,14 @@ mod support;
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use opentelemetry_pgvector::span::{
     Halves, Resource, Scopes, Span, Splitter, resource_from_sdk, span_from_sdk,
 };
 use opentelemetry_sdk::trace::SpanData;
 use support::figure::{Round, print_rounds};
+use support::process::work_time;
 use support::traffic::{BATCH, Traffic};
 
 const BATCHES: usize = 100;
@@ -28,12 +29,12 @@ fn main() {
         let (mut converting, mut splitting) = (Duration::ZERO, Duration::ZERO);
         for number in 0..BATCHES {
             let batch = traffic.batch(number);
-            let start = Instant::now();
+            let start = work_time();
             let spans = client.convert(&batch);
-            converting += start.elapsed();
-            let start = Instant::now();
+            converting += work_time().saturating_sub(start);
+            let start = work_time();
             let halves = client.split(&spans);
-            splitting += start.elapsed();
+            splitting += work_time().saturating_sub(start);
             client.learn(&halves);
         }
         let nanoseconds = |time: Duration| time.as_nanos() as f64 / (BATCHES * BATCH) as f64;

@@ -1,6 +1,14 @@
 //! What the operating system says about this process. Linux only: elsewhere the figures are left out.
 
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// The time that work without waiting takes: CPU time, which neighbours do not lengthen, or else that of the clock.
+pub fn work_time() -> Duration {
+    cpu_time().unwrap_or_else(|| START.elapsed())
+}
 
 /// CPU time of all threads that live. Clocks such as `getrusage` tick too coarsely to be read around each batch.
 pub fn cpu_time() -> Option<Duration> {
