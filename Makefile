@@ -30,8 +30,8 @@ test: servers ## Check formatting, lints and documentation, run all tests on Pos
 	OTEL_TEST_DATABASE_URL=$$(scripts/postgres.sh url 18) $(TEST) --test '*'
 	scripts/check_docs.py
 
-bench: ready ## Measure ingestion and search
-	@eval "$$(scripts/env.sh)" && OTEL_TEST_DATABASE_URL=$$(scripts/postgres.sh url) $(CARGO) bench --all-features
+bench: ready ## Measure export, storage, bounds and search; a line of JSON a figure
+	@eval "$$(scripts/env.sh)" && OTEL_TEST_DATABASE_URL=$$(scripts/postgres.sh url 18) $(CARGO) bench --benches
 
 stop: ## Stop the databases, keep their data
 	@scripts/postgres.sh stop 16

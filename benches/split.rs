@@ -1,0 +1,75 @@
+//! What a span costs before anything is sent: conversion from the SDK, and splitting with known documents.
+//!
+//! `cargo bench --bench split [-- --quick] [-- --generated]`. No database is needed, so this is what to profile:
+//! `valgrind --tool=callgrind target/release/deps/split-* --quick`.
+
+mod support;
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry_pgvector::span::{
+    Halves, Resource, Scopes, Span, Splitter, resource_from_sdk, span_from_sdk,
+};
+use opentelemetry_sdk::trace::SpanData;
+use support::figure::{Round, print_rounds};
+use support::process::work_time;
+use support::traffic::{BATCH, Traffic};
+
+const BATCHES: usize = 100;
+
+fn main() {
+    let traffic = Traffic::open();
+    let mut client = Client::new(&traffic);
+    let mut rounds = Vec::new();
+    // The first round makes the documents.
+    for _ in 0..if support::is_quick() { 2 } else { 8 } {
+        let (mut converting, mut splitting) = (Duration::ZERO, Duration::ZERO);
+        for number in 0..BATCHES {
+            let batch = traffic.batch(number);
+            let start = work_time();
+            let spans = client.convert(&batch);
+            converting += work_time().saturating_sub(start);
+            let start = work_time();
+            let halves = client.split(&spans);
+            splitting += work_time().saturating_sub(start);
+            client.learn(&halves);
+        }
+        let nanoseconds = |time: Duration| time.as_nanos() as f64 / (BATCHES * BATCH) as f64;
+        rounds.push(Round { value: nanoseconds(splitting), against: nanoseconds(converting) });
+    }
+    let against = format!("conversion from SpanData ({})", traffic.origin);
+    print_rounds("split", "ns/span", &against, &rounds[1..]);
+}
+
+/// The part of an exporter that needs no database.
+struct Client {
+    resource: Arc<Resource>,
+    splitter: Splitter,
+    known: RefCell<HashSet<u128>>,
+}
+
+impl Client {
+    fn new(traffic: &Traffic) -> Self {
+        let resource = Arc::new(resource_from_sdk(&traffic.resource));
+        Client { resource, splitter: Splitter::default(), known: RefCell::default() }
+    }
+
+    // Not inlined, so that a profile shows the two halves.
+    #[inline(never)]
+    fn convert<'a>(&self, batch: &'a [SpanData]) -> Vec<Span<'a>> {
+        let mut scopes = Scopes::default();
+        batch.iter().map(|data| span_from_sdk(data, &self.resource, &mut scopes)).collect()
+    }
+
+    #[inline(never)]
+    fn split(&mut self, spans: &[Span<'_>]) -> Halves {
+        self.splitter.split(spans, |key| self.known.borrow().contains(&key))
+    }
+
+    fn learn(&mut self, halves: &Halves) {
+        self.known.get_mut().extend(halves.documents.iter().map(|document| document.key));
+    }
+}
