@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sends real traffic through examples/shop.rs, whose spans go to PostgreSQL, then finds them again.
+# Sends real traffic through examples/shop, whose spans go to PostgreSQL, then finds them again.
 # `make demo` builds the programs and sets the environment.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -39,6 +39,8 @@ for program in "$bin/examples/shop" "$bin/otel-pgvector"; do
 done
 
 title "A shop that exports its spans to PostgreSQL"
+# It exists before the shop does, so that it can be read at once.
+: >"$work/shop.log"
 SHOP_ADDRESS=127.0.0.1:0 "$bin/examples/shop" >"$work/shop.log" 2>&1 </dev/null &
 shop=$!
 url=

@@ -13,7 +13,7 @@ use std::collections::hash_map::Entry;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use moka::sync::Cache;
@@ -160,7 +160,12 @@ impl Embedder {
         self.inner.dimension
     }
 
-    fn embed_while(&self, texts: &[&str], mut proceed: impl FnMut() -> bool) -> Result<Vec<Option<Vector>>> {
+    /// As [`embed_within`](Self::embed_within), for as long as `proceed` says.
+    pub(crate) fn embed_while(
+        &self,
+        texts: &[&str],
+        mut proceed: impl FnMut() -> bool,
+    ) -> Result<Vec<Option<Vector>>> {
         let keys: Vec<Key> = texts.iter().map(|text| key(text)).collect();
         let mut vectors: HashMap<Key, Option<Vector>> = HashMap::with_capacity(texts.len());
         let mut missing: Vec<(Key, &str)> = Vec::new();
@@ -201,7 +206,6 @@ impl Embedder {
         }
         match self.inner.load() {
             Ok(model) => {
-                let model = Arc::new(model);
                 *loading = Loading::Loaded(Arc::clone(&model));
                 Ok(model)
             }
@@ -217,16 +221,29 @@ impl Embedder {
     }
 }
 
+/// The models in use in this process: two exporters share one, which takes some 170 MB.
+static MODELS: Mutex<Vec<(PathBuf, usize, usize, Weak<Model>)>> = Mutex::new(Vec::new());
+
 impl Inner {
-    fn load(&self) -> Result<Model> {
+    fn load(&self) -> Result<Arc<Model>> {
         let roots = locate::roots();
         let folder = locate::model(&self.model_setting, &roots)?;
+        let mut models = MODELS.lock().unwrap_or_else(PoisonError::into_inner);
+        models.retain(|(.., model)| model.strong_count() > 0);
+        let wanted = (&folder, self.threads, self.dimension);
+        let shared =
+            models.iter().find(|(folder, threads, dimension, _)| (folder, *threads, *dimension) == wanted);
+        if let Some(model) = shared.and_then(|(.., model)| model.upgrade()) {
+            return Ok(model);
+        }
         #[cfg(feature = "load-dynamic")]
         let runtime =
             Runtime::Library(locate::library(self.library.as_deref(), locate::library_variable(), &roots)?);
         #[cfg(not(feature = "load-dynamic"))]
         let runtime = Runtime::Linked;
-        Model::load(&folder, &runtime, self.threads, self.dimension)
+        let model = Arc::new(Model::load(&folder, &runtime, self.threads, self.dimension)?);
+        models.push((folder, self.threads, self.dimension, Arc::downgrade(&model)));
+        Ok(model)
     }
 }
 

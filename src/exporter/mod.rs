@@ -47,6 +47,9 @@ pub struct SpanExporter {
     resource: Arc<Resource>,
 }
 
+/// How long a shutdown waits for the model to end what it is computing, which takes a tenth of it.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// What the exporter shares with its processor.
 struct Shared {
     /// `None` when the setting `enabled` is off.
@@ -113,7 +116,7 @@ impl opentelemetry_sdk::trace::SpanExporter for SpanExporter {
         }
         let Some(delivery) = &self.shared.delivery else { return Ok(()) };
         let spans = batch.len();
-        let batch = {
+        let split = {
             let _suppressed = Context::enter_telemetry_suppressed_scope();
             let mut scopes = Scopes::default();
             let spans: Vec<Span<'_>> =
@@ -121,7 +124,9 @@ impl opentelemetry_sdk::trace::SpanExporter for SpanExporter {
             delivery.store().split(Uuid::new_v4(), &spans).map_err(|error| failed(&error))?
         };
         let delivery = Arc::clone(delivery);
-        let task = self.shared.runtime.spawn(async move { delivery.deliver(&batch).await })?;
+        let task = self.shared.runtime.spawn(async move { delivery.deliver(&split).await })?;
+        // Freeing thousands of texts takes a while: it is done while the database works.
+        drop(batch);
         let result = match task.await {
             Ok(result) => result,
             // The runtime ends while a batch is on its way only when the exporter is dropped.
@@ -148,6 +153,7 @@ impl opentelemetry_sdk::trace::SpanExporter for SpanExporter {
             // The spans are stored: whoever comes next embeds what is left.
             otel_debug!(name: "SpanExporter.ShutdownBeforeEmbedding", reason = error.to_string());
         }
+        self.shared.close();
         self.shared.runtime.shut_down();
         Ok(())
     }
@@ -167,15 +173,41 @@ impl Shared {
     fn flush(&self, timeout: Duration) -> OTelSdkResult {
         let Some(delivery) = &self.delivery else { return Ok(()) };
         let store = delivery.store().clone();
+        match self.wait_for(timeout, async move { store.flush_if_used().await })? {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => Err(failed(&error)),
+            None => Err(OTelSdkError::Timeout(timeout)),
+        }
+    }
+
+    /// Ends the embedding, so that the model does not run while the process exits.
+    fn close(&self) {
+        if let Some(delivery) = &self.delivery {
+            let store = delivery.store().clone();
+            // A time-out leaves the model running, as dropping the exporter without a shutdown does.
+            let _ = self.wait_for(CLOSE_TIMEOUT, async move { store.close().await });
+        }
+    }
+
+    /// Runs a task on the exporter's runtime and waits for it on whatever thread; `None` after the time.
+    fn wait_for<T: Send + 'static>(
+        &self,
+        timeout: Duration,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> std::result::Result<Option<T>, OTelSdkError> {
         let (done, wait) = std::sync::mpsc::channel();
         self.runtime.spawn(async move {
             // Nobody listens any more once the time is over.
-            let _ = done.send(store.flush_if_used().await);
+            let _ = done.send(task.await);
         })?;
-        match wait.recv_timeout(timeout) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(failed(&error)),
-            Err(_) => Err(OTelSdkError::Timeout(timeout)),
+        Ok(wait.recv_timeout(timeout).ok())
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(delivery) = &self.delivery {
+            delivery.store().stop_backfill();
         }
     }
 }

@@ -110,6 +110,15 @@ impl<'a> Encoder<'a> {
             }
             Value::Bool(true) => self.syntax("true"),
             Value::Bool(false) => self.syntax("false"),
+            Value::Int(number) => {
+                self.hasher.update(b"i");
+                self.hasher.update(&number.to_le_bytes());
+                if let Some(content) = &mut self.content {
+                    let text = number.to_string();
+                    content.body.push_str(&text);
+                    content.current.push_str(&text);
+                }
+            }
             _ => {
                 let mut text = String::new();
                 self.nuls += json::value_into(&mut text, value);

@@ -159,19 +159,25 @@ impl Scanner<'_> {
         {
             return Found::Literal(at, end);
         }
-        if let Some(end) = self.uuid_end(at) {
-            return Found::Literal(at, end);
-        }
-        let mut end = at;
-        let (mut digits, mut hex, mut ascii) = (0, 0, true);
-        while end < self.bytes.len() && is_word(self.bytes[end]) {
-            digits += usize::from(self.bytes[end].is_ascii_digit());
-            hex += usize::from(self.bytes[end].is_ascii_hexdigit());
-            ascii &= self.bytes[end].is_ascii();
+        let (mut end, mut digits, mut hex, mut foreign) = (at, 0, 0, 0);
+        while let Some(&byte) = self.bytes.get(end) {
+            let class = CLASS[usize::from(byte)];
+            if class & WORD == 0 {
+                break;
+            }
+            digits += usize::from(class & DIGIT != 0);
+            hex += usize::from(class & HEX != 0);
+            foreign |= class & FOREIGN;
             end += 1;
         }
         let length = end - at;
-        if digits == 0 || !ascii {
+        if length == 8
+            && hex == 8
+            && let Some(end) = self.uuid_end(at)
+        {
+            return Found::Literal(at, end);
+        }
+        if digits == 0 || foreign != 0 {
             return Found::Skip(end);
         }
         if digits == length {
@@ -284,8 +290,36 @@ impl Scanner<'_> {
 
 /// Letters and digits; every byte of a character beyond ASCII counts as a letter, so that no character is cut.
 fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || !byte.is_ascii()
+    CLASS[usize::from(byte)] & WORD != 0
 }
+
+const WORD: u8 = 1;
+const DIGIT: u8 = 2;
+const HEX: u8 = 4;
+const FOREIGN: u8 = 8;
+
+/// What each byte is, since every byte of every text is looked at.
+const CLASS: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let character = byte as u8;
+        if character.is_ascii_alphanumeric() {
+            table[byte] |= WORD;
+        }
+        if character.is_ascii_digit() {
+            table[byte] |= DIGIT;
+        }
+        if character.is_ascii_hexdigit() {
+            table[byte] |= HEX;
+        }
+        if !character.is_ascii() {
+            table[byte] |= WORD | FOREIGN;
+        }
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,7 @@ use super::guard::{Guard, Level, Service};
 use super::json;
 use super::keys::Class;
 use super::mask::{Piece, Style, mask};
-use super::model::{Attribute, Resource, Span, Value};
+use super::model::{Attribute, Resource, Scope, Span, Value};
 use super::row::{Row, time_parts};
 
 /// Splits spans, and remembers what it has seen so that the number of documents stays bounded.
@@ -50,10 +50,12 @@ impl Splitter {
     pub fn split(&mut self, spans: &[Span<'_>], is_known: impl Fn(u128) -> bool) -> Halves {
         let mut halves = Halves { rows: Vec::with_capacity(spans.len()), ..Halves::default() };
         let mut built = hashbrown::HashMap::<u128, ()>::new();
+        let mut scopes: Vec<(&Arc<Scope>, String)> = Vec::new();
         for span in spans {
             let service = self.guard.service(span.resource.service_name());
             let start = halves.fillers.len();
-            let mut walk = Walk::new(service, span);
+            let scope = scope_index(&mut scopes, &span.scope);
+            let mut walk = Walk::new(service, span, &scopes[scope].1);
             let (mut key, mut nuls, level) = walk.fitting_level(&mut self.hasher, &mut halves.fillers);
             if !is_known(key) && !built.contains_key(&key) {
                 // The second walk may find that a key varies since the first: what it wrote is what counts.
@@ -86,10 +88,25 @@ fn resource_index(resources: &mut Vec<Arc<Resource>>, resource: &Arc<Resource>) 
     }
 }
 
+/// The scope's JSON, written once for the spans of a batch that share it.
+fn scope_index<'a>(scopes: &mut Vec<(&'a Arc<Scope>, String)>, scope: &'a Arc<Scope>) -> usize {
+    match scopes.iter().rposition(|(known, _)| Arc::ptr_eq(known, scope)) {
+        Some(index) => index,
+        None => {
+            let mut json = String::new();
+            scope_into(&mut json, scope);
+            scopes.push((scope, json));
+            scopes.len() - 1
+        }
+    }
+}
+
 /// One span on its way through the encoder.
 struct Walk<'a, 's> {
     service: &'a mut Service,
     span: &'a Span<'s>,
+    /// The scope as JSON.
+    scope: &'a str,
     /// Identifies the operation: what documents are counted by.
     operation: u64,
     /// The name in pieces, where the service may have spans of this name.
@@ -98,15 +115,15 @@ struct Walk<'a, 's> {
 }
 
 impl<'a, 's> Walk<'a, 's> {
-    fn new(service: &'a mut Service, span: &'a Span<'s>) -> Self {
-        let scope = xxh3_64_with_seed(span.scope.name.as_bytes(), span.kind as u64);
+    fn new(service: &'a mut Service, span: &'a Span<'s>, scope: &'a str) -> Self {
+        let seed = xxh3_64_with_seed(span.scope.name.as_bytes(), span.kind as u64);
         let mut name = Vec::new();
         mask(&span.name, Style::Plain, &mut name);
-        let operation = template_hash(&name, scope);
+        let operation = template_hash(&name, seed);
         if service.admits_name(operation) {
-            Walk { service, span, operation, name: Some(name), pieces: Vec::new() }
+            Walk { service, span, scope, operation, name: Some(name), pieces: Vec::new() }
         } else {
-            Walk { service, span, operation: scope, name: None, pieces: name }
+            Walk { service, span, scope, operation: seed, name: None, pieces: name }
         }
     }
 
@@ -170,10 +187,8 @@ impl<'a, 's> Walk<'a, 's> {
             out.syntax(",\"scope\":");
             out.filler_json(|text| scope_into(text, &span.scope));
         } else {
-            let mut scope = String::new();
-            scope_into(&mut scope, &span.scope);
             out.syntax(",\"scope\":");
-            out.constant_json(&scope);
+            out.constant_json(self.scope);
         }
         if level == Level::Service || !span.status.message.is_empty() {
             out.syntax(",\"status_message\":\"");

@@ -1,12 +1,14 @@
 //! Embedding the documents that wait for it, behind the spans.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use opentelemetry::{otel_debug, otel_warn};
 use pgvector::Vector;
+use tokio::sync::{Notify, watch};
 
+use super::connection::Connection;
 use super::{Inner, TraceStore};
 use crate::error::{Error, Result};
 
@@ -17,7 +19,25 @@ const RETRY: Duration = Duration::from_secs(30);
 /// How long to wait for documents that another process is embedding.
 const BUSY: Duration = Duration::from_millis(50);
 
-/// What one step of the backfill found.
+/// The one task of a store that embeds.
+#[derive(Default)]
+pub(super) struct Backfill {
+    runs: AtomicBool,
+    stopped: AtomicBool,
+    /// Ends the pause after a failure.
+    wake: Notify,
+    progress: watch::Sender<Progress>,
+}
+
+/// What those who flush hear of it.
+#[derive(Clone, Default)]
+struct Progress {
+    steps: u64,
+    /// Why the last step could not embed.
+    failure: Option<String>,
+}
+
+/// What one step found.
 enum Step {
     /// So many documents were embedded.
     Embedded(usize),
@@ -35,20 +55,27 @@ impl TraceStore {
     /// later); [`Error::Timeout`] after `flush_timeout_seconds`; [`Error::Connect`], [`Error::Database`].
     pub async fn flush(&self) -> Result<()> {
         let seconds = self.inner.settings.flush_timeout_seconds;
-        let newest = self.timed("looking for documents", self.waiting(i32::MAX)).await?.1;
-        let embed = async {
-            loop {
-                match self.embed_chunk(newest).await? {
-                    Step::Embedded(_) => {}
-                    Step::Busy => tokio::time::sleep(BUSY).await,
-                    Step::Done => return Ok(()),
-                }
-            }
-        };
-        match tokio::time::timeout(Duration::from_secs(seconds), embed).await {
+        match tokio::time::timeout(Duration::from_secs(seconds), self.all_embedded()).await {
             Ok(result) => result,
             Err(_) => Err(Error::Timeout { doing: "embedding documents", seconds: seconds as f64 }),
         }
+    }
+
+    async fn all_embedded(&self) -> Result<()> {
+        let backfill = &self.inner.backfill;
+        let mut progress = backfill.progress.subscribe();
+        let (mut waiting, newest) = self.waiting(i32::MAX).await?;
+        while waiting > 0 {
+            self.start_backfill();
+            backfill.wake.notify_one();
+            // Another process may be the one that embeds: then nothing is heard here.
+            let heard = tokio::time::timeout(BUSY, progress.changed()).await.is_ok();
+            if heard && let Some(failure) = progress.borrow_and_update().failure.clone() {
+                return Err(Error::Model(failure));
+            }
+            waiting = self.waiting(newest).await?.0;
+        }
+        Ok(())
     }
 
     /// As [`flush`](Self::flush), but a store that was never connected has nothing to wait for.
@@ -56,12 +83,28 @@ impl TraceStore {
         if self.inner.schema.initialized() { self.flush().await } else { Ok(()) }
     }
 
+    /// Ends the embedding behind the spans, within about 100 ms. Documents that still wait are embedded by the next
+    /// process. Call it before the process exits: the model must not be running then.
+    pub async fn close(&self) {
+        self.stop_backfill();
+        while self.inner.backfill.runs.load(Ordering::Acquire) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Asks the backfill to end.
+    pub(crate) fn stop_backfill(&self) {
+        self.inner.backfill.stopped.store(true, Ordering::Release);
+        self.inner.backfill.wake.notify_one();
+    }
+
     /// Starts the backfill unless it runs. It ends by itself when nothing waits or the store is gone.
     pub(super) fn start_backfill(&self) {
-        if self.inner.backfill_runs.swap(true, Ordering::AcqRel) {
+        let backfill = &self.inner.backfill;
+        if backfill.stopped.load(Ordering::Acquire) || backfill.runs.swap(true, Ordering::AcqRel) {
             return;
         }
-        tokio::spawn(run(Arc::downgrade(&self.inner)));
+        tokio::spawn(run(Arc::downgrade(&self.inner), Arc::clone(backfill)));
     }
 
     /// How many documents up to an id wait, and the highest id among them.
@@ -89,19 +132,17 @@ impl TraceStore {
         }
         let (ids, texts): (Vec<i32>, Vec<String>) =
             rows.iter().map(|row| (row.get::<_, i32>(0), row.get::<_, String>(1))).unzip();
-        let embedder = self.inner.embedder.clone();
-        let embed = move || embedder.embed(&texts.iter().map(String::as_str).collect::<Vec<_>>());
-        let vectors = match tokio::task::spawn_blocking(embed).await {
-            Ok(Ok(vectors)) => vectors,
-            Ok(Err(error)) => {
+        let vectors = match self.embed(texts).await {
+            Ok(vectors) => vectors,
+            Err(error) => {
                 connection.batch_execute("ROLLBACK").await.map_err(doing())?;
                 connection.give_back();
                 return Err(error);
             }
-            Err(error) => return Err(Error::Model(format!("the embedding was interrupted: {error}"))),
         };
+        let (ids, vectors): (Vec<i32>, Vec<Vector>) =
+            ids.into_iter().zip(vectors).filter_map(|(id, vector)| vector.map(|vector| (id, vector))).unzip();
         self.record_model(&connection).await?;
-        let vectors: Vec<Vector> = vectors.iter().map(|vector| Vector::from(vector.to_vec())).collect();
         let update = connection.prepare_cached(&schema.store_embeddings).await.map_err(doing())?;
         connection.execute(&update, &[&ids, &vectors]).await.map_err(doing())?;
         connection.batch_execute("COMMIT").await.map_err(doing())?;
@@ -109,8 +150,21 @@ impl TraceStore {
         Ok(Step::Embedded(ids.len()))
     }
 
+    /// Embeds texts on a thread of its own; those that are left when the store is closed have no vector.
+    async fn embed(&self, texts: Vec<String>) -> Result<Vec<Option<Vector>>> {
+        let inner = Arc::clone(&self.inner);
+        let embed = move || {
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            inner.embedder.embed_while(&texts, || !inner.backfill.stopped.load(Ordering::Acquire))
+        };
+        let vectors = tokio::task::spawn_blocking(embed)
+            .await
+            .map_err(|error| Error::Model(format!("the embedding was interrupted: {error}")))??;
+        Ok(vectors.into_iter().map(|vector| vector.map(|vector| Vector::from(vector.to_vec()))).collect())
+    }
+
     /// The first embedding decides the model; another one would make vectors that cannot be compared.
-    async fn record_model(&self, connection: &super::connection::Connection) -> Result<()> {
+    async fn record_model(&self, connection: &Connection) -> Result<()> {
         let schema = &self.inner.sql.schema;
         let doing = || Error::database("recording the model");
         let name = self.inner.embedder.model_name();
@@ -136,31 +190,51 @@ pub(crate) fn other_model(recorded: &str, name: &str) -> Error {
     ))
 }
 
-async fn run(store: Weak<Inner>) {
-    loop {
-        let Some(inner) = store.upgrade() else { return };
-        let store_now = TraceStore { inner };
-        let pause = match store_now.embed_chunk(i32::MAX).await {
+/// Embeds until nothing waits. While it pauses it does not keep the store alive.
+async fn run(store: Weak<Inner>, backfill: Arc<Backfill>) {
+    while !backfill.stopped.load(Ordering::Acquire)
+        && let Some(inner) = store.upgrade()
+    {
+        let Some(pause) = (TraceStore { inner }).step().await else { return };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = backfill.wake.notified() => {}
+        }
+    }
+    backfill.runs.store(false, Ordering::Release);
+}
+
+impl TraceStore {
+    /// One step of the backfill, and how long to pause after it; `None` when it has ended.
+    async fn step(&self) -> Option<Duration> {
+        let backfill = &self.inner.backfill;
+        let step = self.embed_chunk(i32::MAX).await;
+        backfill.progress.send_modify(|progress| {
+            progress.steps += 1;
+            progress.failure = match &step {
+                Err(Error::Model(reason)) => Some(reason.clone()),
+                _ => None,
+            };
+        });
+        match step {
             Ok(Step::Embedded(count)) => {
                 otel_debug!(name: "TraceStore.Embedded", documents = count as u64);
-                continue;
+                Some(Duration::ZERO)
             }
-            Ok(Step::Busy) => BUSY,
+            Ok(Step::Busy) => Some(BUSY),
             Ok(Step::Done) => {
-                store_now.inner.backfill_runs.store(false, Ordering::Release);
+                backfill.runs.store(false, Ordering::Release);
                 // A document stored between the last look and this line started no backfill of its own.
-                match store_now.waiting(i32::MAX).await {
-                    Ok((0, _)) => return,
-                    _ if store_now.inner.backfill_runs.swap(true, Ordering::AcqRel) => return,
-                    _ => BUSY,
+                match self.waiting(i32::MAX).await {
+                    Ok((0, _)) => None,
+                    _ if backfill.runs.swap(true, Ordering::AcqRel) => None,
+                    _ => Some(BUSY),
                 }
             }
             Err(error) => {
                 otel_warn!(name: "TraceStore.EmbeddingFailed", reason = error.to_string());
-                RETRY
+                Some(RETRY)
             }
-        };
-        drop(store_now);
-        tokio::time::sleep(pause).await;
+        }
     }
 }

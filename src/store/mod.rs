@@ -9,7 +9,7 @@ mod schema;
 mod sql;
 mod write;
 
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ struct Inner {
     resource_bodies: Cache<i32, Arc<Resource>>,
     embedder: Embedder,
     schema: OnceCell<SchemaInfo>,
-    backfill_runs: AtomicBool,
+    backfill: Arc<backfill::Backfill>,
     nuls_replaced: AtomicU64,
 }
 
@@ -100,7 +100,7 @@ impl TraceStore {
                 resource_bodies: Cache::new(settings.cache_size),
                 embedder: Embedder::new(&settings),
                 schema: OnceCell::new(),
-                backfill_runs: AtomicBool::new(false),
+                backfill: Arc::default(),
                 nuls_replaced: AtomicU64::new(0),
                 settings,
             }),
