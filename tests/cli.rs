@@ -1,14 +1,14 @@
 //! The command as people and scripts use it.
 
 mod support;
-mod support_cli;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
 
 use serde_json::Value;
+use support::command::{Run, command, database, file, line};
+use support::database::TestDatabase;
 use support::shared;
-use support_cli::{Run, TestDatabase, command, file, line};
 
 /// A trace with a root, two children (one failed), an orphan, and two spans that are each other's parents.
 fn odd_trace() -> String {
@@ -51,7 +51,7 @@ fn import(database: &TestDatabase, text: &str) -> Run {
 
 #[test]
 fn migrate_says_what_it_did() {
-    let database = TestDatabase::create();
+    let database = database();
     let first = database.run(&["migrate", "--schema", "my traces"]).ok();
     assert!(first.stdout.starts_with("schema my traces: applied "), "{first:?}");
     let second = database.run(&["migrate", "--schema", "my traces"]).ok();
@@ -60,7 +60,7 @@ fn migrate_says_what_it_did() {
 
 #[test]
 fn health_is_bad_before_migrate_and_says_what_to_run() {
-    let database = TestDatabase::create();
+    let database = database();
     let before = database.run(&["health", "--json"]);
     assert_eq!((before.code, &before.json()["healthy"]), (Some(1), &Value::Bool(false)));
     assert!(before.json()["error"].as_str().is_some_and(|error| error.contains("migrate")), "{before:?}");
@@ -112,7 +112,7 @@ fn wrong_usage_and_wrong_settings_exit_with_2() {
 
 #[test]
 fn settings_come_from_a_file_and_options_win() {
-    let database = TestDatabase::create();
+    let database = database();
     let yaml = format!("otel_storage:\n  connection_string: {}\n  schema: from_file\n", database.url());
     let (_folder, path) = file("settings.yaml", yaml.as_bytes());
     let config = path.to_str().expect("UTF-8");
@@ -126,7 +126,7 @@ fn settings_come_from_a_file_and_options_win() {
 
 #[test]
 fn import_counts_and_a_second_one_stores_nothing() {
-    let database = TestDatabase::create();
+    let database = database();
     let (_folder, path) = file("t.jsonl", (line(0, "") + "\n" + &line(1, "")).as_bytes());
     let path = path.to_str().expect("UTF-8");
     let first = database.run(&["import", "otlp", path, "--no-embedding"]).ok();
@@ -141,7 +141,7 @@ fn import_counts_and_a_second_one_stores_nothing() {
 
 #[test]
 fn import_reports_bad_lines_and_exits_with_1() {
-    let database = TestDatabase::create();
+    let database = database();
     let run = import(&database, &format!("{}\nnonsense\n{}\n", line(0, ""), line(1, "")));
     assert_eq!(run.code, Some(1));
     assert!(run.stderr.starts_with("error: stdin:2: "), "{run:?}");
@@ -153,12 +153,9 @@ fn import_reports_bad_lines_and_exits_with_1() {
 
 #[test]
 fn without_a_model_spans_are_stored_and_a_warning_says_so() {
-    let database = TestDatabase::create();
-    let mut command = database.command(&["import", "otlp", "-", "--embedding-model", "/no/such/model"]);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("it starts");
-    child.stdin.take().expect("input").write_all(line(0, "").as_bytes()).expect("written");
-    let run = Run::of(child.wait_with_output().expect("it ends")).ok();
+    let database = database();
+    let arguments = ["import", "otlp", "-", "--embedding-model", "/no/such/model"];
+    let run = database.run_with_input(&arguments, line(0, "").as_bytes()).ok();
     assert!(run.stdout.starts_with("stored 1 span, "), "{run:?}");
     assert!(run.stderr.contains("warning: the spans are stored, but not found by meaning yet"), "{run:?}");
 }
@@ -166,7 +163,7 @@ fn without_a_model_spans_are_stored_and_a_warning_says_so() {
 #[cfg(unix)]
 #[test]
 fn ctrl_c_ends_an_import_with_a_hint_and_it_can_go_on() {
-    let database = TestDatabase::create();
+    let database = database();
     let arguments = ["import", "otlp", "-", "--no-embedding", "--batch-size", "1"];
     let mut command = database.command(&arguments);
     let mut child = command
@@ -198,7 +195,7 @@ fn ctrl_c_ends_an_import_with_a_hint_and_it_can_go_on() {
 
 #[test]
 fn a_trace_is_a_waterfall() {
-    let database = TestDatabase::create();
+    let database = database();
     import(&database, &odd_trace()).ok();
     let run = database.run(&["trace", "4BF92F35-77B3-4DA6-A3CE-929D0E0E4736"]).ok();
     let lines: Vec<&str> = run.stdout.lines().collect();
@@ -231,7 +228,7 @@ fn a_trace_is_a_waterfall() {
 
 #[test]
 fn an_unknown_trace_exits_with_3() {
-    let database = TestDatabase::create();
+    let database = database();
     database.run(&["migrate"]).ok();
     let run = database.run(&["trace", "4bf92f3577b34da6a3ce929d0e0e4736"]);
     assert_eq!((run.code, run.stdout.as_str()), (Some(3), ""));
@@ -240,7 +237,7 @@ fn an_unknown_trace_exits_with_3() {
 
 #[test]
 fn a_chain_of_ten_thousand_spans_is_shown() {
-    let database = TestDatabase::create();
+    let database = database();
     let text: String = (1..=10_000)
         .map(|number| {
             let fields = format!(",\"parentSpanId\":\"{:016x}\"", number - 1);
@@ -255,7 +252,7 @@ fn a_chain_of_ten_thousand_spans_is_shown() {
 
 #[test]
 fn a_closed_pipe_ends_it_quietly() {
-    let database = TestDatabase::create();
+    let database = database();
     import(&database, &odd_trace()).ok();
     let mut command = database.command(&["trace", "4bf92f3577b34da6a3ce929d0e0e4736", "-v"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
@@ -290,7 +287,7 @@ fn a_trace_as_json_is_what_was_imported() {
             spans
         };
         let all = spans(&first);
-        let database = TestDatabase::create();
+        let database = database();
         import(&database, &first).ok();
         let mut traces: Vec<&str> = all.iter().filter_map(|(_, _, span)| span["traceId"].as_str()).collect();
         traces.dedup();
@@ -306,7 +303,7 @@ fn a_trace_as_json_is_what_was_imported() {
 
 /// Two services with something to find.
 fn searchable() -> TestDatabase {
-    let database = TestDatabase::create();
+    let database = database();
     let declined = ",\"events\":[{\"timeUnixNano\":\"1700000000100000000\",\"name\":\"exception\",\"attributes\":[\
                     {\"key\":\"exception.message\",\"value\":{\"stringValue\":\"payment declined: card expired\"}}]}]";
     let text = [

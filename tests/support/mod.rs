@@ -2,5 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of this module")]
 
 pub mod arbitrary;
+#[cfg(feature = "cli")]
+pub mod command;
 pub mod database;
 pub mod shared;

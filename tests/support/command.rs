@@ -1,41 +1,18 @@
-//! A database of its own for each test of the command, and the command itself.
-#![allow(dead_code, reason = "each test binary uses a part of this module")]
+//! The command `otel-pgvector`, on a database of the test's own.
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use opentelemetry_pgvector::{Settings, TraceStore};
+use super::database::TestDatabase;
 
-/// A new database that is dropped with this value.
-pub struct TestDatabase {
-    server: String,
-    name: String,
+/// An empty database, for a test that is not async.
+pub fn database() -> TestDatabase {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(TestDatabase::create_bare())
 }
 
 impl TestDatabase {
-    pub fn create() -> Self {
-        let server =
-            std::env::var("OTEL_TEST_DATABASE_URL").expect("run make test, or set OTEL_TEST_DATABASE_URL");
-        let name = format!("test_{}", uuid::Uuid::new_v4().simple());
-        execute(&server, &format!("CREATE DATABASE {name}"));
-        TestDatabase { server, name }
-    }
-
-    pub fn url(&self) -> String {
-        let (address, query) =
-            self.server.split_once('?').map_or((self.server.as_str(), None), |(a, q)| (a, Some(q)));
-        // The part after the host, if any, names a database.
-        let host = address.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
-        query.map_or_else(|| format!("{host}/{}", self.name), |query| format!("{host}/{}?{query}", self.name))
-    }
-
-    pub fn store(&self) -> TraceStore {
-        let mut settings = Settings::default();
-        settings.connection_string = self.url();
-        TraceStore::new(settings).expect("a store")
-    }
-
     /// The command on this database.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = command(arguments);
@@ -57,28 +34,6 @@ impl TestDatabase {
             Run::of(child.wait_with_output().expect("the command ends"))
         })
     }
-}
-
-impl Drop for TestDatabase {
-    fn drop(&mut self) {
-        execute(&self.server, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
-    }
-}
-
-fn execute(server: &str, sql: &str) {
-    // In a thread of its own: the test may be inside a runtime.
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async {
-                let connecting = tokio_postgres::connect(server, tokio_postgres::NoTls);
-                let (client, connection) = connecting.await.expect("the test server answers");
-                tokio::spawn(connection);
-                client.batch_execute(sql).await.expect("the statement succeeds");
-            });
-        });
-    });
 }
 
 /// The command, with no settings from outside but where the model is.
