@@ -43,7 +43,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(settings.embedding_model, "all-MiniLM-L6-v2");
     assert_eq!((settings.embedding_dimension, settings.embedding_threads), (384, 1));
     assert_eq!(settings.onnxruntime_library, None);
-    assert_eq!((settings.cache_size, settings.similarity_threshold), (1000, 0.2));
+    assert_eq!((settings.cache_size, settings.similarity_threshold), (1000, 0.15));
     assert_eq!((settings.batch_size, settings.batch_interval_seconds), (100, 5));
     assert_eq!((settings.max_retries, settings.circuit_breaker_threshold), (3, 5));
     assert_eq!((settings.schema.as_str(), settings.pool_size), ("otel", 4));

@@ -18,7 +18,7 @@ use crate::store::TraceStore;
 pub struct SearchOptions {
     /// The most results, 1 to 1000. Default 10.
     pub limit: usize,
-    /// The lowest cosine similarity, 0 (no limit) to 1; `None` is the setting `similarity_threshold`.
+    /// The lowest score, 0 (no limit) to 1; `None` is the setting `similarity_threshold`.
     pub similarity_threshold: Option<f64>,
     /// Only spans of this service.
     pub service: Option<String>,
@@ -41,7 +41,7 @@ impl SearchOptions {
         self
     }
 
-    /// With results of at least this similarity, 0 (no limit) to 1.
+    /// With results of at least this score, 0 (no limit) to 1.
     pub fn with_similarity_threshold(mut self, threshold: f64) -> Self {
         self.similarity_threshold = Some(threshold);
         self
@@ -98,7 +98,8 @@ pub struct SpanHit {
     pub trace_id: TraceId,
     /// The span.
     pub span_id: SpanId,
-    /// The cosine similarity of its document to the query, and up to 0.25 more for the query's words.
+    /// How well its document fits the query, up to 1: four fifths are the cosine similarity of their embeddings, one fifth
+    /// is the share of the query's words that it has.
     pub score: f64,
     /// The service.
     pub service: String,

@@ -20,8 +20,8 @@ const MIN_DOCUMENTS: usize = 160;
 const MAX_DOCUMENTS: usize = 1000;
 /// The most spans of one document that are looked at.
 const SPANS_PER_DOCUMENT: i64 = 20;
-/// What a document that has all the query's words gains over its cosine; a rare word counts more than a common one.
-const WORDS_WEIGHT: f64 = 0.25;
+/// What the query's words count for in a score, beside the cosine; a rare word counts more than a common one.
+const WORDS_WEIGHT: f64 = 0.2;
 /// The most matched spans that a trace shows.
 const SPANS_PER_TRACE: usize = 5;
 
@@ -154,7 +154,7 @@ async fn nearest(
     Ok((connection, ranked(&rows, threshold)))
 }
 
-/// Adds what the query's words are worth to the cosine, leaves out what is below the threshold, and sorts.
+/// Scores documents by cosine and by the query's words, leaves out what is below the threshold, and sorts.
 fn ranked(rows: &[Row], threshold: f64) -> Vec<Document> {
     let mut found: HashMap<&str, usize> = HashMap::new();
     for row in rows {
@@ -166,17 +166,20 @@ fn ranked(rows: &[Row], threshold: f64) -> Vec<Document> {
     let weight =
         |word: &str| (1.0 + rows.len() as f64 / (1.0 + found.get(word).copied().unwrap_or(0) as f64)).ln();
     let total = |words: Vec<&str>| words.into_iter().map(weight).sum::<f64>();
+    let score = |row: &Row| {
+        let share = total(row.get(6)) / total(row.get(5)).max(f64::MIN_POSITIVE);
+        (1.0 - WORDS_WEIGHT) * row.get::<_, f64>(1) + WORDS_WEIGHT * share
+    };
     let mut documents: Vec<Document> = rows
         .iter()
-        .filter(|row| threshold <= 0.0 || row.get::<_, f64>(1) >= threshold)
         .map(|row| Document {
             id: row.get(0),
-            score: row.get::<_, f64>(1)
-                + WORDS_WEIGHT * total(row.get(6)) / total(row.get(5)).max(f64::MIN_POSITIVE),
+            score: score(row),
             service: row.get(2),
             text: row.get(3),
             is_error: row.get::<_, i16>(4) == 2,
         })
+        .filter(|document| threshold <= 0.0 || document.score >= threshold)
         .collect();
     documents.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
     documents

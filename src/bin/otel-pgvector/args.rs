@@ -130,7 +130,7 @@ pub struct ImportOptions {
 /// Find traces by what they mean.
 ///
 /// The query is plain language; it need not have a word in common with the spans. Each trace is shown with its score,
-/// the cosine similarity of its best span, and the spans that matched.
+/// the score of its best span (up to 1), and the spans that matched.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
