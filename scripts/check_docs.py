@@ -136,7 +136,8 @@ class Shell:
 
 def run_file(found, environment):
     with tempfile.TemporaryDirectory() as folder:
-        shell = Shell(environment, folder)
+        # What the blocks put into temporary files is gone with the folder.
+        shell = Shell({**environment, "TMPDIR": folder}, folder)
         try:
             for block, following in zip(found, [*found[1:], None]):
                 if not block.runs():
