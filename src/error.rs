@@ -119,7 +119,8 @@ impl Error {
     /// Whether the same call may succeed later without anybody mending anything.
     ///
     /// Lost connections, time-outs, deadlocks, serialization failures, a server that starts, stops, recovers or lacks
-    /// resources (SQLSTATE classes 08, 40, 53, 57P and 55P03).
+    /// resources (SQLSTATE classes 08, 40, 53, 57P and 55P03); and tables or prepared statements that are gone (3F000,
+    /// 42P01, 26000), since the next attempt makes or checks the schema anew.
     pub fn is_transient(&self) -> bool {
         match self {
             Error::Connect { transient, .. } => *transient,
@@ -129,7 +130,7 @@ impl Error {
                     let code = code.code();
                     matches!(code.get(..2), Some("08" | "40" | "53"))
                         || code.starts_with("57P")
-                        || code == "55P03"
+                        || matches!(code, "55P03" | "3F000" | "42P01" | "26000")
                 }
                 // Without a SQLSTATE, the connection itself failed.
                 None => true,

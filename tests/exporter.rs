@@ -260,6 +260,19 @@ async fn dropping_it_in_async_code_neither_panics_nor_blocks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_is_dropped_meanwhile_is_made_again() {
+    let database = TestDatabase::create().await;
+    let exporter = exporter(&database);
+    exporter.export(vec![span_data("before")]).await.expect("exported");
+    database.execute("DROP SCHEMA otel CASCADE").await;
+    let data = span_data("after");
+    let id = data.span_context.trace_id();
+    exporter.export(vec![data]).await.expect("exported");
+    let stored = database.store().get_trace(id).await.expect("read");
+    assert_eq!(stored[0].name, "after", "the row has its document");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_shutdown_exports_are_refused() {
     let database = TestDatabase::create().await;
     let exporter = exporter(&database);

@@ -7,6 +7,7 @@ use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 use opentelemetry::otel_debug;
 use tokio::time::Instant;
 
+use super::Export;
 use super::breaker::Breaker;
 use crate::error::{Error, Result};
 use crate::store::{Batch, Stored, TraceStore};
@@ -41,10 +42,10 @@ impl Delivery {
     }
 
     /// Stores a batch within `export_timeout_seconds`.
-    pub(super) async fn deliver(&self, batch: &Batch) -> Result<Stored> {
+    pub(super) async fn deliver(&self, batch: Batch, export: &Export) -> Result<Stored> {
         self.breaker.admit()?;
         let deadline = Instant::now() + self.timeout;
-        let result = match tokio::time::timeout_at(deadline, self.attempts(batch, deadline)).await {
+        let result = match tokio::time::timeout_at(deadline, self.attempts(batch, export, deadline)).await {
             Ok(result) => result,
             Err(_) => Err(Error::Timeout { doing: "an export", seconds: self.timeout.as_secs_f64() }),
         };
@@ -60,11 +61,11 @@ impl Delivery {
 
     /// Attempts until one succeeds, or fails for good. Waiting for a server that cannot be reached is limited by the
     /// deadline alone: a service may start before its database.
-    async fn attempts(&self, batch: &Batch, deadline: Instant) -> Result<Stored> {
+    async fn attempts(&self, mut batch: Batch, export: &Export, deadline: Instant) -> Result<Stored> {
         let mut pauses = pauses();
         let mut retries = 0;
         loop {
-            let error = match self.store.send(batch).await {
+            let error = match self.store.send(&batch).await {
                 Ok(stored) => return Ok(stored),
                 Err(error) => error,
             };
@@ -76,6 +77,8 @@ impl Delivery {
             }
             otel_debug!(name: "SpanExporter.Retry", pause_ms = pause.as_millis() as u64, reason = error.to_string());
             tokio::time::sleep(pause).await;
+            // The documents that were known may be gone: the server may be another one by now.
+            batch = export.split(&self.store)?;
         }
     }
 }

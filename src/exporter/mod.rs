@@ -22,7 +22,7 @@ pub use processor::{PgvectorSpanProcessor, tracer_provider};
 use crate::error::{Error, Result};
 use crate::settings::Settings;
 use crate::span::{Resource, Scopes, Span, resource_from_sdk, span_from_sdk};
-use crate::store::TraceStore;
+use crate::store::{Batch, TraceStore};
 use delivery::Delivery;
 use runtime::OwnedRuntime;
 
@@ -45,6 +45,23 @@ use runtime::OwnedRuntime;
 pub struct SpanExporter {
     shared: Arc<Shared>,
     resource: Arc<Resource>,
+}
+
+/// A batch on its way, kept until it is stored: after a failure it is split again.
+struct Export {
+    id: Uuid,
+    spans: Vec<SpanData>,
+    resource: Arc<Resource>,
+}
+
+impl Export {
+    fn split(&self, store: &TraceStore) -> Result<Batch> {
+        let _suppressed = Context::enter_telemetry_suppressed_scope();
+        let mut scopes = Scopes::default();
+        let spans: Vec<Span<'_>> =
+            self.spans.iter().map(|data| span_from_sdk(data, &self.resource, &mut scopes)).collect();
+        store.split(self.id, &spans)
+    }
 }
 
 /// How long a shutdown waits for the model to end what it is computing, which takes a tenth of it.
@@ -116,22 +133,17 @@ impl opentelemetry_sdk::trace::SpanExporter for SpanExporter {
         }
         let Some(delivery) = &self.shared.delivery else { return Ok(()) };
         let spans = batch.len();
-        let split = {
-            let _suppressed = Context::enter_telemetry_suppressed_scope();
-            let mut scopes = Scopes::default();
-            let spans: Vec<Span<'_>> =
-                batch.iter().map(|data| span_from_sdk(data, &self.resource, &mut scopes)).collect();
-            delivery.store().split(Uuid::new_v4(), &spans).map_err(|error| failed(&error))?
-        };
+        let export = Export { id: Uuid::new_v4(), spans: batch, resource: Arc::clone(&self.resource) };
+        let split = export.split(delivery.store()).map_err(|error| failed(&error))?;
         let delivery = Arc::clone(delivery);
-        let task = self.shared.runtime.spawn(async move { delivery.deliver(&split).await })?;
-        // Freeing thousands of texts takes a while: it is done while the database works.
-        drop(batch);
-        let result = match task.await {
-            Ok(result) => result,
-            // The runtime ends while a batch is on its way only when the exporter is dropped.
-            Err(_) => Err(Error::Shutdown),
-        };
+        let (done, wait) = tokio::sync::oneshot::channel();
+        self.shared.runtime.spawn(async move {
+            // Nobody listens any more when the processor gave up. The spans are freed after the answer, on this thread.
+            let _ = done.send(delivery.deliver(split, &export).await);
+            drop(export);
+        })?;
+        // The runtime ends while a batch is on its way only when the exporter is dropped.
+        let result = wait.await.unwrap_or(Err(Error::Shutdown));
         match result {
             Ok(stored) => {
                 otel_debug!(name: "SpanExporter.Exported", spans = stored.spans as u64, new = stored.new);

@@ -80,7 +80,8 @@ impl TraceStore {
 
     /// As [`flush`](Self::flush), but a store that was never connected has nothing to wait for.
     pub(crate) async fn flush_if_used(&self) -> Result<()> {
-        if self.inner.schema.initialized() { self.flush().await } else { Ok(()) }
+        let used = self.known_schema().is_some();
+        if used { self.flush().await } else { Ok(()) }
     }
 
     /// Ends the embedding behind the spans, within about 100 ms. Documents that still wait are embedded by the next

@@ -2,6 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
@@ -77,7 +78,7 @@ impl DerefMut for Connection {
 
 impl TraceStore {
     /// A connection to a database whose schema is known to be there.
-    pub(crate) async fn connection(&self) -> Result<(Connection, &SchemaInfo)> {
+    pub(crate) async fn connection(&self) -> Result<(Connection, Arc<SchemaInfo>)> {
         let schema = self.ready().await?;
         Ok((self.any_connection().await?, schema))
     }

@@ -10,12 +10,11 @@ mod sql;
 mod write;
 
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
 use moka::sync::Cache;
-use tokio::sync::OnceCell;
 
 pub use health::Health;
 pub use schema::SCHEMA_VERSION;
@@ -71,7 +70,9 @@ struct Inner {
     /// Resources by id, for reading.
     resource_bodies: Cache<i32, Arc<Resource>>,
     embedder: Embedder,
-    schema: OnceCell<SchemaInfo>,
+    schema: Mutex<Option<Arc<SchemaInfo>>>,
+    /// Held while the schema is made or checked.
+    preparing: tokio::sync::Mutex<()>,
     backfill: Arc<backfill::Backfill>,
     nuls_replaced: AtomicU64,
 }
@@ -99,7 +100,8 @@ impl TraceStore {
                 templates: Cache::new(settings.cache_size),
                 resource_bodies: Cache::new(settings.cache_size),
                 embedder: Embedder::new(&settings),
-                schema: OnceCell::new(),
+                schema: Mutex::default(),
+                preparing: tokio::sync::Mutex::default(),
                 backfill: Arc::default(),
                 nuls_replaced: AtomicU64::new(0),
                 settings,
@@ -120,10 +122,17 @@ impl TraceStore {
         &self.inner.sql
     }
 
-    /// Forgets which documents, resources and schema are there: after a failure the server may be another one.
+    /// Forgets which documents, resources and schema are there, and the connections that prepared statements for them:
+    /// after a failure the server may be another one.
     fn forget(&self) {
         self.inner.documents.invalidate_all();
         self.inner.resources.invalidate_all();
+        *self.known_schema() = None;
+        self.inner.pool.retain(|_, _| false);
+    }
+
+    fn known_schema(&self) -> MutexGuard<'_, Option<Arc<SchemaInfo>>> {
+        self.inner.schema.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

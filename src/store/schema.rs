@@ -1,5 +1,7 @@
 //! The schema: numbered migrations, compiled in.
 
+use std::sync::Arc;
+
 use opentelemetry::otel_info;
 
 use super::TraceStore;
@@ -34,18 +36,24 @@ pub(crate) struct SchemaInfo {
 }
 
 impl TraceStore {
-    /// Makes sure, once, that the schema is there: migrates it, or checks it when `migrate` is off.
-    pub(super) async fn ready(&self) -> Result<&SchemaInfo> {
-        let prepare = || async {
-            let connection = self.any_connection().await?;
-            if self.inner.settings.migrate && self.version(&connection).await? != SCHEMA_VERSION {
-                self.migrate_on(&connection).await?;
-            }
-            let info = self.check(&connection).await?;
-            connection.give_back();
-            Ok(info)
-        };
-        self.inner.schema.get_or_try_init(prepare).await
+    /// Makes sure that the schema is there: migrates it, or checks it when `migrate` is off. Once it is known to be
+    /// there, this costs nothing.
+    pub(super) async fn ready(&self) -> Result<Arc<SchemaInfo>> {
+        if let Some(known) = self.known_schema().clone() {
+            return Ok(known);
+        }
+        let _one_at_a_time = self.inner.preparing.lock().await;
+        if let Some(known) = self.known_schema().clone() {
+            return Ok(known);
+        }
+        let connection = self.any_connection().await?;
+        if self.inner.settings.migrate && self.version(&connection).await? != SCHEMA_VERSION {
+            self.migrate_on(&connection).await?;
+        }
+        let info = Arc::new(self.check(&connection).await?);
+        connection.give_back();
+        *self.known_schema() = Some(Arc::clone(&info));
+        Ok(info)
     }
 
     /// Brings the schema to [`SCHEMA_VERSION`]; returns how many migrations it took. Does nothing where nothing is to

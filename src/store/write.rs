@@ -125,7 +125,7 @@ impl TraceStore {
 
     async fn send_untimed(&self, batch: &Batch) -> Result<Stored> {
         let (connection, schema) = self.connection().await?;
-        let fresh = self.resolve_documents(&connection, schema, batch).await?;
+        let fresh = self.resolve_documents(&connection, &schema, batch).await?;
         let resources = self.resolve_resources(&connection, &batch.halves).await?;
         let document = |key| batch.known.get(key).or_else(|| fresh.get(key)).copied();
 
