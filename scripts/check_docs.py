@@ -62,7 +62,7 @@ def blocks(path):
             if re.fullmatch(f" *{fence}{fence[0]}*\\s*", line):
                 break
             body.append(re.sub(f"^ {{0,{len(indent)}}}", "", line))
-        language, *words = re.split(r"[\s,]+", info.strip().replace("no-run", "no_run"))  # rustdoc warns of no-run
+        language, *words = re.split(r"[\s,]+", info.strip())
         found.append(Block(path, start, end, language, words, "".join(f"{line}\n" for line in body)))
     return found
 

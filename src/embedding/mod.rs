@@ -221,19 +221,20 @@ impl Embedder {
     }
 }
 
+/// Folder, threads and dimension: what makes two models the same.
+type ModelKey = (PathBuf, usize, usize);
+
 /// The models in use in this process: two exporters share one, which takes some 170 MB.
-static MODELS: Mutex<Vec<(PathBuf, usize, usize, Weak<Model>)>> = Mutex::new(Vec::new());
+static MODELS: Mutex<Vec<(ModelKey, Weak<Model>)>> = Mutex::new(Vec::new());
 
 impl Inner {
     fn load(&self) -> Result<Arc<Model>> {
         let roots = locate::roots();
-        let folder = locate::model(&self.model_setting, &roots)?;
+        let key = (locate::model(&self.model_setting, &roots)?, self.threads, self.dimension);
         let mut models = MODELS.lock().unwrap_or_else(PoisonError::into_inner);
-        models.retain(|(.., model)| model.strong_count() > 0);
-        let wanted = (&folder, self.threads, self.dimension);
-        let shared =
-            models.iter().find(|(folder, threads, dimension, _)| (folder, *threads, *dimension) == wanted);
-        if let Some(model) = shared.and_then(|(.., model)| model.upgrade()) {
+        models.retain(|(_, model)| model.strong_count() > 0);
+        let shared = models.iter().find(|(known, _)| *known == key);
+        if let Some(model) = shared.and_then(|(_, model)| model.upgrade()) {
             return Ok(model);
         }
         #[cfg(feature = "load-dynamic")]
@@ -241,8 +242,8 @@ impl Inner {
             Runtime::Library(locate::library(self.library.as_deref(), locate::library_variable(), &roots)?);
         #[cfg(not(feature = "load-dynamic"))]
         let runtime = Runtime::Linked;
-        let model = Arc::new(Model::load(&folder, &runtime, self.threads, self.dimension)?);
-        models.push((folder, self.threads, self.dimension, Arc::downgrade(&model)));
+        let model = Arc::new(Model::load(&key.0, &runtime, self.threads, self.dimension)?);
+        models.push((key, Arc::downgrade(&model)));
         Ok(model)
     }
 }

@@ -117,6 +117,7 @@ const VARYING_WORDS: &[&str] = &[
     "authorization",
     "body",
     "bytes",
+    "cents",
     "checksum",
     "city",
     "cookie",
