@@ -231,17 +231,17 @@ impl Inner {
     fn load(&self) -> Result<Arc<Model>> {
         let roots = locate::roots();
         let key = (locate::model(&self.model_setting, &roots)?, self.threads, self.dimension);
+        #[cfg(feature = "load-dynamic")]
+        let runtime =
+            Runtime::Library(locate::library(self.library.as_deref(), locate::library_variable(), &roots)?);
+        #[cfg(not(feature = "load-dynamic"))]
+        let runtime = Runtime::Linked;
         let mut models = MODELS.lock().unwrap_or_else(PoisonError::into_inner);
         models.retain(|(_, model)| model.strong_count() > 0);
         let shared = models.iter().find(|(known, _)| *known == key);
         if let Some(model) = shared.and_then(|(_, model)| model.upgrade()) {
             return Ok(model);
         }
-        #[cfg(feature = "load-dynamic")]
-        let runtime =
-            Runtime::Library(locate::library(self.library.as_deref(), locate::library_variable(), &roots)?);
-        #[cfg(not(feature = "load-dynamic"))]
-        let runtime = Runtime::Linked;
         let model = Arc::new(Model::load(&key.0, &runtime, self.threads, self.dimension)?);
         models.push((key, Arc::downgrade(&model)));
         Ok(model)
