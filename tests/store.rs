@@ -5,7 +5,7 @@ mod support;
 use std::collections::HashMap;
 
 use opentelemetry::trace::TraceId;
-use opentelemetry_pgvector::span::{Span, Value};
+use opentelemetry_pgvector::span::{Attribute, Span, Value};
 use support::database::TestDatabase;
 use support::{arbitrary, shared};
 
@@ -107,7 +107,7 @@ async fn sql_decodes_what_rust_decodes() {
     let rows = database
         .client()
         .await
-        .query("SELECT trace_id, name, coalesce(status_message, ''), attributes::text, span_id, flags FROM otel.spans", &[])
+        .query("SELECT trace_id, name, coalesce(status_message, ''), attributes::text, span_id, flags, service, events::text FROM otel.spans", &[])
         .await
         .expect("the view");
     assert_eq!(rows.len(), spans.len());
@@ -121,15 +121,58 @@ async fn sql_decodes_what_rust_decodes() {
         assert_eq!(i64::from(span.flags), row.get::<_, i64>(5));
         assert_eq!(span.resource.service_name(), row.get::<_, &str>(6));
         let shown: serde_json::Value = serde_json::from_str(row.get(3)).expect("JSON");
-        for (key, value) in &span.attributes {
-            // A later duplicate hides an earlier one in jsonb.
-            let last = span.attributes.iter().rev().find(|(other, _)| other == key).map(|(_, value)| value);
-            if last == Some(value)
-                && let Value::String(text) = value
-            {
-                assert_eq!(shown[key.as_ref()], serde_json::json!(text));
-            }
+        assert!(same_members(&shown, &span.attributes), "{shown}\nis not\n{:?}", span.attributes);
+        let events: serde_json::Value = serde_json::from_str(row.get(7)).expect("JSON");
+        assert_eq!(events.as_array().map(Vec::len), Some(span.events.len()));
+        for (shown, event) in events.as_array().into_iter().flatten().zip(&span.events) {
+            assert_eq!(shown["name"], event.name.as_ref());
+            let none = serde_json::json!({});
+            assert!(
+                same_members(shown.get("attributes").unwrap_or(&none), &event.attributes),
+                "{shown}\n{event:?}"
+            );
         }
+    }
+}
+
+/// Whether jsonb shows these attributes. Of duplicate keys it shows the last.
+fn same_members(shown: &serde_json::Value, attributes: &[Attribute<'_>]) -> bool {
+    let last: HashMap<&str, &Value<'_>> =
+        attributes.iter().map(|(key, value)| (key.as_ref(), value)).collect();
+    shown.as_object().is_some_and(|shown| {
+        shown.len() == last.len()
+            && last.iter().all(|(key, value)| shown.get(*key).is_some_and(|shown| same(shown, value)))
+    })
+}
+
+fn same(shown: &serde_json::Value, value: &Value<'_>) -> bool {
+    match value {
+        Value::Empty => shown.is_null(),
+        Value::Bool(value) => shown == value,
+        Value::Int(value) => shown == value,
+        Value::Double(value) if value.is_nan() => shown["$double"] == "NaN",
+        Value::Double(value) if value.is_infinite() => {
+            shown["$double"] == value.to_string().replace("inf", "Infinity")
+        }
+        // numeric knows no negative zero.
+        Value::Double(value) => shown.as_f64() == Some(*value),
+        Value::String(value) => shown == value.as_ref(),
+        Value::Bytes(value) => {
+            shown["$bytes"] == value.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        }
+        Value::Array(values) => shown.as_array().is_some_and(|shown| {
+            shown.len() == values.len() && shown.iter().zip(values).all(|(shown, value)| same(shown, value))
+        }),
+        Value::KeyValues(pairs) if pairs.first().is_some_and(|(key, _)| key.starts_with('$')) => {
+            shown["$kvlist"].as_array().is_some_and(|shown| {
+                shown.len() == pairs.len()
+                    && shown
+                        .iter()
+                        .zip(pairs)
+                        .all(|(shown, (key, value))| shown[0] == key.as_ref() && same(&shown[1], value))
+            })
+        }
+        Value::KeyValues(pairs) => same_members(shown, pairs),
     }
 }
 
