@@ -115,3 +115,15 @@ async fn embeddings_of_another_model_are_an_error_that_names_both() {
     let error = store.search_traces("anything", &SearchOptions::default()).await.expect_err("refused");
     assert!(matches!(error, Error::Model(_)) && error.to_string().contains("other-model"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_over_thousands_of_years_does_not_hide_the_others() {
+    let database = TestDatabase::create().await;
+    let store = filled(&database).await;
+    let mut ancient = span(1, "payments", "authorize card", 0, "card declined: expired");
+    (ancient.start, ancient.end) =
+        (Timestamp(i128::from(i64::MIN) * 1_000_000_000), Timestamp(i128::from(i64::MAX)));
+    store.batch_store(&[ancient]).await.expect("stored");
+    let hits = store.search_traces("card declined", &SearchOptions::default()).await.expect("found");
+    assert!(hits.iter().any(|hit| hit.trace_id == TraceId::from(1)), "{hits:?}");
+}

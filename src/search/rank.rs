@@ -254,8 +254,8 @@ async fn summarize(
     let sql = format!(
         "SELECT DISTINCT ON (r.trace_id) r.trace_id, d.service, {tables}.span_body(d.body, r.fillers) ->> 'name', \
                 min(r.start_time) OVER whole, \
-                (extract(epoch FROM max(r.start_time + make_interval(secs => r.duration_ns / 1e9)) OVER whole \
-                                    - min(r.start_time) OVER whole) * 1e9)::bigint, \
+                extract(epoch FROM max(r.start_time + make_interval(secs => r.duration_ns / 1e9)) OVER whole \
+                                   - min(r.start_time) OVER whole)::float8, \
                 count(*) OVER whole, count(*) FILTER (WHERE d.status_code = 2) OVER whole \
          FROM {tables}.span_rows r JOIN {tables}.span_documents d ON d.id = r.document_id \
          WHERE encode(uuid_send(r.trace_id), 'hex') COLLATE \"C\" = ANY($1) \
@@ -271,7 +271,8 @@ async fn summarize(
         hit.root_service = row.get(1);
         hit.root_name = row.get::<_, Option<String>>(2).unwrap_or_default();
         hit.start = Timestamp(i128::from(row.get::<_, Microseconds>(3).0) * 1000);
-        hit.duration = Duration::from_nanos(row.get::<_, i64>(4).max(0) as u64);
+        // Clocks that are wrong by thousands of years make a duration that is not worth an error.
+        hit.duration = Duration::try_from_secs_f64(row.get(4)).unwrap_or_default();
         hit.span_count = row.get::<_, i64>(5) as u64;
         hit.error_count = row.get::<_, i64>(6) as u64;
     }
