@@ -138,7 +138,10 @@ impl TraceStore {
             rows.push(row, document_id, resource_id, &halves.fillers[row.fillers.clone()]);
         }
         let stored = self.commit(&connection, batch, rows).await?;
-        connection.give_back();
+        // A COPY that was refused leaves the driver out of step with the server: then the connection is closed.
+        if stored.new {
+            connection.give_back();
+        }
         if !fresh.is_empty() {
             self.start_backfill();
         }
@@ -165,7 +168,6 @@ impl TraceStore {
                 return Err(failed()(error));
             }
             // An earlier attempt was committed, and its answer was lost.
-            connection.batch_execute("ROLLBACK").await.map_err(failed())?;
             return Ok(Stored { spans: batch.len(), new: false, new_documents: 0 });
         }
         let mut sink = pin!(sink.map_err(failed())?);
