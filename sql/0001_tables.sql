@@ -9,9 +9,11 @@ CREATE TABLE span_resources (
     first_seen timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE span_resources IS 'OpenTelemetry resources (instances of services), each stored once.';
+COMMENT ON COLUMN span_resources.id IS 'What rows refer to.';
 COMMENT ON COLUMN span_resources.hash IS 'First 128 bits of BLAKE3 over body: the same content is the same resource in every process.';
 COMMENT ON COLUMN span_resources.service IS 'The attribute service.name.';
 COMMENT ON COLUMN span_resources.body IS 'JSON: attributes, schema_url, dropped_attributes_count.';
+COMMENT ON COLUMN span_resources.first_seen IS 'When it was stored.';
 
 CREATE TABLE span_documents (
     id          integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -29,13 +31,18 @@ CREATE TABLE span_documents (
     last_seen   timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE span_documents IS 'What spans of one kind have in common: embedded, indexed by words, stored once.';
+COMMENT ON COLUMN span_documents.id IS 'What rows refer to.';
 COMMENT ON COLUMN span_documents.hash IS 'First 128 bits of BLAKE3 over service and body: the same content is the same document in every process.';
+COMMENT ON COLUMN span_documents.service IS 'The attribute service.name of the resource.';
+COMMENT ON COLUMN span_documents.scope IS 'The name of the instrumentation scope.';
 COMMENT ON COLUMN span_documents.name IS 'The span name, with … for what varies.';
 COMMENT ON COLUMN span_documents.kind IS '0 unspecified, 1 internal, 2 server, 3 client, 4 producer, 5 consumer.';
 COMMENT ON COLUMN span_documents.status_code IS '0 unset, 1 ok, 2 error.';
 COMMENT ON COLUMN span_documents.body IS 'The span as JSON, a format string for format(): %1$s stands for the first filler of a row.';
 COMMENT ON COLUMN span_documents.text IS 'The operation in words, without literals: this is embedded.';
+COMMENT ON COLUMN span_documents.words IS 'The words of text, for full-text search.';
 COMMENT ON COLUMN span_documents.embedding IS 'Unit vector of text; null until it is computed.';
+COMMENT ON COLUMN span_documents.first_seen IS 'When it was stored.';
 COMMENT ON COLUMN span_documents.last_seen IS 'When a process last began to use the document, to about a day.';
 
 CREATE INDEX span_documents_embedding ON span_documents USING hnsw (embedding vector_cosine_ops);
@@ -56,6 +63,8 @@ CREATE TABLE span_rows (
     fillers        text COLLATE "C" NOT NULL
 ) PARTITION BY RANGE (start_time);
 COMMENT ON TABLE span_rows IS 'One row a span: what varies. Read it through the view spans.';
+COMMENT ON COLUMN span_rows.trace_id IS 'The trace. Its index is on its hexadecimal text, as the view spans shows it.';
+COMMENT ON COLUMN span_rows.span_id IS 'The span''s eight bytes, read as a big-endian number.';
 COMMENT ON COLUMN span_rows.parent_span_id IS '0 when the span has no parent.';
 COMMENT ON COLUMN span_rows.start_time IS 'Start, rounded down to the microsecond, limited to the years 1 to 9999.';
 COMMENT ON COLUMN span_rows.start_ns IS 'Nanoseconds to add to start_time, 0 to 999.';
@@ -81,6 +90,9 @@ CREATE TABLE batches (
     stored_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE batches IS 'Batches that are stored: a batch sent again after a lost answer is recognised by its id.';
+COMMENT ON COLUMN batches.id IS 'Made by the exporter; by an import, from the content.';
+COMMENT ON COLUMN batches.spans IS 'How many spans the batch had.';
+COMMENT ON COLUMN batches.stored_at IS 'When it was committed.';
 
 CREATE TABLE embedding_model (
     only_row  boolean PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -88,3 +100,6 @@ CREATE TABLE embedding_model (
     dimension integer NOT NULL
 );
 COMMENT ON TABLE embedding_model IS 'The model that made the embeddings. Vectors of different models cannot be compared.';
+COMMENT ON COLUMN embedding_model.only_row IS 'Keeps the table to one row.';
+COMMENT ON COLUMN embedding_model.name IS 'The setting embedding_model, or the last part of its path.';
+COMMENT ON COLUMN embedding_model.dimension IS 'How many numbers an embedding has.';

@@ -45,11 +45,24 @@ COMMENT ON VIEW spans IS 'One row a span, decoded.';
 COMMENT ON COLUMN spans.trace_id IS '32 hexadecimal digits; indexed.';
 COMMENT ON COLUMN spans.span_id IS '16 hexadecimal digits.';
 COMMENT ON COLUMN spans.parent_span_id IS '16 hexadecimal digits; null for a root.';
+COMMENT ON COLUMN spans.service IS 'The attribute service.name of the resource; indexed with start_time.';
+COMMENT ON COLUMN spans.name IS 'The span''s name, as it was exported.';
+COMMENT ON COLUMN spans.kind IS 'internal, server, client, producer, consumer or unspecified.';
+COMMENT ON COLUMN spans.start_time IS 'Start, rounded down to the microsecond.';
+COMMENT ON COLUMN spans.end_time IS 'End, to the microsecond.';
+COMMENT ON COLUMN spans.duration IS 'End minus start, to the microsecond.';
+COMMENT ON COLUMN spans.status IS 'unset, ok or error.';
+COMMENT ON COLUMN spans.status_message IS 'What the status says about an error.';
 COMMENT ON COLUMN spans.attributes IS 'All attributes. Doubles that JSON lacks are {"$double": "NaN"}, bytes are {"$bytes": "c0ffee"}.';
 COMMENT ON COLUMN spans.events IS 'Events: offset_ns from the start, name, attributes.';
+COMMENT ON COLUMN spans.links IS 'Links: trace_id, span_id, trace_state, flags, attributes.';
 COMMENT ON COLUMN spans.resource IS 'The attributes of the resource.';
+COMMENT ON COLUMN spans.scope IS 'The name of the instrumentation scope.';
+COMMENT ON COLUMN spans.trace_state IS 'The W3C tracestate header.';
+COMMENT ON COLUMN spans.flags IS 'OTLP flags: W3C trace flags, 256 and 512 for a known and a remote parent.';
 COMMENT ON COLUMN spans.start_ns IS 'Nanoseconds to add to start_time, 0 to 999.';
 COMMENT ON COLUMN spans.duration_ns IS 'The exact duration in nanoseconds.';
+COMMENT ON COLUMN spans.document_id IS 'The span''s document in the view documents.';
 
 CREATE VIEW traces AS
 SELECT encode(uuid_send(r.trace_id), 'hex') COLLATE "C" AS trace_id,
@@ -74,6 +87,14 @@ FROM span_rows r
 LEFT JOIN span_documents d ON d.id = r.document_id
 GROUP BY r.trace_id;
 COMMENT ON VIEW traces IS 'One row a trace. The root is the first span without a parent, or the first span.';
+COMMENT ON COLUMN traces.trace_id IS '32 hexadecimal digits; indexed.';
+COMMENT ON COLUMN traces.root_service IS 'The service of the root.';
+COMMENT ON COLUMN traces.root_name IS 'The name of the root.';
+COMMENT ON COLUMN traces.start_time IS 'The first start of a span.';
+COMMENT ON COLUMN traces.duration IS 'From the first start to the last end.';
+COMMENT ON COLUMN traces.span_count IS 'How many spans it has.';
+COMMENT ON COLUMN traces.error_count IS 'How many of them failed.';
+COMMENT ON COLUMN traces.services IS 'The services that took part, by name.';
 
 CREATE VIEW documents AS
 SELECT d.id,
@@ -89,3 +110,14 @@ SELECT d.id,
        d.last_seen
 FROM span_documents d;
 COMMENT ON VIEW documents IS 'What is embedded, and how many spans have it.';
+COMMENT ON COLUMN documents.id IS 'What spans.document_id refers to.';
+COMMENT ON COLUMN documents.service IS 'The attribute service.name of the resource.';
+COMMENT ON COLUMN documents.name IS 'The span name, with … for what varies.';
+COMMENT ON COLUMN documents.kind IS 'internal, server, client, producer, consumer or unspecified.';
+COMMENT ON COLUMN documents.status IS 'unset, ok or error.';
+COMMENT ON COLUMN documents.text IS 'What is embedded: the operation in words, without literals.';
+COMMENT ON COLUMN documents.embedded IS 'Whether its embedding is computed.';
+COMMENT ON COLUMN documents.spans IS 'How many spans have it; counted when asked for.';
+COMMENT ON COLUMN documents.scope IS 'The name of the instrumentation scope.';
+COMMENT ON COLUMN documents.first_seen IS 'When it was stored.';
+COMMENT ON COLUMN documents.last_seen IS 'When a process last began to use it, to about a day.';

@@ -123,6 +123,15 @@ async fn everything_in_the_schema_is_commented() {
         )
         .await;
     assert_eq!(bare, Vec::<String>::new());
+    let bare: Vec<String> = database
+        .value(
+            "SELECT coalesce(array_agg(relname || '.' || attname), '{}') FROM pg_attribute \
+             JOIN pg_class c ON c.oid = attrelid \
+             WHERE relnamespace = 'otel'::regnamespace AND relkind IN ('r', 'p', 'v') AND NOT relispartition \
+               AND attnum > 0 AND col_description(attrelid, attnum) IS NULL",
+        )
+        .await;
+    assert_eq!(bare, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

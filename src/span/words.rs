@@ -72,9 +72,9 @@ pub(crate) fn document_text(service: &str, texts: &[Text]) -> String {
                 continue;
             }
             Slot::EventName if text == "exception" => continue,
-            // What varies has left nothing to say.
-            _ if !text.contains(char::is_alphanumeric) => continue,
-            Slot::Attribute(key) | Slot::EventAttribute(key) if needs_key(key, text) => {
+            // What varies has left nothing to say, and numbers mean nothing to the model.
+            _ if !text.contains(char::is_alphabetic) => continue,
+            Slot::Attribute(key) | Slot::EventAttribute(key) if needs_key(key) => {
                 format!("{} {}", words(last_segment(key)), words(text))
             }
             Slot::Name => split(text, |sign| "./:{}<>".contains(sign)),
@@ -94,10 +94,10 @@ pub(crate) fn document_text(service: &str, texts: &[Text]) -> String {
     sentence
 }
 
-/// A bare `true` or `3` says nothing without its key; a statement or a message speaks for itself.
-fn needs_key(key: &str, text: &str) -> bool {
+/// A bare `true` or `gold` says nothing without its key; a statement or a message speaks for itself.
+fn needs_key(key: &str) -> bool {
     let speaks = ["db.", "exception.", "url.", "http.", "error.", "rpc.", "messaging.", "graphql."];
-    !(speaks.iter().any(|prefix| key.starts_with(prefix)) && text.chars().any(char::is_alphabetic))
+    !speaks.iter().any(|prefix| key.starts_with(prefix))
 }
 
 fn last_segment(key: &str) -> &str {

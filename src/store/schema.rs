@@ -133,7 +133,10 @@ impl TraceStore {
         let create = format!(
             "CREATE TABLE {schema}.migrations (version integer PRIMARY KEY, name text NOT NULL, \
              applied_at timestamptz NOT NULL DEFAULT now()); \
-             COMMENT ON TABLE {schema}.migrations IS 'Migrations of this schema that were applied.'"
+             COMMENT ON TABLE {schema}.migrations IS 'Migrations of this schema that were applied.'; \
+             COMMENT ON COLUMN {schema}.migrations.version IS 'The migration''s number.'; \
+             COMMENT ON COLUMN {schema}.migrations.name IS 'What it brought.'; \
+             COMMENT ON COLUMN {schema}.migrations.applied_at IS 'When it was applied.'"
         );
         connection.batch_execute(&create).await.map_err(|error| self.denied(error, "create tables"))
     }
