@@ -127,3 +127,26 @@ async fn a_trace_over_thousands_of_years_does_not_hide_the_others() {
     let hits = store.search_traces("card declined", &SearchOptions::default()).await.expect("found");
     assert!(hits.iter().any(|hit| hit.trace_id == TraceId::from(1)), "{hits:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_period_is_searched_whole_also_when_nearer_documents_have_no_spans_in_it() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    // More documents about the query than a search looks at, all of them old, and one that is recent.
+    let letter = |number: usize| char::from(b'a' + number as u8);
+    let mut spans: Vec<_> = (0..300)
+        .map(|number| {
+            let name = format!("card declined {}{}", letter(number / 26), letter(number % 26));
+            span(number as u128 + 1, "payments", &name, 1000, "")
+        })
+        .collect();
+    spans.push(span(1000, "payments", "print a receipt", 5, ""));
+    store.batch_store(&spans).await.expect("stored");
+    store.flush().await.expect("embedded");
+    let recent =
+        SearchOptions::default().with_similarity_threshold(0.0).since(now() - Duration::from_secs(60));
+    let hits = store.search_traces("card declined", &recent).await.expect("found");
+    assert_eq!(hits.iter().map(|hit| hit.trace_id).collect::<Vec<_>>(), [TraceId::from(1000)]);
+    let many = SearchOptions::default().with_similarity_threshold(0.0).with_limit(200);
+    assert_eq!(store.search_traces("card declined", &many).await.expect("found").len(), 200);
+}

@@ -18,12 +18,16 @@ use crate::store::{Connection, Microseconds, TraceStore, other_model};
 const DOCUMENTS_PER_RESULT: usize = 8;
 const MIN_DOCUMENTS: usize = 160;
 const MAX_DOCUMENTS: usize = 1000;
-/// The most spans of one document that are looked at.
-const SPANS_PER_DOCUMENT: i64 = 20;
+/// How many spans of one document are looked at, at least; twice as many as results are wanted, when that is more.
+const SPANS_PER_DOCUMENT: usize = 20;
 /// What the query's words count for in a score, beside the cosine; a rare word counts more than a common one.
 const WORDS_WEIGHT: f64 = 0.2;
 /// The most matched spans that a trace shows.
 const SPANS_PER_TRACE: usize = 5;
+
+/// Rows of a period, by the expression of the index span_rows_document and exactly.
+const WITHIN_5_AND_6: &str = "r.start_time >= $5 AND r.start_time < $6 \
+     AND date_bin('10 s', r.start_time, 'epoch') BETWEEN date_bin('10 s', $5, 'epoch') AND date_bin('10 s', $6, 'epoch')";
 
 /// A document near to the query.
 struct Document {
@@ -40,7 +44,8 @@ pub(super) async fn traces(
     options: &SearchOptions,
 ) -> Result<Vec<TraceHit>> {
     let (connection, documents) = nearest(store, query, options).await?;
-    let spans = spans_of(store, &connection, &documents, options, SPANS_PER_DOCUMENT).await?;
+    let per_document = SPANS_PER_DOCUMENT.max(2 * limit(options)) as i64;
+    let spans = spans_of(store, &connection, &documents, options, per_document).await?;
     let mut hits: Vec<TraceHit> = Vec::new();
     let mut places: HashMap<TraceId, usize> = HashMap::new();
     for (_, span) in spans {
@@ -125,15 +130,19 @@ async fn nearest(
     let count = (limit(options) * DOCUMENTS_PER_RESULT).clamp(MIN_DOCUMENTS, MAX_DOCUMENTS);
     let distance = &schema.distance;
     let vector_type = &schema.vector;
-    // A filter on the service leaves few documents: they are compared exactly (OFFSET 0 keeps HNSW out), since HNSW
-    // would look for the nearest of all services and find too few of this one.
-    let source = match options.service {
-        Some(_) => format!(
-            "(SELECT * FROM {tables}.span_documents WHERE service = $3 AND embedding IS NOT NULL OFFSET 0)"
-        ),
-        None => format!(
-            "(SELECT * FROM {tables}.span_documents WHERE $3::text IS NULL AND embedding IS NOT NULL)"
-        ),
+    // Filters leave few documents, which are compared exactly (OFFSET 0 keeps HNSW out): HNSW would look for the
+    // nearest of all documents, and find too few of these.
+    let source = if options.service.is_none() && options.since.is_none() && options.until.is_none() {
+        format!(
+            "(SELECT * FROM {tables}.span_documents WHERE embedding IS NOT NULL \
+              AND $3::text IS NULL AND $5::timestamptz IS NOT NULL AND $6::timestamptz IS NOT NULL)"
+        )
+    } else {
+        format!(
+            "(SELECT * FROM {tables}.span_documents d WHERE embedding IS NOT NULL \
+              AND ($3::text IS NULL OR service = $3) \
+              AND EXISTS (SELECT FROM {tables}.span_rows r WHERE r.document_id = d.id AND {WITHIN_5_AND_6}) OFFSET 0)"
+        )
     };
     let sql = format!(
         "WITH query AS (SELECT tsvector_to_array(to_tsvector('pg_catalog.english', $4)) AS words), \
@@ -147,7 +156,9 @@ async fn nearest(
     connection.batch_execute("BEGIN READ ONLY").await.map_err(doing())?;
     connection.batch_execute(&format!("SET LOCAL hnsw.ef_search = {count}")).await.map_err(doing())?;
     let statement = connection.prepare_cached(&sql).await.map_err(doing())?;
-    let parameters: [&(dyn ToSql + Sync); 4] = [&vector, &(count as i64), &options.service, &query];
+    let (since, until) = period(options);
+    let parameters: [&(dyn ToSql + Sync); 6] =
+        [&vector, &(count as i64), &options.service, &query, &since, &until];
     let rows = connection.query(&statement, &parameters).await.map_err(doing())?;
     connection.batch_execute("COMMIT").await.map_err(doing())?;
     let threshold = options.similarity_threshold.unwrap_or(store.settings().similarity_threshold);
@@ -185,6 +196,14 @@ fn ranked(rows: &[Row], threshold: f64) -> Vec<Document> {
     documents
 }
 
+/// The bounds on the start of spans.
+fn period(options: &SearchOptions) -> (Time, Time) {
+    (
+        options.since.map_or(Time::MIN, |time| Time::from(Timestamp::from(time))),
+        options.until.map_or(Time::MAX, |time| Time::from(Timestamp::from(time))),
+    )
+}
+
 /// The newest spans of documents, in the order of the documents, each with its document's id.
 async fn spans_of(
     store: &TraceStore,
@@ -211,8 +230,7 @@ async fn spans_of(
          ORDER BY wanted.place, s.start_time DESC, s.start_ns DESC"
     );
     let ids: Vec<i32> = documents.iter().map(|document| document.id).collect();
-    let since = options.since.map_or(Time::MIN, |time| Time::from(Timestamp::from(time)));
-    let until = options.until.map_or(Time::MAX, |time| Time::from(Timestamp::from(time)));
+    let (since, until) = period(options);
     let doing = || Error::database("reading matched spans");
     let statement = connection.prepare_cached(&sql).await.map_err(doing())?;
     let parameters: [&(dyn ToSql + Sync); 4] = [&ids, &since, &until, &per_document];
