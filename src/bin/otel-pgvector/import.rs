@@ -36,11 +36,15 @@ pub async fn otlp(store: TraceStore, options: ImportOptions) -> Outcome {
         stored.map(|()| elapsed)
     };
     let result = tokio::select! {
-        result = work => result,
+        // In this order: the signal is listened to before anything is read.
+        biased;
         // Whatever is not committed is rolled back by the server as the connection closes.
         _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+        result = work => result,
     };
     bar.finish_and_clear();
+    // The model must not be running when the process exits.
+    store.close().await;
     let imported = importer.imported();
     let elapsed = *result.as_ref().unwrap_or(&started.elapsed());
     summarize(imported, elapsed, options.json)?;
