@@ -43,13 +43,12 @@ pub fn spans_to_otlp(spans: &[Span<'_>]) -> otlp::TracesData {
         let same = |known: &&mut otlp::ScopeSpans| {
             known.schema_url == span.scope.schema_url && known.scope.as_ref() == Some(&scope)
         };
-        let span = span_to_otlp(span);
         match message.scope_spans.iter_mut().find(same) {
-            Some(known) => known.spans.push(span.1),
+            Some(known) => known.spans.push(span_to_otlp(span)),
             None => message.scope_spans.push(otlp::ScopeSpans {
                 scope: Some(scope),
-                spans: vec![span.1],
-                schema_url: span.0,
+                spans: vec![span_to_otlp(span)],
+                schema_url: span.scope.schema_url.clone(),
             }),
         }
     }
@@ -175,9 +174,8 @@ fn scope_to_otlp(scope: &Scope) -> InstrumentationScope {
     }
 }
 
-/// The span, and the schema URL of its scope, which OTLP keeps beside the scope.
-fn span_to_otlp(span: &Span<'_>) -> (String, otlp::Span) {
-    let message = otlp::Span {
+fn span_to_otlp(span: &Span<'_>) -> otlp::Span {
+    otlp::Span {
         trace_id: span.trace_id.to_bytes().to_vec(),
         span_id: span.span_id.to_bytes().to_vec(),
         trace_state: span.trace_state.to_string(),
@@ -218,8 +216,7 @@ fn span_to_otlp(span: &Span<'_>) -> (String, otlp::Span) {
             .collect(),
         dropped_links_count: span.dropped_links_count,
         status: Some(otlp::Status { message: span.status.message.to_string(), code: span.status.code.0 }),
-    };
-    (span.scope.schema_url.clone(), message)
+    }
 }
 
 fn attributes_to_otlp(attributes: &[Attribute<'_>]) -> Vec<KeyValue> {
