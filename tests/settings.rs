@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use opentelemetry_pgvector::settings::{LoadedSettings, SettingValue, SettingsLoader};
+use opentelemetry_pgvector::settings::{LoadedSettings, SettingValue, SettingsLoader, WhenFull};
 use opentelemetry_pgvector::{Error, Settings};
 use proptest::prelude::*;
 
@@ -32,7 +32,7 @@ fn defaults_apply_when_nothing_is_set() {
     let loaded = loader().load_with_layers().unwrap();
     assert_eq!(loaded.settings, Settings::default());
     assert!(loaded.layers().iter().all(|setting| setting.layer == "defaults"));
-    assert_eq!(loaded.layers().len(), 20);
+    assert_eq!(loaded.layers().len(), 23);
 }
 
 #[test]
@@ -50,6 +50,8 @@ fn defaults_are_the_documented_ones() {
     assert_eq!((settings.connect_timeout_seconds, settings.statement_timeout_seconds), (5, 30));
     assert_eq!((settings.export_timeout_seconds, settings.flush_timeout_seconds), (30, 30));
     assert_eq!(settings.embedding_budget_milliseconds, 100);
+    assert_eq!((settings.spool_dir, settings.spool_mebibytes), (None, 1024));
+    assert_eq!(settings.when_full, WhenFull::DropNewest);
 }
 
 #[test]
@@ -116,6 +118,9 @@ fn every_setting_can_be_set_by_yaml_and_by_environment() {
         ("export_timeout_seconds", "7"),
         ("flush_timeout_seconds", "7"),
         ("embedding_budget_milliseconds", "0"),
+        ("spool_dir", "/var/lib/spool"),
+        ("spool_mebibytes", "7"),
+        ("when_full", "drop_oldest"),
     ];
     let variables = values.map(|(key, value)| (format!("OTEL_STORAGE_{}", key.to_uppercase()), value));
     let by_env = loader().with_env(variables).load_with_layers().unwrap();
@@ -154,6 +159,7 @@ fn both_ends_of_each_range_are_allowed_and_the_next_values_are_not() {
         ("export_timeout_seconds", 1, 300),
         ("flush_timeout_seconds", 1, 300),
         ("embedding_budget_milliseconds", 0, 5000),
+        ("spool_mebibytes", 1, 1_048_576),
     ] {
         for allowed in [min, max] {
             loader().set(key, allowed).load().unwrap_or_else(|error| panic!("{key} = {allowed}: {error}"));
@@ -224,6 +230,8 @@ fn a_wrong_type_is_refused_rather_than_converted() {
         ("embedding_model: ''", "embedding_model", "\"\""),
         ("onnxruntime_library: ''", "onnxruntime_library", "\"\""),
         ("similarity_threshold: high", "similarity_threshold", "high"),
+        ("when_full: block", "when_full", "block"),
+        ("when_full: ''", "when_full", "\"\""),
         ("connection_string: [secret]", "connection_string", "<hidden>"),
     ] {
         let result = loader().with_yaml_str(format!("otel_storage: {{ {yaml} }}")).load();

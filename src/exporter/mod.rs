@@ -3,8 +3,12 @@
 mod breaker;
 mod builder;
 mod delivery;
+#[allow(dead_code, reason = "waits for the delivery")]
+pub(crate) mod parcel;
 mod processor;
 mod runtime;
+#[allow(dead_code, reason = "waits for the delivery")]
+pub(crate) mod spool;
 
 use std::fmt;
 use std::sync::Arc;

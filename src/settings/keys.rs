@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::connection;
 use super::rule::Rule;
-use super::value::SettingValue;
+use super::value::{SettingValue, WhenFull};
 
 /// What the loader, the checks and the listing know of a setting.
 pub(super) struct Key {
@@ -83,6 +83,12 @@ macro_rules! rule {
     (@rule text $allowed:literal, $check:expr) => {
         Rule::Text { allowed: $allowed, check: $check }
     };
+    (@rule choice $first:literal or $second:literal) => {
+        Rule::Text {
+            allowed: rule!(@text choice $first or $second),
+            check: |text| matches!(text, $first | $second),
+        }
+    };
     (@rule path) => {
         Rule::Path
     };
@@ -98,6 +104,9 @@ macro_rules! rule {
     };
     (@text text $allowed:literal, $check:expr) => {
         $allowed
+    };
+    (@text choice $first:literal or $second:literal) => {
+        concat!("`", $first, "` or `", $second, "`")
     };
     (@text path) => {
         "a path"
@@ -190,4 +199,14 @@ settings! {
     /// How long an export, its spans committed, may wait for the embedding of documents that are new in its batch, in
     /// milliseconds; what is left is embedded behind it. With 0 no export waits for an embedding.
     embedding_budget_milliseconds: u64 = 100, whole(0 to 5000);
+
+    /// A folder in which batches wait on disk while the database is away. When not set, they wait in memory only.
+    /// Several processes may share it.
+    spool_dir: Option<PathBuf> = None, path();
+
+    /// How much may wait in `spool_dir`, in MiB, of all processes together.
+    spool_mebibytes: u64 = 1024, whole(1 to 1048576);
+
+    /// What is given up when no more can wait, in memory or in `spool_dir`: the batch that comes, or those that came first.
+    when_full: WhenFull = WhenFull::DropNewest, choice("drop_newest" or "drop_oldest");
 }

@@ -39,7 +39,7 @@ use opentelemetry_sdk::trace::{BatchConfig, BatchConfigBuilder};
 
 pub use keys::Settings;
 pub use loader::{EffectiveSetting, LoadedSettings, SettingsLoader};
-pub use value::SettingValue;
+pub use value::{SettingValue, WhenFull};
 
 use crate::Result;
 use keys::KEYS;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use config::ValueKind;
+use serde::{Deserialize, Serialize};
 
 /// A value for [`SettingsLoader::set`](super::SettingsLoader::set): a boolean, a number or text.
 ///
@@ -31,5 +32,26 @@ from!(bool, i32, i64, u16, u32, u64, f64, &str, String, Option<String>);
 impl From<usize> for SettingValue {
     fn from(value: usize) -> Self {
         SettingValue(ValueKind::U128(value as u128))
+    }
+}
+
+/// Which batch is given up when no more can wait. Every choice is counted and reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// The batch that comes: `drop_newest`.
+    #[default]
+    DropNewest,
+    /// Those that have waited longest: `drop_oldest`.
+    DropOldest,
+}
+
+impl From<WhenFull> for SettingValue {
+    fn from(policy: WhenFull) -> Self {
+        SettingValue::from(match policy {
+            WhenFull::DropNewest => "drop_newest",
+            WhenFull::DropOldest => "drop_oldest",
+        })
     }
 }
