@@ -91,6 +91,39 @@ pub enum Error {
         seconds: f64,
     },
 
+    /// The batch could not be stored in time. It waits in memory and is stored when the database is back.
+    #[error("{spans} spans wait in memory for the database: {reason}")]
+    Held {
+        /// How many spans wait.
+        spans: usize,
+        /// Why they could not be stored.
+        reason: String,
+    },
+
+    /// The batch could not be stored, and there is no room for it to wait.
+    #[error(
+        "{spans} spans are lost, as no more can wait (queue_mebibytes, spool_dir, spool_mebibytes): {reason}"
+    )]
+    Dropped {
+        /// How many spans are lost.
+        spans: usize,
+        /// Why they could not be stored.
+        reason: String,
+    },
+
+    /// PostgreSQL refused spans for what is in them, and there is no spool to set them aside in. The others are stored.
+    #[error(
+        "{spans} of {of} spans are refused and lost, the others are stored (with spool_dir they would be set aside): {reason}"
+    )]
+    Rejected {
+        /// How many spans are refused.
+        spans: usize,
+        /// How many spans the batch has.
+        of: usize,
+        /// Why the first of them is.
+        reason: String,
+    },
+
     /// The exporter was shut down.
     #[error("the exporter is shut down")]
     Shutdown,

@@ -2,33 +2,40 @@
 
 mod breaker;
 mod builder;
+mod counts;
 mod delivery;
-#[allow(dead_code, reason = "waits for the delivery")]
+mod handle;
+mod held;
+mod outage;
 pub(crate) mod parcel;
 mod processor;
+mod queue;
 mod runtime;
-#[allow(dead_code, reason = "waits for the delivery")]
+mod source;
 pub(crate) mod spool;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use opentelemetry::{Context, otel_debug, otel_warn};
+use opentelemetry::otel_debug;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::SpanData;
-use uuid::Uuid;
 
+pub use breaker::BreakerState;
 pub use builder::SpanExporterBuilder;
+pub use handle::{ExporterHandle, ExporterHealth, ExporterStatus};
 pub use processor::{PgvectorSpanProcessor, tracer_provider};
+pub use spool::{Dropped, SpoolUsage};
 
 use crate::error::{Error, Result};
 use crate::settings::Settings;
-use crate::span::{Resource, Scopes, Span, resource_from_sdk, span_from_sdk};
-use crate::store::{Batch, TraceStore};
-use delivery::Delivery;
+use crate::span::{Resource, resource_from_sdk};
+use crate::store::TraceStore;
+use delivery::{Delivered, Delivery};
 use runtime::OwnedRuntime;
+use source::Source;
 
 /// Exports spans to PostgreSQL with pgvector.
 ///
@@ -51,23 +58,6 @@ pub struct SpanExporter {
     resource: Arc<Resource>,
 }
 
-/// A batch on its way, kept until it is stored: after a failure it is split again.
-struct Export {
-    id: Uuid,
-    spans: Vec<SpanData>,
-    resource: Arc<Resource>,
-}
-
-impl Export {
-    fn split(&self, store: &TraceStore) -> Result<Batch> {
-        let _suppressed = Context::enter_telemetry_suppressed_scope();
-        let mut scopes = Scopes::default();
-        let spans: Vec<Span<'_>> =
-            self.spans.iter().map(|data| span_from_sdk(data, &self.resource, &mut scopes)).collect();
-        store.split(self.id, &spans)
-    }
-}
-
 /// How long a shutdown waits for the model to end what it is computing, which takes a tenth of it.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -77,6 +67,8 @@ struct Shared {
     delivery: Option<Arc<Delivery>>,
     runtime: OwnedRuntime,
     is_shut_down: AtomicBool,
+    /// Exports that have not returned.
+    under_way: AtomicUsize,
     flush_timeout: Duration,
 }
 
@@ -103,14 +95,19 @@ impl SpanExporter {
         let runtime = OwnedRuntime::new()?;
         let flush_timeout = Duration::from_secs(settings.flush_timeout_seconds);
         let delivery = match settings.enabled {
-            true => Some(Arc::new(Delivery::new(TraceStore::new(settings)?))),
+            true => Some(Arc::new(Delivery::new(TraceStore::new(settings)?)?)),
             false => None,
         };
+        if let Some(delivery) = &delivery {
+            // The runtime is new, so it takes the task; it ends it when it ends.
+            let _ = runtime.spawn(delivery::run_courier(Arc::clone(delivery)));
+        }
         Ok(SpanExporter {
             shared: Arc::new(Shared {
                 delivery,
                 runtime,
                 is_shut_down: AtomicBool::new(false),
+                under_way: AtomicUsize::new(0),
                 flush_timeout,
             }),
             resource: Arc::default(),
@@ -121,6 +118,11 @@ impl SpanExporter {
     pub fn store(&self) -> Option<&TraceStore> {
         self.shared.delivery.as_ref().map(|delivery| delivery.store())
     }
+
+    /// What tells how the exporter is once a processor has taken it.
+    pub fn handle(&self) -> ExporterHandle {
+        ExporterHandle::new(&self.shared)
+    }
 }
 
 impl fmt::Debug for SpanExporter {
@@ -130,48 +132,48 @@ impl fmt::Debug for SpanExporter {
 }
 
 impl opentelemetry_sdk::trace::SpanExporter for SpanExporter {
-    /// Stores a batch; `Ok` when it is committed.
+    /// Stores a batch; `Ok` when it is committed or durably spooled.
+    ///
+    /// An error says what became of it otherwise: [`Error::Held`] that it waits in memory, [`Error::Dropped`] and
+    /// [`Error::Rejected`] that spans are lost. Whatever happens, it returns within `export_timeout_seconds`.
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let Some(delivery) = &self.shared.delivery else { return Ok(()) };
+        let spans = batch.len() as u64;
+        delivery.counts.received.add(spans);
+        let _under_way = UnderWay::new(&self.shared);
         if self.shared.is_shut_down.load(Ordering::Acquire) {
+            delivery.counts.dropped.add(spans);
             return Err(OTelSdkError::AlreadyShutdown);
         }
-        let Some(delivery) = &self.shared.delivery else { return Ok(()) };
-        let spans = batch.len();
-        let export = Export { id: Uuid::new_v4(), spans: batch, resource: Arc::clone(&self.resource) };
-        let split = export.split(delivery.store()).map_err(|error| failed(&error))?;
-        let delivery = Arc::clone(delivery);
+        let source = Source::new(batch, Arc::clone(&self.resource));
         let (done, wait) = tokio::sync::oneshot::channel();
+        let delivering = Arc::clone(delivery);
         self.shared.runtime.spawn(async move {
             // Nobody listens any more when the processor gave up. The spans are freed after the answer, on this thread.
-            let _ = done.send(delivery.deliver(split, &export).await);
-            drop(export);
+            let _ = done.send(delivering.deliver(&source).await);
+            drop(source);
         })?;
-        // The runtime ends while a batch is on its way only when the exporter is dropped.
-        let result = wait.await.unwrap_or(Err(Error::Shutdown));
-        match result {
-            Ok(stored) => {
-                otel_debug!(name: "SpanExporter.Exported", spans = stored.spans as u64, new = stored.new);
+        match wait.await {
+            Ok(Ok(delivered)) => {
+                otel_debug!(name: "SpanExporter.Exported", spans = spans, spooled = delivered == Delivered::Spooled);
                 Ok(())
             }
-            Err(error) => {
-                otel_warn!(name: "SpanExporter.ExportFailed", spans = spans as u64, reason = error.to_string());
+            Ok(Err(error)) => {
+                otel_debug!(name: "SpanExporter.ExportFailed", spans = spans, reason = error.to_string());
                 Err(failed(&error))
+            }
+            // The runtime ends while a batch is on its way only when the exporter is shut down or dropped.
+            Err(_) => {
+                delivery.counts.dropped.add(spans);
+                Err(failed(&Error::Shutdown))
             }
         }
     }
 
-    /// Ends the exporter: documents that wait are embedded within `timeout`; later exports are refused.
+    /// Ends the exporter within `timeout`: what waits in memory is stored, or else spooled, documents that wait are
+    /// embedded, and later exports are refused. An error says how many spans are lost.
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        if self.shared.is_shut_down.swap(true, Ordering::AcqRel) {
-            return Err(OTelSdkError::AlreadyShutdown);
-        }
-        if let Err(error) = self.shared.flush(timeout) {
-            // The spans are stored: whoever comes next embeds what is left.
-            otel_debug!(name: "SpanExporter.ShutdownBeforeEmbedding", reason = error.to_string());
-        }
-        self.shared.close();
-        self.shared.runtime.shut_down();
-        Ok(())
+        self.shared.shut_down(timeout)
     }
 
     /// Returns when everything exported before is stored and embedded, or after `flush_timeout_seconds`.
@@ -184,15 +186,109 @@ impl opentelemetry_sdk::trace::SpanExporter for SpanExporter {
     }
 }
 
+/// Counts an export for as long as it has not returned.
+struct UnderWay<'a>(&'a Shared);
+
+impl<'a> UnderWay<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.under_way.fetch_add(1, Ordering::AcqRel);
+        UnderWay(shared)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 impl Shared {
-    /// Waits, on whatever thread, for the store's flush.
+    /// Waits, on whatever thread, until what waits in memory and in the spool is stored, and then for the embeddings.
     fn flush(&self, timeout: Duration) -> OTelSdkResult {
         let Some(delivery) = &self.delivery else { return Ok(()) };
-        let store = delivery.store().clone();
-        match self.wait_for(timeout, async move { store.flush_if_used().await })? {
+        let delivery = Arc::clone(delivery);
+        let flush = async move {
+            delivery.drained().await;
+            delivery.store().flush_if_used().await
+        };
+        match self.wait_for(timeout, flush)? {
             Some(Ok(())) => Ok(()),
             Some(Err(error)) => Err(failed(&error)),
             None => Err(OTelSdkError::Timeout(timeout)),
+        }
+    }
+
+    fn shut_down(&self, timeout: Duration) -> OTelSdkResult {
+        if self.is_shut_down.swap(true, Ordering::AcqRel) {
+            return Err(OTelSdkError::AlreadyShutdown);
+        }
+        let lost = match &self.delivery {
+            Some(delivery) => self.settle(delivery, timeout)?,
+            None => 0,
+        };
+        self.close();
+        self.runtime.shut_down();
+        match lost {
+            0 => Ok(()),
+            lost => Err(OTelSdkError::InternalFailure(format!(
+                "{lost} spans are lost: the database did not take them before the exporter was shut down, and there is \
+                 no spool (spool_dir)"
+            ))),
+        }
+    }
+
+    /// Stores what waits, or else spools it, within a time; returns how many spans are lost.
+    fn settle(&self, delivery: &Arc<Delivery>, timeout: Duration) -> Result<u64, OTelSdkError> {
+        // What is left for the spool and the model.
+        let reserve = (timeout / 4).min(CLOSE_TIMEOUT);
+        let begin = Instant::now();
+        delivery.end_by(begin + (timeout - reserve));
+        let settling = Arc::clone(delivery);
+        let settle = async move {
+            let drained = async {
+                settling.drained().await;
+                settling.store().flush_if_used().await
+            };
+            match tokio::time::timeout(timeout - reserve, drained).await {
+                Ok(Ok(())) => {}
+                // The spans are stored: whoever comes next embeds what is left.
+                Ok(Err(error)) => {
+                    otel_debug!(name: "SpanExporter.ShutdownBeforeEmbedding", reason = error.to_string());
+                }
+                Err(_) => {
+                    otel_debug!(name: "SpanExporter.ShutdownBeforeEmbedding", reason = "the time is over");
+                }
+            }
+            settling.evacuate().await
+        };
+        let lost = self.wait_for(timeout, settle)?;
+        // Exports under way see the end too, and put their batches where they can.
+        while self.under_way.load(Ordering::Acquire) > 0 && begin.elapsed() < timeout {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(lost.unwrap_or_else(|| delivery.abandon()))
+    }
+
+    /// What the exporter has done up to now.
+    fn status(&self) -> ExporterStatus {
+        let Some(delivery) = &self.delivery else { return ExporterStatus::default() };
+        let counts = &delivery.counts;
+        let (breaker, failures, breaker_opened) = delivery.breaker.status();
+        let (waiting, queue_bytes) = delivery.held.queue_usage();
+        ExporterStatus {
+            received: counts.received.get(),
+            stored: counts.stored.get(),
+            spooled: counts.spooled.get(),
+            replayed: counts.replayed.get(),
+            rejected: counts.rejected.get(),
+            dropped: counts.dropped.get(),
+            waiting,
+            queue_bytes,
+            spool: delivery.held.spool_usage(),
+            breaker,
+            failures,
+            breaker_opened,
+            last_error: delivery.outage.reason(),
         }
     }
 

@@ -200,6 +200,12 @@ settings! {
     /// milliseconds; what is left is embedded behind it. With 0 no export waits for an embedding.
     embedding_budget_milliseconds: u64 = 100, whole(0 to 5000);
 
+    /// How long an export waits for the database before its batch is handed to the spool or the memory queue, in seconds.
+    hand_over_seconds: u64 = 2, whole(1 to 300);
+
+    /// How much may wait in memory while the database is away, in MiB.
+    queue_mebibytes: u64 = 64, whole(1 to 4096);
+
     /// A folder in which batches wait on disk while the database is away. When not set, they wait in memory only.
     /// Several processes may share it.
     spool_dir: Option<PathBuf> = None, path();
