@@ -1,6 +1,11 @@
 //! What can go wrong, each with its context and the way to mend it.
 
+mod class;
+
 use std::path::PathBuf;
+
+pub use class::ErrorClass;
+use tokio_postgres::error::SqlState;
 
 /// The result of every fallible operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -144,32 +149,8 @@ impl Error {
     }
 
     pub(crate) fn connect(target: String, source: &tokio_postgres::Error) -> Error {
-        // Classes 28 and 3D: who and where were wrong, and stay wrong.
-        let transient = source.code().is_none_or(|code| !matches!(code.code().get(..2), Some("28" | "3D")));
+        let transient = class::connecting_is_transient(source);
         Error::Connect { target, reason: database_message(source), transient }
-    }
-
-    /// Whether the same call may succeed later without anybody mending anything.
-    ///
-    /// Lost connections, time-outs, deadlocks, serialization failures, a server that starts, stops, recovers or lacks
-    /// resources (SQLSTATE classes 08, 40, 53, 57P and 55P03); and tables or prepared statements that are gone (3F000,
-    /// 42P01, 26000), since the next attempt makes or checks the schema anew.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Error::Connect { transient, .. } => *transient,
-            Error::Timeout { .. } => true,
-            Error::Database { source, .. } => match source.code() {
-                Some(code) => {
-                    let code = code.code();
-                    matches!(code.get(..2), Some("08" | "40" | "53"))
-                        || code.starts_with("57P")
-                        || matches!(code, "55P03" | "3F000" | "42P01" | "26000")
-                }
-                // Without a SQLSTATE, the connection itself failed.
-                None => true,
-            },
-            _ => false,
-        }
     }
 }
 
@@ -177,7 +158,13 @@ impl Error {
 pub(crate) fn database_message(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(db) => {
-            let hint = db.hint().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
+            let hint = match db.hint() {
+                Some(hint) => format!(" (hint: {hint})"),
+                None if db.code() == &SqlState::INSUFFICIENT_PRIVILEGE => {
+                    " (hint: otel-pgvector migrate --print-roles prints the SQL that gives rights)".into()
+                }
+                None => String::new(),
+            };
             format!("{} [{}]{hint}", db.message(), db.code().code())
         }
         None => {

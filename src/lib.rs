@@ -11,7 +11,7 @@ pub mod settings;
 pub mod span;
 pub mod store;
 
-pub use error::{Error, Result};
+pub use error::{Error, ErrorClass, Result};
 pub use exporter::{PgvectorSpanProcessor, SpanExporter, SpanExporterBuilder, tracer_provider};
 pub use settings::Settings;
 pub use store::TraceStore;

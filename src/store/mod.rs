@@ -4,6 +4,7 @@ mod backfill;
 mod connection;
 mod copy;
 mod health;
+mod partition;
 mod read;
 mod schema;
 mod sql;

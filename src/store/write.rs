@@ -116,14 +116,14 @@ impl TraceStore {
         if batch.len() == 0 {
             return Ok(Stored { spans: 0, new: true, new_documents: 0 });
         }
-        let result = self.timed("storing a batch", self.send_untimed(batch)).await;
+        let result = self.timed("storing a batch", self.send_to_partitions(batch)).await;
         if result.is_err() {
             self.forget();
         }
         result
     }
 
-    async fn send_untimed(&self, batch: &Batch) -> Result<Stored> {
+    pub(super) async fn send_once(&self, batch: &Batch) -> Result<Stored> {
         let (connection, schema) = self.connection().await?;
         let fresh = self.resolve_documents(&connection, &schema, batch).await?;
         let resources = self.resolve_resources(&connection, &batch.halves).await?;
