@@ -35,12 +35,14 @@ impl Error {
                 ErrorClass::Transient
             }
             Error::Database { source, .. } => class_of(source),
-            Error::Input { .. } | Error::Corrupt(_) => ErrorClass::Data,
+            Error::Held { .. } => ErrorClass::Transient,
+            Error::Input { .. } | Error::Corrupt(_) | Error::Rejected { .. } => ErrorClass::Data,
             Error::Connect { transient: false, .. }
             | Error::Setting { .. }
             | Error::SettingsFile { .. }
             | Error::Model(_)
             | Error::Schema(_)
+            | Error::Dropped { .. }
             | Error::Shutdown
             | Error::Io { .. } => ErrorClass::Configuration,
         }

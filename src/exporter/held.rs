@@ -140,7 +140,9 @@ impl Held {
                 match blocking("reading the spool", move || spool.claim()).await {
                     Ok(Some(claimed)) => return Next::Disk(claimed),
                     Ok(None) => {}
-                    Err(error) => otel_warn!(name: "SpanExporter.SpoolFailed", reason = error.to_string()),
+                    Err(error) => {
+                        otel_warn!(name: "SpanExporter.SpoolFailed", reason = error.to_string());
+                    }
                 }
                 // Either is a reason to look again.
                 let _ = tokio::time::timeout(LOOK, changes.changed()).await;

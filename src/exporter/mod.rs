@@ -15,8 +15,8 @@ mod source;
 pub(crate) mod spool;
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use opentelemetry::otel_debug;
@@ -69,6 +69,10 @@ struct Shared {
     is_shut_down: AtomicBool,
     /// Exports that have not returned.
     under_way: AtomicUsize,
+    /// When a shutdown that has been announced has to be over.
+    end: OnceLock<Instant>,
+    /// Spans that the shutdown lost.
+    lost: AtomicU64,
     flush_timeout: Duration,
 }
 
@@ -108,6 +112,8 @@ impl SpanExporter {
                 runtime,
                 is_shut_down: AtomicBool::new(false),
                 under_way: AtomicUsize::new(0),
+                end: OnceLock::new(),
+                lost: AtomicU64::new(0),
                 flush_timeout,
             }),
             resource: Arc::default(),
@@ -218,21 +224,40 @@ impl Shared {
         }
     }
 
+    /// Limits the exports that are under way, and those that come, to a time.
+    fn end_exports(&self, by: Instant) {
+        if let Some(delivery) = &self.delivery {
+            delivery.end_by(by);
+        }
+    }
+
+    /// Limits the shutdown that follows to a time, whatever the processor grants it.
+    fn shut_down_by(&self, end: Instant) {
+        // The first announcement counts.
+        let _ = self.end.set(end);
+    }
+
     fn shut_down(&self, timeout: Duration) -> OTelSdkResult {
         if self.is_shut_down.swap(true, Ordering::AcqRel) {
             return Err(OTelSdkError::AlreadyShutdown);
         }
-        let lost = match &self.delivery {
-            Some(delivery) => self.settle(delivery, timeout)?,
-            None => 0,
-        };
+        let timeout = self.end.get().map_or(timeout, |end| end.saturating_duration_since(Instant::now()));
+        if let Some(delivery) = &self.delivery {
+            let lost = self.settle(delivery, timeout)?;
+            self.lost.store(lost, Ordering::Release);
+        }
         self.close();
         self.runtime.shut_down();
-        match lost {
+        self.outcome()
+    }
+
+    /// Whether the shutdown lost spans.
+    fn outcome(&self) -> OTelSdkResult {
+        match self.lost.load(Ordering::Acquire) {
             0 => Ok(()),
             lost => Err(OTelSdkError::InternalFailure(format!(
-                "{lost} spans are lost: the database did not take them before the exporter was shut down, and there is \
-                 no spool (spool_dir)"
+                "{lost} spans are lost: the database did not take them before the exporter was shut down, and they could \
+                 not be spooled (spool_dir)"
             ))),
         }
     }

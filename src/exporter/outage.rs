@@ -37,7 +37,7 @@ impl Outage {
         let reason = state.reason.clone().unwrap_or_else(|| error.to_string());
         let Some(since) = state.since else {
             (state.since, state.told) = (Some(now), Some(now));
-            otel_warn!(name: "SpanExporter.OutageBegan", reason = reason);
+            otel_warn!(name: "SpanExporter.OutageBegan", reason = reason.as_str());
             return;
         };
         if state.told.is_none_or(|told| now - told >= INTERVAL) {
@@ -49,7 +49,7 @@ impl Outage {
                 spans_in_memory = summary.waiting,
                 spans_in_spool = summary.spooled,
                 spans_dropped = summary.dropped,
-                reason = reason
+                reason = reason.as_str()
             );
         }
     }
@@ -76,7 +76,7 @@ impl Outage {
         if state.drop_told.is_none_or(|told| told.elapsed() >= INTERVAL) {
             state.drop_told = Some(Instant::now());
             let spans = std::mem::take(&mut state.dropped);
-            otel_warn!(name: "SpanExporter.SpansDropped", spans = spans, reason = reason);
+            otel_warn!(name: "SpanExporter.SpansDropped", spans = spans, reason = reason.as_str());
         }
     }
 

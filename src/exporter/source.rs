@@ -40,23 +40,18 @@ impl Source {
 
     /// Splits some of the spans, as the batch `id`.
     pub(super) fn split(&self, store: &TraceStore, id: Uuid, range: Range<usize>) -> Result<Batch> {
-        self.with(store, range, |spans| store.split(id, spans))?
+        self.with(range, |spans| store.split(id, spans))?
     }
 
     /// Some of the spans, in the form in which they wait.
-    pub(super) fn parcel(&self, store: &TraceStore, id: Uuid, range: Range<usize>) -> Result<Parcel> {
+    pub(super) fn parcel(&self, id: Uuid, range: Range<usize>) -> Result<Parcel> {
         match self {
             Source::Parcel(parcel) if range.len() == self.len() => Ok(parcel.clone()),
-            _ => self.with(store, range, |spans| Parcel::new(id, spans)),
+            _ => self.with(range, |spans| Parcel::new(id, spans)),
         }
     }
 
-    fn with<T>(
-        &self,
-        store: &TraceStore,
-        range: Range<usize>,
-        act: impl FnOnce(&[Span<'_>]) -> T,
-    ) -> Result<T> {
+    fn with<T>(&self, range: Range<usize>, act: impl FnOnce(&[Span<'_>]) -> T) -> Result<T> {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         match self {
             Source::Sdk { spans, resource, .. } => {

@@ -125,7 +125,7 @@ impl TraceStore {
 
     /// Forgets which documents, resources and schema are there, and the connections that prepared statements for them:
     /// after a failure the server may be another one.
-    fn forget(&self) {
+    pub(crate) fn forget(&self) {
         self.inner.documents.invalidate_all();
         self.inner.resources.invalidate_all();
         *self.known_schema() = None;

@@ -28,29 +28,29 @@ pub(crate) enum Put {
 }
 
 /// Batches that were removed to make room.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Dropped {
-    pub(crate) batches: u64,
-    pub(crate) spans: u64,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Dropped {
+    pub batches: u64,
+    pub spans: u64,
 }
 
 /// What lies in the folder, of all processes together; `dropped` and `evicted` are this process's own since it opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SpoolUsage {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct SpoolUsage {
     /// Batches that wait, those that are being replayed included.
-    pub(crate) batches: u64,
+    pub batches: u64,
     /// Their spans.
-    pub(crate) spans: u64,
+    pub spans: u64,
     /// The bytes of their files.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
     /// Batches in `rejected/`.
-    pub(crate) rejected: u64,
+    pub rejected: u64,
     /// Files in `corrupt/`.
-    pub(crate) corrupt: u64,
+    pub corrupt: u64,
     /// What `drop_oldest` removed.
-    pub(crate) dropped: Dropped,
+    pub dropped: Dropped,
     /// Files that were removed from `rejected/` and `corrupt/` to make room there.
-    pub(crate) evicted: u64,
+    pub evicted: u64,
 }
 
 impl Spool {
