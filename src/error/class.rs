@@ -54,6 +54,18 @@ impl Error {
         self.class() == ErrorClass::Transient
     }
 
+    /// The kind in one word, as the attribute `error.type` of metrics.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Error::Held { .. } => "held",
+            Error::Dropped { .. } => "dropped",
+            Error::Rejected { .. } => "rejected",
+            Error::Shutdown => "shutdown",
+            Error::Timeout { .. } => "timeout",
+            _ => "_OTHER",
+        }
+    }
+
     /// Whether a row found no partition that takes it.
     pub(crate) fn is_missing_partition(&self) -> bool {
         matches!(self, Error::Database { source, .. } if is_missing_partition(source))

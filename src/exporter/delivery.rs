@@ -34,6 +34,8 @@ pub(super) struct Delivery {
     pub(super) outage: Outage,
     /// Ends the courier's wait for the circuit breaker.
     pub(super) probe: Notify,
+    /// Exports that have not returned.
+    under_way: watch::Sender<usize>,
     /// When the exporter shuts down: until when it may deliver.
     end: watch::Sender<Option<Instant>>,
     max_retries: u32,
@@ -77,6 +79,7 @@ impl Delivery {
             counts: Counts::default(),
             outage: Outage::default(),
             probe: Notify::new(),
+            under_way: watch::Sender::new(0),
             end: watch::Sender::new(None),
             max_retries: settings.max_retries,
             timeout,
@@ -244,6 +247,12 @@ impl Delivery {
         }
     }
 
+    /// Waits until no export is under way.
+    pub(super) async fn returned(&self) {
+        // The sender lives as long as this delivery.
+        let _ = self.under_way.subscribe().wait_for(|exports| *exports == 0).await;
+    }
+
     /// Limits everything that is under way to a time.
     pub(super) fn end_by(&self, deadline: std::time::Instant) {
         self.end.send_replace(Some(deadline.into()));
@@ -285,6 +294,22 @@ impl Delivery {
             otel_error!(name: "SpanExporter.SpansDroppedAtShutdown", spans = evacuated.dropped);
         }
         evacuated.dropped
+    }
+}
+
+/// Counts an export for as long as it has not returned.
+pub(super) struct UnderWay<'a>(&'a Delivery);
+
+impl<'a> UnderWay<'a> {
+    pub(super) fn new(delivery: &'a Delivery) -> Self {
+        delivery.under_way.send_modify(|exports| *exports += 1);
+        UnderWay(delivery)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.send_modify(|exports| *exports -= 1);
     }
 }
 

@@ -8,7 +8,7 @@ use super::Shared;
 use super::breaker::BreakerState;
 use super::spool::SpoolUsage;
 use crate::error::{Error, Result};
-use crate::store::Health;
+use crate::store::{Activity, Health};
 
 /// Tells how an exporter is, while a processor owns it; from [`SpanExporter::handle`](super::SpanExporter::handle).
 ///
@@ -50,6 +50,8 @@ pub struct ExporterStatus {
     pub failures: u32,
     /// How often the circuit breaker has opened.
     pub breaker_opened: u64,
+    /// What the store has done in this process.
+    pub store: Activity,
     /// Why the last batch could not be stored, until one is.
     pub last_error: Option<String>,
 }
@@ -63,6 +65,14 @@ pub struct ExporterHealth {
     pub store: Health,
     /// What the exporter knows of itself.
     pub exporter: ExporterStatus,
+}
+
+impl ExporterStatus {
+    /// Spans that are neither stored, spooled nor lost: under way, or waiting in memory.
+    pub fn in_flight(&self) -> u64 {
+        let done = self.stored + self.spooled + self.rejected + self.dropped;
+        self.received.saturating_sub(done)
+    }
 }
 
 impl ExporterHandle {

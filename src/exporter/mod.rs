@@ -6,6 +6,7 @@ mod counts;
 mod delivery;
 mod handle;
 mod held;
+mod metrics;
 mod outage;
 pub(crate) mod parcel;
 mod processor;
@@ -15,10 +16,11 @@ mod source;
 pub(crate) mod spool;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use opentelemetry::metrics::Meter;
 use opentelemetry::otel_debug;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::SpanData;
@@ -33,7 +35,8 @@ use crate::error::{Error, Result};
 use crate::settings::Settings;
 use crate::span::{Resource, resource_from_sdk};
 use crate::store::TraceStore;
-use delivery::{Delivered, Delivery};
+use delivery::{Delivered, Delivery, UnderWay};
+use metrics::Metrics;
 use runtime::OwnedRuntime;
 use source::Source;
 
@@ -67,8 +70,9 @@ struct Shared {
     delivery: Option<Arc<Delivery>>,
     runtime: OwnedRuntime,
     is_shut_down: AtomicBool,
-    /// Exports that have not returned.
-    under_way: AtomicUsize,
+    /// The meter that the builder was given; otherwise the global provider's is taken at the first export.
+    meter: Option<Meter>,
+    metrics: OnceLock<Metrics>,
     /// When a shutdown that has been announced has to be over.
     end: OnceLock<Instant>,
     /// Spans that the shutdown lost.
@@ -95,6 +99,10 @@ impl SpanExporter {
     /// # Errors
     /// [`Error::Setting`] where a setting is out of its range; [`Error::Io`] where the system refuses threads.
     pub fn from_settings(settings: Settings) -> Result<Self> {
+        SpanExporter::new(settings, None)
+    }
+
+    fn new(settings: Settings, meter: Option<Meter>) -> Result<Self> {
         settings.validate()?;
         let runtime = OwnedRuntime::new()?;
         let flush_timeout = Duration::from_secs(settings.flush_timeout_seconds);
@@ -111,7 +119,8 @@ impl SpanExporter {
                 delivery,
                 runtime,
                 is_shut_down: AtomicBool::new(false),
-                under_way: AtomicUsize::new(0),
+                meter,
+                metrics: OnceLock::new(),
                 end: OnceLock::new(),
                 lost: AtomicU64::new(0),
                 flush_timeout,
@@ -123,6 +132,13 @@ impl SpanExporter {
     /// The store that the exporter writes to; `None` when the setting `enabled` is off.
     pub fn store(&self) -> Option<&TraceStore> {
         self.shared.delivery.as_ref().map(|delivery| delivery.store())
+    }
+
+    fn metrics(&self) -> &Metrics {
+        self.shared.metrics.get_or_init(|| {
+            let meter = self.shared.meter.clone().unwrap_or_else(metrics::global_meter);
+            Metrics::new(&meter, &Arc::downgrade(&self.shared))
+        })
     }
 
     /// What tells how the exporter is once a processor has taken it.
@@ -146,11 +162,12 @@ impl opentelemetry_sdk::trace::SpanExporter for SpanExporter {
         let Some(delivery) = &self.shared.delivery else { return Ok(()) };
         let spans = batch.len() as u64;
         delivery.counts.received.add(spans);
-        let _under_way = UnderWay::new(&self.shared);
+        let _under_way = UnderWay::new(delivery);
         if self.shared.is_shut_down.load(Ordering::Acquire) {
             delivery.counts.dropped.add(spans);
             return Err(OTelSdkError::AlreadyShutdown);
         }
+        let begin = Instant::now();
         let source = Source::new(batch, Arc::clone(&self.resource));
         let (done, wait) = tokio::sync::oneshot::channel();
         let delivering = Arc::clone(delivery);
@@ -159,19 +176,20 @@ impl opentelemetry_sdk::trace::SpanExporter for SpanExporter {
             let _ = done.send(delivering.deliver(&source).await);
             drop(source);
         })?;
-        match wait.await {
-            Ok(Ok(delivered)) => {
+        let result = wait.await.unwrap_or_else(|_| {
+            // The runtime ends while a batch is on its way only when the exporter is shut down or dropped.
+            delivery.counts.dropped.add(spans);
+            Err(Error::Shutdown)
+        });
+        self.metrics().exported(begin.elapsed(), result.as_ref().err().map(Error::kind));
+        match result {
+            Ok(delivered) => {
                 otel_debug!(name: "SpanExporter.Exported", spans = spans, spooled = delivered == Delivered::Spooled);
                 Ok(())
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 otel_debug!(name: "SpanExporter.ExportFailed", spans = spans, reason = error.to_string());
                 Err(failed(&error))
-            }
-            // The runtime ends while a batch is on its way only when the exporter is shut down or dropped.
-            Err(_) => {
-                delivery.counts.dropped.add(spans);
-                Err(failed(&Error::Shutdown))
             }
         }
     }
@@ -189,22 +207,6 @@ impl opentelemetry_sdk::trace::SpanExporter for SpanExporter {
 
     fn set_resource(&mut self, resource: &opentelemetry_sdk::Resource) {
         self.resource = Arc::new(resource_from_sdk(resource));
-    }
-}
-
-/// Counts an export for as long as it has not returned.
-struct UnderWay<'a>(&'a Shared);
-
-impl<'a> UnderWay<'a> {
-    fn new(shared: &'a Shared) -> Self {
-        shared.under_way.fetch_add(1, Ordering::AcqRel);
-        UnderWay(shared)
-    }
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -242,11 +244,12 @@ impl Shared {
             return Err(OTelSdkError::AlreadyShutdown);
         }
         let timeout = self.end.get().map_or(timeout, |end| end.saturating_duration_since(Instant::now()));
+        let end = Instant::now() + timeout;
         if let Some(delivery) = &self.delivery {
             let lost = self.settle(delivery, timeout)?;
             self.lost.store(lost, Ordering::Release);
         }
-        self.close();
+        self.close(end.saturating_duration_since(Instant::now()).min(CLOSE_TIMEOUT));
         self.runtime.shut_down();
         self.outcome()
     }
@@ -266,31 +269,24 @@ impl Shared {
     fn settle(&self, delivery: &Arc<Delivery>, timeout: Duration) -> Result<u64, OTelSdkError> {
         // What is left for the spool and the model.
         let reserve = (timeout / 4).min(CLOSE_TIMEOUT);
-        let begin = Instant::now();
-        delivery.end_by(begin + (timeout - reserve));
+        let end = Instant::now() + (timeout - reserve);
+        delivery.end_by(end);
         let settling = Arc::clone(delivery);
         let settle = async move {
-            let drained = async {
+            let stored = async {
+                settling.returned().await;
                 settling.drained().await;
                 settling.store().flush_if_used().await
             };
-            match tokio::time::timeout(timeout - reserve, drained).await {
-                Ok(Ok(())) => {}
+            if let Ok(Err(error)) = tokio::time::timeout_at(end.into(), stored).await {
                 // The spans are stored: whoever comes next embeds what is left.
-                Ok(Err(error)) => {
-                    otel_debug!(name: "SpanExporter.ShutdownBeforeEmbedding", reason = error.to_string());
-                }
-                Err(_) => {
-                    otel_debug!(name: "SpanExporter.ShutdownBeforeEmbedding", reason = "the time is over");
-                }
+                otel_debug!(name: "SpanExporter.ShutdownBeforeEmbedding", reason = error.to_string());
             }
+            // Exports under way see the end too, and put their batches where they can.
+            let _ = tokio::time::timeout(reserve / 4, settling.returned()).await;
             settling.evacuate().await
         };
         let lost = self.wait_for(timeout, settle)?;
-        // Exports under way see the end too, and put their batches where they can.
-        while self.under_way.load(Ordering::Acquire) > 0 && begin.elapsed() < timeout {
-            std::thread::sleep(Duration::from_millis(1));
-        }
         Ok(lost.unwrap_or_else(|| delivery.abandon()))
     }
 
@@ -313,16 +309,17 @@ impl Shared {
             breaker,
             failures,
             breaker_opened,
+            store: delivery.store().activity(),
             last_error: delivery.outage.reason(),
         }
     }
 
     /// Ends the embedding, so that the model does not run while the process exits.
-    fn close(&self) {
+    fn close(&self, timeout: Duration) {
         if let Some(delivery) = &self.delivery {
             let store = delivery.store().clone();
             // A time-out leaves the model running, as dropping the exporter without a shutdown does.
-            let _ = self.wait_for(CLOSE_TIMEOUT, async move { store.close().await });
+            let _ = self.wait_for(timeout, async move { store.close().await });
         }
     }
 

@@ -76,7 +76,7 @@ impl Outage {
         if state.drop_told.is_none_or(|told| told.elapsed() >= INTERVAL) {
             state.drop_told = Some(Instant::now());
             let spans = std::mem::take(&mut state.dropped);
-            otel_warn!(name: "SpanExporter.SpansDropped", spans = spans, reason = reason.as_str());
+            otel_warn!(name: "SpanExporter.SpansDropped", spans = spans, reason = reason);
         }
     }
 

@@ -115,7 +115,9 @@ impl TraceStore {
         let statement = connection.prepare_cached(&self.inner.sql.count_waiting).await.map_err(doing())?;
         let row = connection.query_one(&statement, &[&newest]).await.map_err(doing())?;
         connection.give_back();
-        Ok((row.get(0), row.get(1)))
+        let waiting: i64 = row.get(0);
+        self.inner.counters.embeddings_waiting.store(waiting.unsigned_abs(), Ordering::Relaxed);
+        Ok((waiting, row.get(1)))
     }
 
     /// Embeds some of the documents up to an id. Their rows are locked meanwhile, so that no two processes embed the same.

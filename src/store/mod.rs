@@ -1,5 +1,6 @@
 //! Spans in PostgreSQL: what the exporter writes through, and the search reads through.
 
+mod activity;
 mod backfill;
 mod connection;
 mod copy;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use deadpool_postgres::Pool;
 use moka::sync::Cache;
 
+pub use activity::Activity;
 pub use health::Health;
 pub use schema::SCHEMA_VERSION;
 pub(crate) use write::Batch;
@@ -76,6 +78,7 @@ struct Inner {
     preparing: tokio::sync::Mutex<()>,
     backfill: Arc<backfill::Backfill>,
     nuls_replaced: AtomicU64,
+    counters: activity::Counters,
 }
 
 /// Documents and resources whose ids are kept. At 100 B each, this is a few megabytes.
@@ -105,6 +108,7 @@ impl TraceStore {
                 preparing: tokio::sync::Mutex::default(),
                 backfill: Arc::default(),
                 nuls_replaced: AtomicU64::new(0),
+                counters: activity::Counters::default(),
                 settings,
             }),
         })

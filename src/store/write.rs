@@ -138,6 +138,9 @@ impl TraceStore {
             rows.push(row, document_id, resource_id, &halves.fillers[row.fillers.clone()]);
         }
         let stored = self.commit(&connection, batch, rows).await?;
+        let counters = &self.inner.counters;
+        counters.documents_known.fetch_add(batch.known.len() as u64, Ordering::Relaxed);
+        counters.documents_new.fetch_add(fresh.len() as u64, Ordering::Relaxed);
         // A COPY that was refused leaves the driver out of step with the server: then the connection is closed.
         if stored.new {
             connection.give_back();
