@@ -74,6 +74,8 @@ impl TestDatabase {
         let mut settings = Settings::default();
         settings.connection_string = self.url();
         settings.pool_size = 8;
+        // A busy machine is no outage.
+        settings.hand_over_seconds = 30;
         if let Ok(model) = std::env::var("OTEL_STORAGE_EMBEDDING_MODEL") {
             settings.embedding_model = model;
         }
@@ -98,6 +100,39 @@ impl TestDatabase {
     /// A store on the database.
     pub fn store(&self) -> TraceStore {
         TraceStore::new(self.settings()).expect("valid settings")
+    }
+
+    /// Takes the database away: connections are ended, new ones refused.
+    pub async fn take_away(&self) {
+        let name = &self.name;
+        let server = connect(&self.server).await;
+        let refuse = format!("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false");
+        server.batch_execute(&refuse).await.expect("the database is closed");
+        self.end_connections().await;
+    }
+
+    /// Opens the database again.
+    pub async fn bring_back(&self) {
+        let open = format!("ALTER DATABASE {} WITH ALLOW_CONNECTIONS true", self.name);
+        connect(&self.server).await.batch_execute(&open).await.expect("the database is opened");
+    }
+
+    /// Ends all connections to the database.
+    pub async fn end_connections(&self) {
+        connect(&self.server)
+            .await
+            .execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1",
+                &[&self.name],
+            )
+            .await
+            .expect("the connections are ended");
+    }
+
+    /// The numbers that [`numbered`](super::spans::numbered) spans have, in order, as often as they are stored.
+    pub async fn sequences(&self) -> Vec<i64> {
+        let sql = "SELECT (attributes ->> 'load.sequence')::bigint AS n FROM otel.spans ORDER BY n";
+        self.client().await.query(sql, &[]).await.expect("the spans").iter().map(|row| row.get(0)).collect()
     }
 
     /// A connection of the test's own.

@@ -6,3 +6,4 @@ pub mod arbitrary;
 pub mod command;
 pub mod database;
 pub mod shared;
+pub mod spans;
