@@ -22,6 +22,9 @@ use uuid::Uuid;
 
 pub use builder::SpanExporterBuilder;
 pub use processor::{PgvectorSpanProcessor, tracer_provider};
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use spool::fuzz_spool_file;
 
 use crate::error::{Error, Result};
 use crate::settings::Settings;
