@@ -16,6 +16,10 @@ pub use exporter::{PgvectorSpanProcessor, SpanExporter, SpanExporterBuilder, tra
 pub use settings::Settings;
 pub use store::TraceStore;
 
+// So that the tests within the crate and those beside it can share their arbitrary spans.
+#[cfg(test)]
+extern crate self as opentelemetry_pgvector;
+
 /// The code blocks of the other documents are compiled as tests.
 #[cfg(doctest)]
 mod documents {

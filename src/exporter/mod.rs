@@ -29,6 +29,9 @@ pub use breaker::BreakerState;
 pub use builder::SpanExporterBuilder;
 pub use handle::{ExporterHandle, ExporterHealth, ExporterStatus};
 pub use processor::{PgvectorSpanProcessor, tracer_provider};
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use spool::fuzz_spool_file;
 pub use spool::{Dropped, SpoolUsage};
 
 use crate::error::{Error, Result};
