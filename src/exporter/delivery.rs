@@ -281,18 +281,22 @@ impl Delivery {
     /// Gives up what waits in memory; returns how many spans that is.
     pub(super) fn abandon(&self) -> u64 {
         let lost = self.held.abandon();
-        self.counts.dropped.add(lost);
+        self.lost_at_the_end(lost);
         lost
+    }
+
+    fn lost_at_the_end(&self, spans: u64) {
+        if spans > 0 {
+            self.counts.dropped.add(spans);
+            otel_error!(name: "SpanExporter.SpansDroppedAtShutdown", spans = spans);
+        }
     }
 
     /// Moves what waits in memory to the spool; what has no room there is lost, and its number is returned.
     pub(super) async fn evacuate(&self) -> u64 {
         let evacuated = self.held.evacuate(self.timeout).await;
         self.counts.spooled.add(evacuated.spooled);
-        if evacuated.dropped > 0 {
-            self.counts.dropped.add(evacuated.dropped);
-            otel_error!(name: "SpanExporter.SpansDroppedAtShutdown", spans = evacuated.dropped);
-        }
+        self.lost_at_the_end(evacuated.dropped);
         evacuated.dropped
     }
 }

@@ -1,6 +1,6 @@
 //! A view of an exporter from outside, after the tracer provider has taken it.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde::Serialize;
 
@@ -16,7 +16,21 @@ use crate::store::{Activity, Health};
 #[derive(Clone)]
 pub struct ExporterHandle {
     shared: Weak<Shared>,
-    last: Arc<std::sync::Mutex<ExporterStatus>>,
+    last: Arc<LastStatus>,
+}
+
+/// What is left of an exporter that is gone.
+#[derive(Default)]
+pub(super) struct LastStatus(Mutex<Option<ExporterStatus>>);
+
+impl LastStatus {
+    pub(super) fn set(&self, status: ExporterStatus) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
+    }
+
+    fn get(&self) -> Option<ExporterStatus> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// What an exporter has done with the spans that it was handed, and what state it is in.
@@ -77,16 +91,15 @@ impl ExporterStatus {
 
 impl ExporterHandle {
     pub(super) fn new(shared: &Arc<Shared>) -> Self {
-        ExporterHandle { shared: Arc::downgrade(shared), last: Arc::default() }
+        ExporterHandle { shared: Arc::downgrade(shared), last: Arc::clone(&shared.last) }
     }
 
-    /// What the exporter has done up to now; after it is gone, what was last seen of it.
+    /// What the exporter has done up to now; after it is gone, what it had done in the end.
     pub fn status(&self) -> ExporterStatus {
-        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(shared) = self.shared.upgrade() {
-            *last = shared.status();
+        match self.shared.upgrade() {
+            Some(shared) => shared.status(),
+            None => self.last.get().unwrap_or_default(),
         }
-        last.clone()
     }
 
     /// Looks at the database through the exporter's own connections, in whatever runtime or none.

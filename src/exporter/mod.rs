@@ -39,6 +39,7 @@ use crate::settings::Settings;
 use crate::span::{Resource, resource_from_sdk};
 use crate::store::TraceStore;
 use delivery::{Delivered, Delivery, UnderWay};
+use handle::LastStatus;
 use metrics::Metrics;
 use runtime::OwnedRuntime;
 use source::Source;
@@ -76,6 +77,8 @@ struct Shared {
     /// The meter that the builder was given; otherwise the global provider's is taken at the first export.
     meter: Option<Meter>,
     metrics: OnceLock<Metrics>,
+    /// For handles that outlive the exporter.
+    last: Arc<LastStatus>,
     /// When a shutdown that has been announced has to be over.
     end: OnceLock<Instant>,
     /// Spans that the shutdown lost.
@@ -124,6 +127,7 @@ impl SpanExporter {
                 is_shut_down: AtomicBool::new(false),
                 meter,
                 metrics: OnceLock::new(),
+                last: Arc::default(),
                 end: OnceLock::new(),
                 lost: AtomicU64::new(0),
                 flush_timeout,
@@ -345,7 +349,9 @@ impl Drop for Shared {
     fn drop(&mut self) {
         if let Some(delivery) = &self.delivery {
             delivery.store().stop_backfill();
+            delivery.abandon();
         }
+        self.last.set(self.status());
     }
 }
 

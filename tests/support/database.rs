@@ -104,17 +104,19 @@ impl TestDatabase {
 
     /// Takes the database away: connections are ended, new ones refused.
     pub async fn take_away(&self) {
-        let name = &self.name;
-        let server = connect(&self.server).await;
-        let refuse = format!("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false");
-        server.batch_execute(&refuse).await.expect("the database is closed");
+        self.alter("WITH ALLOW_CONNECTIONS false").await;
         self.end_connections().await;
     }
 
     /// Opens the database again.
     pub async fn bring_back(&self) {
-        let open = format!("ALTER DATABASE {} WITH ALLOW_CONNECTIONS true", self.name);
-        connect(&self.server).await.batch_execute(&open).await.expect("the database is opened");
+        self.alter("WITH ALLOW_CONNECTIONS true").await;
+    }
+
+    /// Alters the database, from another one.
+    pub async fn alter(&self, how: &str) {
+        let alter = format!("ALTER DATABASE {} {how}", self.name);
+        connect(&self.server).await.batch_execute(&alter).await.expect("the database is altered");
     }
 
     /// Ends all connections to the database.
