@@ -160,16 +160,16 @@ impl Inner {
         if !beside.is_too_much(kept) {
             return kept;
         }
-        let folder = beside.path.display().to_string();
+        let folder = || beside.path.display().to_string();
         match beside.make_room(newest) {
             Ok((left, 0)) => left,
             Ok((left, removed)) => {
                 self.evicted.fetch_add(removed, Ordering::Relaxed);
-                otel_warn!(name: "SpanExporter.SpoolFilesRemoved", folder = folder, files = removed);
+                otel_warn!(name: "SpanExporter.SpoolFilesRemoved", folder = folder(), files = removed);
                 left
             }
             Err(error) => {
-                otel_warn!(name: "SpanExporter.SpoolFilesNotRemoved", folder = folder, reason = error.to_string());
+                otel_warn!(name: "SpanExporter.SpoolFilesNotRemoved", folder = folder(), reason = error.to_string());
                 kept
             }
         }

@@ -157,10 +157,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_flipped_bit_anywhere_is_found(otlp in proptest::collection::vec(any::<u8>(), 0..200), at: prop::sample::Index, bit in 0..8) {
+        fn a_flipped_bit_anywhere_is_found(otlp in proptest::collection::vec(any::<u8>(), 0..200), at: prop::sample::Index, bit in 0..8u32) {
             let mut file = file(&parcel(&otlp));
             let at = at.index(file.len());
-            file[at] ^= 1 << bit;
+            file[at] ^= 1u8 << bit;
             prop_assert!(read(&mut &*file, 1 << 20).is_err());
         }
 

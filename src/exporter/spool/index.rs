@@ -41,11 +41,13 @@ impl Index {
         self.listed = Some((Instant::now(), took));
     }
 
-    /// A batch that this process wrote, when `before` was the newest.
+    /// A batch that this process wrote, when `before` was the newest. Others' batches that are older than it and not
+    /// known come first, with the next listing.
     pub(super) fn wrote(&mut self, name: Name, before: u64) {
-        if self.seen == before {
-            self.seen = name.sequence;
+        if self.seen != before {
+            return;
         }
+        self.seen = name.sequence;
         if !self.is_cut {
             self.insert(name);
         }
@@ -160,6 +162,7 @@ mod tests {
         assert!(!index.is_behind(6));
         index.wrote(name(8), 7);
         assert!(index.is_behind(8), "7 is another's");
+        assert_eq!(all(&index), [6], "8 is not before 7");
     }
 
     #[test]

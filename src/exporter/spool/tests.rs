@@ -40,9 +40,13 @@ fn put(spool: &Spool, parcel: &Parcel) -> Dropped {
     }
 }
 
+fn put_all(spool: &Spool, parcels: &[Parcel]) {
+    parcels.iter().for_each(|parcel| assert_eq!(put(spool, parcel), Dropped::default()));
+}
+
 fn put_some(spool: &Spool, count: usize) -> Vec<Uuid> {
     let parcels: Vec<Parcel> = (0..count).map(|_| sized(1000)).collect();
-    parcels.iter().for_each(|parcel| assert_eq!(put(spool, parcel), Dropped::default()));
+    put_all(spool, &parcels);
     parcels.iter().map(|parcel| parcel.id).collect()
 }
 
@@ -87,7 +91,7 @@ fn batches_come_back_whole_and_in_order() {
     let folder = folder();
     let spool = open(folder.path());
     let parcels: Vec<Parcel> = (0..20).map(|at| sized(500 + at)).collect();
-    parcels.iter().for_each(|parcel| drop(put(&spool, parcel)));
+    put_all(&spool, &parcels);
     for parcel in &parcels {
         let claimed = spool.claim().unwrap().unwrap();
         assert_eq!(claimed.parcel(), parcel);
@@ -208,7 +212,7 @@ fn the_oldest_make_room_but_not_those_that_are_replayed() {
     let spool = Spool::open(folder.path(), MIB, WhenFull::DropOldest).unwrap();
     let size = MIB as usize / 4;
     let parcels: Vec<Parcel> = (0..6).map(|_| sized(size)).collect();
-    parcels[..4].iter().for_each(|parcel| drop(put(&other, parcel)));
+    put_all(&other, &parcels[..4]);
     let held = other.claim().unwrap().unwrap();
     assert_eq!(put(&spool, &parcels[4]), Dropped { batches: 1, spans: 3 });
     assert_eq!(put(&spool, &parcels[5]), Dropped { batches: 1, spans: 3 });
@@ -230,7 +234,7 @@ fn a_lowered_bound_gives_up_what_is_above_it_only_when_told_so() {
     let folder = folder();
     let wide = Spool::open(folder.path(), 10 * MIB, WhenFull::DropNewest).unwrap();
     let parcels: Vec<Parcel> = (0..6).map(|_| sized(MIB as usize / 2)).collect();
-    parcels.iter().for_each(|parcel| drop(put(&wide, parcel)));
+    put_all(&wide, &parcels);
     let narrow = open(folder.path());
     assert!(matches!(narrow.put(&sized(200)).unwrap(), Put::Full { .. }));
     assert_eq!(narrow.usage().batches, 6);
