@@ -115,7 +115,7 @@ impl ExporterHandle {
             let store = delivery.store().clone();
             shared.runtime.spawn(async move { store.health_check().await }).map_err(|_| Error::Shutdown)?
         };
-        let store = store.await.map_err(|_| Error::Shutdown)?;
+        let store = tokio::task::unconstrained(store).await.map_err(|_| Error::Shutdown)?;
         Ok(ExporterHealth { store, exporter: self.status() })
     }
 }

@@ -183,7 +183,9 @@ impl opentelemetry_sdk::trace::SpanExporter for SpanExporter {
             let _ = done.send(delivering.deliver(&source).await);
             drop(source);
         })?;
-        let result = wait.await.unwrap_or_else(|_| {
+        // A processor may block a tokio worker on this future: then tokio's budget would never be renewed, and the
+        // answer never heard.
+        let result = tokio::task::unconstrained(wait).await.unwrap_or_else(|_| {
             // The runtime ends while a batch is on its way only when the exporter is shut down or dropped.
             delivery.counts.dropped.add(spans);
             Err(Error::Shutdown)
