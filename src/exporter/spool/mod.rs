@@ -11,7 +11,7 @@ mod folder;
 pub(crate) mod format;
 mod index;
 mod name;
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests;
 
 use std::fs;
