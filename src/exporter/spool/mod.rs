@@ -18,7 +18,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::parcel::Parcel;
 use crate::error::{Error, Result};
@@ -43,9 +43,6 @@ const BESIDE_SHARE: u64 = 10;
 
 /// A reason is cut here, in bytes.
 const LONGEST_REASON: usize = 16 << 10;
-
-/// How long the usage waits for the folder's lock.
-const MOMENT: Duration = Duration::from_millis(20);
 
 /// Batches in a folder, which several processes may share. Cloning is cheap. Every call blocks.
 #[derive(Clone)]
@@ -254,10 +251,10 @@ impl Spool {
         Ok(path)
     }
 
-    /// What waits. It reads no folder, and never waits for long.
+    /// What waits. It reads no folder and waits for nobody: while the folder is being changed, it is what was last seen.
     pub(crate) fn usage(&self) -> SpoolUsage {
         let inner = &self.inner;
-        let Account { batches, spans, bytes, rejected, corrupt, .. } = inner.folder.account(MOMENT);
+        let Account { batches, spans, bytes, rejected, corrupt, .. } = inner.folder.account();
         SpoolUsage {
             batches,
             spans,

@@ -428,6 +428,11 @@ fn an_account_that_was_left_marked_or_damaged_is_counted_anew() {
     put_some(&spool, 3);
     let lock = folder.path().join("spool.lock");
     let good = fs::read(&lock).unwrap();
+    let mut locked = spool.inner.enter().unwrap();
+    locked.change();
+    assert_eq!(fs::read(&lock).unwrap(), [0; 72], "the mark, before anything is changed");
+    drop(locked);
+    assert_eq!(fs::read(&lock).unwrap(), good);
     for bad in [vec![0; 72], Vec::new(), b"hello".to_vec(), [&good[..71], &[!good[71]]].concat()] {
         fs::write(&lock, &bad).unwrap();
         put_some(&spool, 1);
