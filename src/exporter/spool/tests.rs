@@ -346,7 +346,15 @@ fn a_link_to_a_batch_outside_is_not_replayed() {
     symlink(&target, folder.path().join(target.file_name().unwrap())).unwrap();
     assert!(spool.claim().unwrap().is_none());
     assert!(open(folder.path()).claim().unwrap().is_none());
+    // Nor is what became a link, or a folder, after the folder was read; the rest is.
+    let ids = put_some(&spool, 3);
+    for (at, path) in files(folder.path()).into_iter().filter(|path| !path.is_symlink()).take(2).enumerate() {
+        fs::remove_file(&path).unwrap();
+        if at == 0 { symlink(&target, &path).unwrap() } else { fs::create_dir(&path).unwrap() }
+    }
+    assert_eq!(drain(&spool), ids[2..]);
     assert!(target.exists());
+    assert_eq!(spool.usage().corrupt, 0);
 }
 
 #[test]
