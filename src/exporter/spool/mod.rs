@@ -122,10 +122,6 @@ impl Spool {
         create_folder(dir).map_err(unusable)?;
         // Absolute: the process may go to another folder.
         let path = fs::canonicalize(dir).map_err(unusable)?;
-        if let Some(parent) = path.parent() {
-            // Durable where this user may open the folder above, which usually was there before.
-            let _ = sync_folder(parent);
-        }
         let spool = Spool {
             inner: Arc::new(Inner {
                 rejected: Beside::new(&path, "rejected", max_bytes / BESIDE_SHARE),
@@ -140,11 +136,12 @@ impl Spool {
             }),
         };
         let inner = &spool.inner;
-        match Temporary::write(&inner.folder.path, &[]) {
+        let tried = Temporary::write(&inner.folder.path, &[]);
+        match tried.and_then(|_| inner.rejected.create()).and_then(|()| inner.corrupt.create()) {
+            // A full disk may have room later.
             Err(error) if !files::is_full(&error) => return Err(unusable(error)),
             _ => (),
         }
-        inner.rejected.create().and_then(|()| inner.corrupt.create()).map_err(unusable)?;
         let mut locked = match inner.folder.lock() {
             Err(Error::Io { source, .. }) => return Err(unusable(source)),
             locked => locked?,
@@ -198,7 +195,11 @@ impl Spool {
     pub(crate) fn claim(&self) -> Result<Option<Claimed>> {
         let inner = &self.inner;
         if inner.index().is_old() {
-            inner.list(&mut inner.enter()?)?;
+            let mut locked = inner.enter()?;
+            // Unless another thread was faster.
+            if inner.index().is_old() {
+                inner.list(&mut locked)?;
+            }
         }
         // Twice at least, since the folder may turn out to have more; not for ever, when nothing in it can be read.
         for _ in 0..3 {
