@@ -11,11 +11,19 @@ const ATTEMPTS: usize = 8;
 
 /// Makes a folder for this user alone, with those above it, where it is missing.
 pub(super) fn create_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
+    builder.create(path)?;
+    if let Some(parent) = path.parent() {
+        // Durable where this user may open the folder above.
+        let _ = sync_folder(parent);
+    }
+    Ok(())
 }
 
 /// How files are created: for this user alone.

@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -106,15 +106,30 @@ impl Folder {
 
     /// Waits until nobody else changes the folder.
     pub(super) fn lock(&self) -> Result<Locked<'_>> {
-        self.lock_within(PATIENCE)?.ok_or(Error::Timeout {
-            doing: "waiting for the lock of the spool's folder",
-            seconds: PATIENCE.as_secs_f64(),
-        })
+        let until = Instant::now() + PATIENCE;
+        let mut pause = FIRST_PAUSE;
+        // What it guards is a file handle: whole, whatever thread panicked.
+        let mut file = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        while !self.attempt(&mut file).map_err(|source| self.failed("locking", source))? {
+            if Instant::now() >= until {
+                let doing = "waiting for the lock of the spool's folder";
+                return Err(Error::Timeout { doing, seconds: PATIENCE.as_secs_f64() });
+            }
+            thread::sleep(pause);
+            pause = LONGEST_PAUSE.min(pause * 2);
+        }
+        self.locked(file)
     }
 
-    /// The account as it is, or as it was if that takes more than a moment.
-    pub(super) fn account(&self, moment: Duration) -> Account {
-        if let Ok(Some(locked)) = self.lock_within(moment)
+    /// The account as it is; as this process last saw it while somebody changes the folder. It never waits.
+    pub(super) fn account(&self) -> Account {
+        let mut file = match self.lock.try_lock() {
+            Ok(file) => file,
+            Err(TryLockError::Poisoned(file)) => file.into_inner(),
+            Err(TryLockError::WouldBlock) => return self.last(),
+        };
+        if let Ok(true) = self.attempt(&mut file)
+            && let Ok(locked) = self.locked(file)
             && locked.is_counted
         {
             return locked.account;
@@ -124,25 +139,6 @@ impl Folder {
 
     fn last(&self) -> Account {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock_within(&self, patience: Duration) -> Result<Option<Locked<'_>>> {
-        let until = Instant::now() + patience;
-        let mut pause = FIRST_PAUSE;
-        // What it guards is a file handle: whole, whatever thread panicked.
-        let mut file = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            match self.attempt(&mut file) {
-                Ok(true) => return self.locked(file).map(Some),
-                Ok(false) => (),
-                Err(source) => return Err(self.failed("locking", source)),
-            }
-            if Instant::now() >= until {
-                return Ok(None);
-            }
-            thread::sleep(pause);
-            pause = LONGEST_PAUSE.min(pause * 2);
-        }
     }
 
     /// Locks the file that lies there now: an operator may have removed it, or the whole folder.
@@ -156,13 +152,14 @@ impl Folder {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(false),
             tried => tried?,
         };
-        if is_ours && lies_at(opened, &path)? {
-            return Ok(true);
+        match lies_at(opened, &path) {
+            Ok(true) => Ok(is_ours),
+            elsewhere => {
+                // Closing it unlocks it.
+                *file = None;
+                elsewhere
+            }
         }
-        if is_ours || !lies_at(opened, &path)? {
-            *file = None;
-        }
-        Ok(false)
     }
 
     fn open(&self, path: &Path) -> io::Result<File> {

@@ -11,14 +11,14 @@ mod folder;
 pub(crate) mod format;
 mod index;
 mod name;
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 
@@ -45,9 +45,6 @@ const BESIDE_SHARE: u64 = 10;
 
 /// A reason is cut here, in bytes.
 const LONGEST_REASON: usize = 16 << 10;
-
-/// How long the usage waits for the folder's lock.
-const MOMENT: Duration = Duration::from_millis(20);
 
 /// Batches in a folder, which several processes may share. Cloning is cheap. Every call blocks.
 #[derive(Clone)]
@@ -129,10 +126,6 @@ impl Spool {
         create_folder(dir).map_err(unusable)?;
         // Absolute: the process may go to another folder.
         let path = fs::canonicalize(dir).map_err(unusable)?;
-        if let Some(parent) = path.parent() {
-            // Durable where this user may open the folder above, which usually was there before.
-            let _ = sync_folder(parent);
-        }
         let spool = Spool {
             inner: Arc::new(Inner {
                 rejected: Beside::new(&path, "rejected", max_bytes / BESIDE_SHARE),
@@ -147,11 +140,12 @@ impl Spool {
             }),
         };
         let inner = &spool.inner;
-        match Temporary::write(&inner.folder.path, &[]) {
+        let tried = Temporary::write(&inner.folder.path, &[]);
+        match tried.and_then(|_| inner.rejected.create()).and_then(|()| inner.corrupt.create()) {
+            // A full disk may have room later.
             Err(error) if !files::is_full(&error) => return Err(unusable(error)),
             _ => (),
         }
-        inner.rejected.create().and_then(|()| inner.corrupt.create()).map_err(unusable)?;
         let mut locked = match inner.folder.lock() {
             Err(Error::Io { source, .. }) => return Err(unusable(source)),
             locked => locked?,
@@ -205,7 +199,11 @@ impl Spool {
     pub(crate) fn claim(&self) -> Result<Option<Claimed>> {
         let inner = &self.inner;
         if inner.index().is_old() {
-            inner.list(&mut inner.enter()?)?;
+            let mut locked = inner.enter()?;
+            // Unless another thread was faster.
+            if inner.index().is_old() {
+                inner.list(&mut locked)?;
+            }
         }
         // Twice at least, since the folder may turn out to have more; not for ever, when nothing in it can be read.
         for _ in 0..3 {
@@ -258,10 +256,10 @@ impl Spool {
         Ok(path)
     }
 
-    /// What waits. It reads no folder, and never waits for long.
+    /// What waits. It reads no folder and waits for nobody: while the folder is being changed, it is what was last seen.
     pub(crate) fn usage(&self) -> SpoolUsage {
         let inner = &self.inner;
-        let Account { batches, spans, bytes, rejected, corrupt, .. } = inner.folder.account(MOMENT);
+        let Account { batches, spans, bytes, rejected, corrupt, .. } = inner.folder.account();
         SpoolUsage {
             batches,
             spans,

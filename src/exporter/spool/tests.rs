@@ -346,7 +346,15 @@ fn a_link_to_a_batch_outside_is_not_replayed() {
     symlink(&target, folder.path().join(target.file_name().unwrap())).unwrap();
     assert!(spool.claim().unwrap().is_none());
     assert!(open(folder.path()).claim().unwrap().is_none());
+    // Nor is what became a link, or a folder, after the folder was read; the rest is.
+    let ids = put_some(&spool, 3);
+    for (at, path) in files(folder.path()).into_iter().filter(|path| !path.is_symlink()).take(2).enumerate() {
+        fs::remove_file(&path).unwrap();
+        if at == 0 { symlink(&target, &path).unwrap() } else { fs::create_dir(&path).unwrap() }
+    }
+    assert_eq!(drain(&spool), ids[2..]);
     assert!(target.exists());
+    assert_eq!(spool.usage().corrupt, 0);
 }
 
 #[test]
@@ -428,6 +436,11 @@ fn an_account_that_was_left_marked_or_damaged_is_counted_anew() {
     put_some(&spool, 3);
     let lock = folder.path().join("spool.lock");
     let good = fs::read(&lock).unwrap();
+    let mut locked = spool.inner.enter().unwrap();
+    locked.change();
+    assert_eq!(fs::read(&lock).unwrap(), [0; 72], "the mark, before anything is changed");
+    drop(locked);
+    assert_eq!(fs::read(&lock).unwrap(), good);
     for bad in [vec![0; 72], Vec::new(), b"hello".to_vec(), [&good[..71], &[!good[71]]].concat()] {
         fs::write(&lock, &bad).unwrap();
         put_some(&spool, 1);

@@ -198,4 +198,13 @@ fn a_full_disk_is_a_full_spool() {
     assert_eq!(oldest.usage().batches, 0);
     put(&oldest, &last);
     assert_eq!(drain(&spool), [last.id], "{ids:?}");
+
+    // Full of something else, before the spool is there.
+    let _ = fs::write(disk.0.path().join("filler"), vec![b'x'; 2_000_000]);
+    let spool = Spool::open(&folder.join("another"), MIB, WhenFull::DropOldest).unwrap();
+    assert!(matches!(spool.put(&sized(5000)).unwrap(), Put::Full { .. }));
+    assert_eq!(spool.usage(), SpoolUsage::default());
+    fs::remove_file(disk.0.path().join("filler")).unwrap();
+    put(&spool, &last);
+    assert_eq!(drain(&spool), [last.id]);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::span::{Resource, Scope, Span, Timestamp};
+use crate::span::{Scope, Span, Timestamp, Value};
 
 #[path = "../../../../tests/support/arbitrary.rs"]
 mod arbitrary;
@@ -13,25 +13,35 @@ mod arbitrary;
 /// The spans as OTLP gives them back: by resource and scope in the order of their first span, with OTLP's times.
 fn as_otlp_has_them(spans: &[Span<'static>]) -> Vec<Span<'static>> {
     let limited = |time: &mut Timestamp| *time = Timestamp::from(time.to_otlp());
-    let mut groups: Vec<(Arc<Resource>, Vec<(Arc<Scope>, Vec<Span<'static>>)>)> = Vec::new();
-    for span in spans {
-        let mut span = span.clone();
+    let mut sorted = spans.to_vec();
+    sorted.sort_by_cached_key(|span| {
+        let of_resource = |other: &&Span<'_>| other.resource == span.resource;
+        let resource = spans.iter().position(|other| of_resource(&other));
+        (resource, spans.iter().position(|other| of_resource(&other) && other.scope == span.scope))
+    });
+    for span in &mut sorted {
         limited(&mut span.start);
         limited(&mut span.end);
         span.events.iter_mut().for_each(|event| limited(&mut event.time));
-        let resource =
-            groups.iter().position(|(resource, _)| *resource == span.resource).unwrap_or_else(|| {
-                groups.push((Arc::clone(&span.resource), Vec::new()));
-                groups.len() - 1
-            });
-        let scopes = &mut groups[resource].1;
-        let scope = scopes.iter().position(|(scope, _)| *scope == span.scope).unwrap_or_else(|| {
-            scopes.push((Arc::clone(&span.scope), Vec::new()));
-            scopes.len() - 1
-        });
-        scopes[scope].1.push(span);
     }
-    groups.into_iter().flat_map(|(_, scopes)| scopes.into_iter().flat_map(|(_, spans)| spans)).collect()
+    sorted
+}
+
+/// Scopes that differ, or do not, only for who looks closely.
+#[test]
+fn scopes_are_told_apart_as_they_are_stored() {
+    let scope = |value: f64| {
+        let attributes = vec![("x".into(), Value::Double(value))];
+        Arc::new(Scope { attributes, ..Scope::default() })
+    };
+    let spans: Vec<Span<'static>> = [0.0, -0.0, f64::NAN, 0.0, f64::NAN]
+        .into_iter()
+        .zip(arbitrary::sample(5))
+        .map(|(value, span)| Span { scope: scope(value), resource: Arc::default(), ..span })
+        .collect();
+    let parcel = Parcel::new(Uuid::nil(), &spans);
+    let traces = parcel.traces().unwrap();
+    assert_eq!(traces.spans().unwrap(), as_otlp_has_them(&spans));
 }
 
 proptest! {
