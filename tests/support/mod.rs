@@ -5,4 +5,7 @@ pub mod arbitrary;
 #[cfg(feature = "cli")]
 pub mod command;
 pub mod database;
+pub mod load;
+#[cfg(unix)]
+pub mod proxy;
 pub mod shared;
