@@ -85,6 +85,8 @@ impl Outcome {
 #[derive(Clone, Default)]
 pub struct Tally {
     outcomes: Arc<Mutex<BTreeMap<i64, Outcome>>>,
+    /// Why spans were refused.
+    reasons: Arc<Mutex<BTreeMap<String, usize>>>,
     /// What a test says of the spans from this number on.
     labels: Arc<Mutex<BTreeMap<i64, String>>>,
 }
@@ -96,6 +98,11 @@ impl Tally {
             let before = outcomes.insert(sequence, outcome);
             assert!(before.is_none(), "span {sequence} was exported twice");
         }
+    }
+
+    /// Takes note of why an export failed.
+    pub fn reason(&self, reason: String) {
+        *self.reasons.lock().expect("no panic").entry(reason).or_default() += 1;
     }
 
     /// Has every failure that concerns the spans from this number on say so.
@@ -204,7 +211,11 @@ impl fmt::Display for Tally {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [acknowledged, held, refused] =
             [Outcome::Acknowledged, Outcome::Held, Outcome::Refused].map(|outcome| self.count(outcome));
-        write!(formatter, "{acknowledged} acknowledged, {held} held in memory, {refused} refused")
+        write!(formatter, "{acknowledged} acknowledged, {held} held in memory, {refused} refused")?;
+        for (reason, count) in &*self.reasons.lock().expect("no panic") {
+            write!(formatter, "; {count} x {reason}")?;
+        }
+        Ok(())
     }
 }
 
@@ -258,6 +269,9 @@ impl<E: SpanExporter> SpanExporter for Recording<E> {
         let mut unknown = Unknown { sequences, tally: &self.tally };
         let result = self.exporter.export(batch).await;
         self.tally.record(std::mem::take(&mut unknown.sequences), Outcome::of(&result));
+        if let Err(error) = &result {
+            self.tally.reason(error.to_string());
+        }
         result
     }
 
@@ -281,6 +295,9 @@ struct Unknown<'a> {
 
 impl Drop for Unknown<'_> {
     fn drop(&mut self) {
+        if !self.sequences.is_empty() {
+            self.tally.reason("the processor gave up".into());
+        }
         self.tally.record(std::mem::take(&mut self.sequences), Outcome::Refused);
     }
 }

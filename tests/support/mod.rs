@@ -8,4 +8,6 @@ pub mod database;
 pub mod load;
 #[cfg(unix)]
 pub mod proxy;
+#[cfg(target_os = "linux")]
+pub mod server;
 pub mod shared;
