@@ -5,7 +5,7 @@ mod support;
 use opentelemetry_pgvector::span::Span;
 use opentelemetry_pgvector::store::SCHEMA_VERSION;
 use opentelemetry_pgvector::{Error, Settings, TraceStore};
-use support::database::TestDatabase;
+use support::database::{TestDatabase, eventually};
 use support::{arbitrary, shared};
 
 fn store(settings: Settings) -> TraceStore {
@@ -31,6 +31,31 @@ async fn sixteen_processes_that_start_at_once_make_one_schema() {
         i64::from(SCHEMA_VERSION)
     );
     assert_eq!(database.store().migrate().await.expect("again"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_waited_while_another_made_the_schema_sees_it() {
+    let database = TestDatabase::create().await;
+    let first = database.client().await;
+    let lock = "BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('opentelemetry-pgvector otel', 0))";
+    first.batch_execute(lock).await.expect("locked");
+    let starts: Vec<_> = (0..2)
+        .map(|_| {
+            let store = database.store();
+            tokio::spawn(async move { store.batch_store(&arbitrary::sample(1)).await })
+        })
+        .collect();
+    // Both have seen that there is no schema.
+    eventually("both wait for their turn", async || {
+        let waiting = "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database \
+                       WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()";
+        database.value::<i64>(waiting).await == 2
+    })
+    .await;
+    first.batch_execute("ROLLBACK").await.expect("unlocked");
+    for start in starts {
+        start.await.expect("no panic").expect("stored");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

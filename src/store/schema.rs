@@ -145,8 +145,13 @@ impl TraceStore {
     pub(super) async fn version(&self, connection: &Connection) -> Result<i32> {
         let doing = || Error::database("reading the schema's version");
         let schema = &self.inner.sql.schema;
+        // By itself to_regclass answers from what the connection remembers, which is out of date once another process
+        // had its turn; a table in FROM makes it look again.
         let there = connection
-            .query_one("SELECT to_regclass($1) IS NOT NULL", &[&format!("{schema}.migrations")])
+            .query_one(
+                "SELECT to_regclass($1) IS NOT NULL FROM pg_catalog.pg_namespace LIMIT 1",
+                &[&format!("{schema}.migrations")],
+            )
             .await
             .map_err(|error| self.denied(error, "use the schema"))?;
         if !there.get::<_, bool>(0) {

@@ -5,11 +5,15 @@ pub(crate) fn quoted(identifier: &str) -> String {
     format!("\"{}\"", identifier.replace('"', "\"\""))
 }
 
+/// Begins a batch's transaction, and lets its entry in the ledger tell that it is in one: the two travel in one flight,
+/// and an entry that is committed alone, since BEGIN failed, would make the next attempt believe that the spans are there.
+pub(crate) const BEGIN_BATCH: &str = "BEGIN; SET LOCAL opentelemetry_pgvector.batch = 'begun'";
+
 /// Texts of the statements that are prepared on each connection.
 pub(crate) struct Sql {
     /// The schema's name, quoted.
     pub schema: String,
-    pub begin_batch: String,
+    pub enter_batch: String,
     pub copy_rows: String,
     pub find_documents: String,
     pub find_resources: String,
@@ -25,7 +29,10 @@ impl Sql {
     pub(super) fn new(schema: &str) -> Self {
         let schema = quoted(schema);
         Sql {
-            begin_batch: format!("INSERT INTO {schema}.batches (id, spans) VALUES ($1, $2)"),
+            enter_batch: format!(
+                "INSERT INTO {schema}.batches (id, spans) SELECT $1::uuid, $2::integer \
+                 WHERE current_setting('opentelemetry_pgvector.batch', true) = 'begun'"
+            ),
             copy_rows: format!(
                 "COPY {schema}.span_rows (trace_id, span_id, parent_span_id, start_time, duration_ns, document_id, \
                  resource_id, start_ns, flags, fillers) FROM STDIN (FORMAT binary)"

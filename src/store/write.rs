@@ -16,6 +16,7 @@ use super::TraceStore;
 use super::connection::Connection;
 use super::copy::CopyRows;
 use super::schema::SchemaInfo;
+use super::sql::BEGIN_BATCH;
 use crate::error::{Error, Result};
 use crate::span::{Document, Halves, Resource, Span, resource_json};
 
@@ -155,12 +156,12 @@ impl TraceStore {
     async fn commit(&self, connection: &Connection, batch: &Batch, rows: CopyRows) -> Result<Stored> {
         let failed = || Error::database("storing spans");
         let sql = &self.inner.sql;
-        let ledger = connection.prepare_cached(&sql.begin_batch).await.map_err(failed())?;
+        let ledger = connection.prepare_cached(&sql.enter_batch).await.map_err(failed())?;
         let copy = connection.prepare_cached(&sql.copy_rows).await.map_err(failed())?;
         let spans = batch.len() as i32;
         let parameters: [&(dyn ToSql + Sync); 2] = [&batch.id, &spans];
         let (begun, entered, sink) = future::join3(
-            connection.batch_execute("BEGIN"),
+            connection.batch_execute(BEGIN_BATCH),
             connection.execute(&ledger, &parameters),
             connection.copy_in(&copy),
         )

@@ -57,6 +57,25 @@ impl TestDatabase {
         self.url_as(user, password.as_deref())
     }
 
+    /// Where the server listens.
+    pub async fn address(&self) -> std::net::SocketAddr {
+        let host = match self.server.get_hosts().first() {
+            Some(tokio_postgres::config::Host::Tcp(host)) => host.clone(),
+            _ => "127.0.0.1".into(),
+        };
+        let port = self.server.get_ports().first().copied().unwrap_or(5432);
+        tokio::net::lookup_host((host, port)).await.expect("a name").next().expect("an address")
+    }
+
+    /// A connection string for the database by way of a proxy on this port of the loopback.
+    pub fn url_through(&self, port: u16) -> String {
+        let user = self.server.get_user().unwrap_or("postgres");
+        let password =
+            self.server.get_password().map(|password| String::from_utf8_lossy(password).into_owned());
+        let password = password.map(|password| format!(" password='{password}'")).unwrap_or_default();
+        format!("host=127.0.0.1 port={port} dbname={} user={user}{password}", self.name)
+    }
+
     /// A connection string for the database as another role.
     pub fn url_as(&self, user: &str, password: Option<&str>) -> String {
         let host = match self.server.get_hosts().first() {

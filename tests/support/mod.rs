@@ -5,5 +5,10 @@ pub mod arbitrary;
 #[cfg(feature = "cli")]
 pub mod command;
 pub mod database;
+pub mod load;
+#[cfg(unix)]
+pub mod proxy;
+#[cfg(target_os = "linux")]
+pub mod server;
 pub mod shared;
 pub mod spans;
