@@ -22,7 +22,7 @@ pub use processor::{PgvectorSpanProcessor, tracer_provider};
 use crate::error::{Error, Result};
 use crate::settings::Settings;
 use crate::span::{Resource, Scopes, Span, resource_from_sdk, span_from_sdk};
-use crate::store::{Batch, TraceStore};
+use crate::store::{Batch, TraceStore, new_batch_id};
 use delivery::Delivery;
 use runtime::OwnedRuntime;
 
@@ -133,7 +133,7 @@ impl opentelemetry_sdk::trace::SpanExporter for SpanExporter {
         }
         let Some(delivery) = &self.shared.delivery else { return Ok(()) };
         let spans = batch.len();
-        let export = Export { id: Uuid::new_v4(), spans: batch, resource: Arc::clone(&self.resource) };
+        let export = Export { id: new_batch_id(), spans: batch, resource: Arc::clone(&self.resource) };
         let split = export.split(delivery.store()).map_err(|error| failed(&error))?;
         let delivery = Arc::clone(delivery);
         let (done, wait) = tokio::sync::oneshot::channel();
