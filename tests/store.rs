@@ -354,32 +354,3 @@ async fn batches_have_ids_that_sort_by_time() {
     let sorted = "SELECT array_agg(id ORDER BY id) = array_agg(id ORDER BY stored_at) FROM otel.batches";
     assert!(database.value::<bool>(sorted).await);
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn pruning_neither_keeps_a_store_alive_nor_goes_on_after_close() {
-    let database = TestDatabase::create().await;
-    let store = database.store();
-    store.batch_store(&arbitrary::sample(1)).await.expect("stored");
-    store.flush().await.expect("embedded");
-    let old = "INSERT INTO otel.batches VALUES ('018bcfe5-6800-7000-8000-000000000001', 1, now() - interval '30 days')";
-    store.close().await;
-    database.execute(old).await;
-    store.batch_store(&arbitrary::sample(1)).await.expect("stored after close");
-    // Longer than until the first pruning.
-    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
-    assert_eq!(
-        database
-            .value::<i64>(
-                "SELECT count(*) FROM otel.batches WHERE spans = 1 AND stored_at < now() - interval '1 day'"
-            )
-            .await,
-        1
-    );
-    drop(store);
-    let open = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
-                AND application_name = 'opentelemetry-pgvector'";
-    let dropped = database.store();
-    dropped.batch_store(&arbitrary::sample(1)).await.expect("stored");
-    drop(dropped);
-    eventually("no connection is left", || async { database.value::<i64>(open).await == 0 }).await;
-}

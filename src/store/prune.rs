@@ -131,4 +131,60 @@ mod tests {
             assert!((1800..=5400).contains(&pause()));
         }
     }
+
+    fn store() -> TraceStore {
+        let connection_string = "host=127.0.0.1 port=1 user=app dbname=app".into();
+        TraceStore::new(crate::Settings { connection_string, ..Default::default() }).expect("valid settings")
+    }
+
+    fn task(store: &TraceStore) -> Option<AbortHandle> {
+        match &*store.inner.pruning.0.lock().expect("no panic") {
+            State::Runs(task) => Some(task.clone()),
+            State::Idle | State::Closed => None,
+        }
+    }
+
+    async fn ends(task: AbortHandle) {
+        let ended = async {
+            while !task.is_finished() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), ended).await.expect("the task ends");
+    }
+
+    #[tokio::test]
+    async fn one_task_prunes_until_the_store_is_closed() {
+        let store = store();
+        store.start_pruning();
+        let first = task(&store).expect("a task");
+        store.start_pruning();
+        assert_eq!(task(&store).map(|task| task.id()), Some(first.id()), "one is enough");
+        store.close().await;
+        ends(first).await;
+        store.start_pruning();
+        assert!(task(&store).is_none(), "a store that was closed prunes no more");
+    }
+
+    #[tokio::test]
+    async fn the_task_ends_with_the_store() {
+        let store = store();
+        store.start_pruning();
+        let task = task(&store).expect("a task");
+        drop(store);
+        ends(task).await;
+    }
+
+    #[test]
+    fn a_task_whose_runtime_is_gone_is_started_again() {
+        let store = store();
+        for _ in 0..2 {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async { store.start_pruning() });
+            assert!(!task(&store).expect("a task").is_finished());
+            drop(runtime);
+            assert!(task(&store).expect("a task").is_finished());
+        }
+    }
 }
