@@ -51,16 +51,19 @@ impl TraceStore {
         Ok(())
     }
 
-    /// Until the end of the transaction, acts as the schema's owner where the role may, so that what is made is the
-    /// owner's. Returns whether that is the schema's own group role.
+    /// Until the end of the transaction, acts as the tables' owner where the role may, so that what is made is the owner's.
+    /// Returns whether that is the schema's own group role.
     pub(super) async fn become_owner(&self, connection: &Connection) -> Result<bool> {
         let doing = || Error::database("looking for the schema's owner");
         let schema = &self.inner.settings.schema;
         let row = connection
             .query_opt(
-                "SELECT pg_get_userbyid(nspowner)::text, pg_has_role(current_user, nspowner, \
+                // Who owns the tables, or where there are none, the schema.
+                "SELECT pg_get_userbyid(owner)::text, pg_has_role(current_user, owner, \
                    CASE WHEN current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END) \
-                 FROM pg_namespace WHERE nspname = $1",
+                 FROM (SELECT coalesce(relowner, nspowner) AS owner FROM pg_namespace n \
+                       LEFT JOIN pg_class c ON relnamespace = n.oid AND relname = 'migrations' \
+                       WHERE nspname = $1) AS owners",
                 &[schema],
             )
             .await

@@ -84,7 +84,8 @@ impl TraceStore {
     }
 
     /// As [`batch_store`](Self::batch_store), with an id of the caller's choice: a batch whose id is in the ledger is
-    /// not stored again. So the same batch may be sent until an answer comes.
+    /// not stored again. So the same batch may be sent until an answer comes; ids of version 7 leave the ledger
+    /// after `ledger_days`, others stay.
     ///
     /// # Errors
     /// As [`batch_store`](Self::batch_store).
