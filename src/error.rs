@@ -55,7 +55,7 @@ pub enum Error {
     },
 
     /// The database answered with an error.
-    #[error("PostgreSQL, while {doing}: {}", database_message(source))]
+    #[error("PostgreSQL, while {doing}: {}{}", database_message(source), where_rights_come_from(source))]
     Database {
         /// What was being done.
         doing: &'static str,
@@ -158,13 +158,7 @@ impl Error {
 pub(crate) fn database_message(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(db) => {
-            let hint = match db.hint() {
-                Some(hint) => format!(" (hint: {hint})"),
-                None if db.code() == &SqlState::INSUFFICIENT_PRIVILEGE => {
-                    " (hint: otel-pgvector migrate --print-roles prints the SQL that gives rights)".into()
-                }
-                None => String::new(),
-            };
+            let hint = db.hint().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
             format!("{} [{}]{hint}", db.message(), db.code().code())
         }
         None => {
@@ -176,5 +170,13 @@ pub(crate) fn database_message(error: &tokio_postgres::Error) -> String {
             }
             text
         }
+    }
+}
+
+fn where_rights_come_from(error: &tokio_postgres::Error) -> &'static str {
+    if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+        " (hint: otel-pgvector migrate --print-roles prints the SQL that gives rights)"
+    } else {
+        ""
     }
 }

@@ -47,6 +47,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!((settings.batch_size, settings.batch_interval_seconds), (100, 5));
     assert_eq!((settings.max_retries, settings.circuit_breaker_threshold), (3, 5));
     assert_eq!((settings.schema.as_str(), settings.pool_size), ("otel", 4));
+    assert_eq!(settings.ledger_days, 7);
     assert_eq!((settings.connect_timeout_seconds, settings.statement_timeout_seconds), (5, 30));
     assert_eq!((settings.export_timeout_seconds, settings.flush_timeout_seconds), (30, 30));
     assert_eq!(settings.embedding_budget_milliseconds, 100);
@@ -112,6 +113,7 @@ fn every_setting_can_be_set_by_yaml_and_by_environment() {
         ("circuit_breaker_threshold", "7"),
         ("schema", "traces"),
         ("migrate", "false"),
+        ("ledger_days", "30"),
         ("pool_size", "7"),
         ("connect_timeout_seconds", "7"),
         ("statement_timeout_seconds", "7"),
@@ -153,6 +155,7 @@ fn both_ends_of_each_range_are_allowed_and_the_next_values_are_not() {
         ("batch_interval_seconds", 1, 60),
         ("max_retries", 1, 10),
         ("circuit_breaker_threshold", 3, 20),
+        ("ledger_days", 1, 365),
         ("pool_size", 1, 64),
         ("connect_timeout_seconds", 1, 60),
         ("statement_timeout_seconds", 1, 600),

@@ -178,11 +178,15 @@ impl opentelemetry_sdk::trace::SpanExporter for SpanExporter {
         let source = Source::new(batch, Arc::clone(&self.resource));
         let (done, wait) = tokio::sync::oneshot::channel();
         let delivering = Arc::clone(delivery);
-        self.shared.runtime.spawn(async move {
+        let spawned = self.shared.runtime.spawn(async move {
             // Nobody listens any more when the processor gave up. The spans are freed after the answer, on this thread.
             let _ = done.send(delivering.deliver(&source).await);
             drop(source);
-        })?;
+        });
+        if spawned.is_err() {
+            delivery.counts.dropped.add(spans);
+            return Err(OTelSdkError::AlreadyShutdown);
+        }
         // A processor may block a tokio worker on this future: then tokio's budget would never be renewed, and the
         // answer never heard.
         let result = tokio::task::unconstrained(wait).await.unwrap_or_else(|_| {

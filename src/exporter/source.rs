@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::parcel::Parcel;
 use crate::error::Result;
 use crate::span::{Resource, Scopes, Span, span_from_sdk};
-use crate::store::{Batch, TraceStore};
+use crate::store::{Batch, TraceStore, new_batch_id};
 
 /// The spans of a batch, as the SDK handed them over or as they waited.
 pub(super) enum Source {
@@ -21,7 +21,7 @@ pub(super) enum Source {
 impl Source {
     /// A batch with an id of its own. It is version 7: its time lets the ledger be pruned, and keeps its index dense.
     pub(super) fn new(spans: Vec<SpanData>, resource: Arc<Resource>) -> Self {
-        Source::Sdk { id: Uuid::now_v7(), spans, resource }
+        Source::Sdk { id: new_batch_id(), spans, resource }
     }
 
     pub(super) fn id(&self) -> Uuid {

@@ -181,6 +181,9 @@ settings! {
     /// Whether the schema is created and updated when the exporter starts.
     migrate: bool = true, flag();
 
+    /// For how many days a stored batch is recognised when it is sent again; longer than a spool may wait.
+    ledger_days: u16 = 7, whole(1 to 365);
+
     /// The most connections that are open at once.
     pool_size: usize = 4, whole(1 to 64);
 

@@ -6,7 +6,9 @@ mod connection;
 mod copy;
 mod health;
 mod partition;
+mod prune;
 mod read;
+mod roles;
 mod schema;
 mod sql;
 mod write;
@@ -20,9 +22,11 @@ use moka::sync::Cache;
 
 pub use activity::Activity;
 pub use health::Health;
+pub use roles::roles_sql;
 pub use schema::SCHEMA_VERSION;
 pub(crate) use write::Batch;
 pub use write::Stored;
+pub(crate) use write::new_batch_id;
 
 use crate::embedding::Embedder;
 use crate::error::Result;
@@ -77,6 +81,7 @@ struct Inner {
     /// Held while the schema is made or checked.
     preparing: tokio::sync::Mutex<()>,
     backfill: Arc<backfill::Backfill>,
+    pruning: prune::Pruning,
     nuls_replaced: AtomicU64,
     counters: activity::Counters,
 }
@@ -107,6 +112,7 @@ impl TraceStore {
                 schema: Mutex::default(),
                 preparing: tokio::sync::Mutex::default(),
                 backfill: Arc::default(),
+                pruning: prune::Pruning::default(),
                 nuls_replaced: AtomicU64::new(0),
                 counters: activity::Counters::default(),
                 settings,

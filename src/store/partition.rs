@@ -23,9 +23,13 @@ impl TraceStore {
     async fn create_default_partition(&self) -> Result<()> {
         let connection = self.any_connection().await?;
         let schema = &self.inner.sql.schema;
+        let doing = || Error::database("creating the default partition");
+        connection.batch_execute("BEGIN").await.map_err(doing())?;
+        self.become_owner(&connection).await?;
         let create = format!(
             "CREATE TABLE IF NOT EXISTS {schema}.span_rows_default PARTITION OF {schema}.span_rows DEFAULT; \
-             COMMENT ON TABLE {schema}.span_rows_default IS 'Spans of times for which there is no partition of their own.'"
+             COMMENT ON TABLE {schema}.span_rows_default IS 'Spans of times for which there is no partition of their own.'; \
+             COMMIT"
         );
         connection.batch_execute(&create).await.map_err(Error::database("creating the default partition"))?;
         connection.give_back();

@@ -109,6 +109,21 @@ impl TestDatabase {
         name
     }
 
+    /// A schema's name that no other test has, whose group roles are dropped with the database.
+    pub fn schema_with_roles(&self) -> String {
+        let schema = format!("schema_{}", uuid::Uuid::new_v4().simple());
+        self.drop_roles_of(&schema);
+        schema
+    }
+
+    /// Drops the group roles of a schema with the database.
+    pub fn drop_roles_of(&self, schema: &str) {
+        let mut roles = self.roles.lock().expect("no panic");
+        for role in ["owner", "writer", "reader"] {
+            roles.push(format!("\"{}_{role}\"", schema.replace('"', "\"\"")));
+        }
+    }
+
     /// Settings for the database as another role.
     pub fn settings_as(&self, role: &str) -> Settings {
         let mut settings = self.settings();
@@ -195,7 +210,7 @@ impl Drop for TestDatabase {
             runtime.block_on(async {
                 let client = connect(&server).await;
                 let database = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
-                let roles = roles.iter().map(|role| format!("DROP ROLE {role}"));
+                let roles = roles.iter().map(|role| format!("DROP ROLE IF EXISTS {role}"));
                 for drop in std::iter::once(database).chain(roles) {
                     if let Err(error) = client.batch_execute(&drop).await {
                         eprintln!("{drop}: {error}");
