@@ -58,8 +58,9 @@ impl Export {
     fn split(&self, store: &TraceStore) -> Result<Batch> {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         let mut scopes = Scopes::default();
-        let spans: Vec<Span<'_>> =
+        let mut spans: Vec<Span<'_>> =
             self.spans.iter().map(|data| span_from_sdk(data, &self.resource, &mut scopes)).collect();
+        store.scrub(&mut spans);
         store.split(self.id, &spans)
     }
 }

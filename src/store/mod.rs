@@ -6,6 +6,7 @@ mod copy;
 mod health;
 mod read;
 mod schema;
+mod scrub;
 mod sql;
 mod write;
 
@@ -24,7 +25,7 @@ pub use write::Stored;
 use crate::embedding::Embedder;
 use crate::error::Result;
 use crate::settings::Settings;
-use crate::span::{Resource, Splitter, Template};
+use crate::span::{Resource, Scrubber, Splitter, Template};
 pub(crate) use backfill::other_model;
 pub(crate) use connection::Connection;
 pub(crate) use copy::POSTGRES_EPOCH_US;
@@ -60,6 +61,7 @@ struct Inner {
     settings: Settings,
     pool: Pool,
     sql: Sql,
+    scrubber: Scrubber,
     splitter: Mutex<Splitter>,
     /// Ids of documents known to be stored, by the splitter's key.
     documents: Cache<u128, i32>,
@@ -75,6 +77,7 @@ struct Inner {
     preparing: tokio::sync::Mutex<()>,
     backfill: Arc<backfill::Backfill>,
     nuls_replaced: AtomicU64,
+    scrubbed: scrub::Counters,
 }
 
 /// Documents and resources whose ids are kept. At 100 B each, this is a few megabytes.
@@ -94,6 +97,7 @@ impl TraceStore {
             inner: Arc::new(Inner {
                 pool: connection::pool(&settings)?,
                 sql: Sql::new(&settings.schema),
+                scrubber: Scrubber::new(&settings)?,
                 splitter: Mutex::default(),
                 documents: Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR).build(),
                 resources: Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR).build(),
@@ -104,6 +108,7 @@ impl TraceStore {
                 preparing: tokio::sync::Mutex::default(),
                 backfill: Arc::default(),
                 nuls_replaced: AtomicU64::new(0),
+                scrubbed: scrub::Counters::default(),
                 settings,
             }),
         })
