@@ -16,6 +16,13 @@ pub use exporter::{PgvectorSpanProcessor, SpanExporter, SpanExporterBuilder, tra
 pub use settings::Settings;
 pub use store::TraceStore;
 
+/// What the fuzz targets reach of the inside.
+#[cfg(all(fuzzing, feature = "import"))]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::import::fuzzing::records;
+}
+
 /// The code blocks of the other documents are compiled as tests.
 #[cfg(doctest)]
 mod documents {
@@ -25,4 +32,6 @@ mod documents {
     mod usage {}
     #[doc = include_str!("../docs/architecture.md")]
     mod architecture {}
+    #[doc = include_str!("../docs/redaction.md")]
+    mod redaction {}
 }

@@ -603,6 +603,18 @@ fn rules_of_redaction_are_a_list_or_one_text() {
 }
 
 #[test]
+fn the_rules_in_the_documentation_load() {
+    let documentation = include_str!("../docs/redaction.md");
+    let yaml = documentation.split("```yaml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let by_yaml = loader().with_yaml_str(yaml).load().unwrap();
+    assert_eq!(by_yaml.redact.len(), 5);
+    let line = documentation.lines().find_map(|line| line.strip_prefix("OTEL_STORAGE_REDACT='")).unwrap();
+    let by_env = loader().with_env([("OTEL_STORAGE_REDACT", line.trim_end_matches('\''))]).load().unwrap();
+    assert_eq!(by_env.redact.len(), 4);
+    assert_eq!(by_env.redact.last(), by_yaml.redact.last());
+}
+
+#[test]
 fn a_malformed_rule_is_named_with_what_is_wrong() {
     for (rule, part) in [
         ("password", "has no action"),

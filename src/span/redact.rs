@@ -15,6 +15,8 @@ use crate::settings::redact::{Action, Rule, compile, decide};
 
 /// Stands for a value that is masked.
 pub(super) const MASK: &str = "***";
+/// Begins what stands for a value that is hashed.
+const HASH: &str = "hash:";
 
 /// What is to be done with attributes of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +78,7 @@ impl Redaction {
     pub(super) fn replacement(&self, action: Action, text: &str) -> Option<String> {
         match action {
             Action::Mask if text != MASK => Some(MASK.to_owned()),
-            Action::Hash => Some(self.hash(text.as_bytes())),
+            Action::Hash if !is_hash(text) => Some(self.hash(text.as_bytes())),
             _ => None,
         }
     }
@@ -86,23 +88,24 @@ impl Redaction {
         decide(&self.rules, name)
     }
 
-    /// 128 bits of the keyed hash of a text, or of a value's JSON where it is none.
-    pub(super) fn hash_value(&self, value: &Value<'_>) -> String {
+    /// What stands for a value by its hash: of its text, or of its JSON where it is none. `None` where it is a hash.
+    pub(super) fn hash_of(&self, value: &Value<'_>) -> Option<String> {
         match value {
-            Value::String(text) => self.hash(text.as_bytes()),
-            Value::Bytes(bytes) => self.hash(bytes),
+            Value::String(text) => self.replacement(Action::Hash, text),
+            Value::Bytes(bytes) => Some(self.hash(bytes)),
             other => {
                 let mut text = String::new();
                 json::value_into(&mut text, other);
-                self.hash(text.as_bytes())
+                Some(self.hash(text.as_bytes()))
             }
         }
     }
 
+    /// 128 bits.
     fn hash(&self, content: &[u8]) -> String {
         let mut short = [0; 16];
         blake3::Hasher::new_keyed(&self.key).update(content).finalize_xof().fill(&mut short);
-        format!("hash:{:032x}", u128::from_be_bytes(short))
+        format!("{HASH}{:032x}", u128::from_be_bytes(short))
     }
 
     /// Remembers decisions that a reader made.
@@ -117,6 +120,13 @@ impl Redaction {
         }
         known.extend(new.into_iter().take(REMEMBERED));
     }
+}
+
+/// Whether a text is what stands for a hashed value: spans that are read from a file may have been here before.
+fn is_hash(text: &str) -> bool {
+    text.strip_prefix(HASH).is_some_and(|hex| {
+        hex.len() == 32 && hex.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+    })
 }
 
 const CONTEXT: &str = "opentelemetry-pgvector redact_key 1";

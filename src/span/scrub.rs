@@ -18,7 +18,7 @@ pub struct Scrubber {
     limits: Limits,
 }
 
-/// What was taken out of some spans.
+/// What was taken out of some spans. What stands for a redacted value already is left alone, and not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Scrubbed {
@@ -163,8 +163,10 @@ impl Pass<'_> {
                     }
                 }
                 Decision::Hash => {
-                    *value = Value::String(self.reader.redaction.hash_value(value).into());
-                    self.counts.attributes_redacted += 1;
+                    if let Some(hash) = self.reader.redaction.hash_of(value) {
+                        *value = Value::String(hash.into());
+                        self.counts.attributes_redacted += 1;
+                    }
                 }
                 Decision::Url => self.parameters(value, parameters::url),
                 Decision::ConnectionString => self.parameters(value, parameters::connection_string),

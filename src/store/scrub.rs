@@ -46,7 +46,8 @@ impl Counters {
 impl TraceStore {
     /// Redacts spans and keeps them within the limits, by the store's settings.
     ///
-    /// Whatever leaves the process has been here, once: hashes of hashes would be of no use.
+    /// Whatever leaves the process has been here; being here twice changes nothing. The counts are of what was done, so
+    /// a batch that is made anew for another attempt counts again.
     pub(crate) fn scrub(&self, spans: &mut [Span<'_>]) {
         let scrubbed = self.inner.scrubber.scrub(spans);
         if scrubbed == Scrubbed::default() {
