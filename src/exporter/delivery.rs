@@ -146,11 +146,11 @@ impl Delivery {
             Err(error) => return Err(error),
         };
         // The order of the packed spans is that of every later attempt, so a part is the same spans each time.
-        let packed = Source::Parcel(source.parcel(source.id(), 0..source.len())?);
+        let packed = Source::Parcel(source.parcel(&self.store, source.id(), 0..source.len())?);
         let mut parts = vec![(source.id(), 0..source.len(), refused)];
         while let Some((id, part, error)) = parts.pop() {
             if part.len() <= 1 {
-                landed.rejected.push((packed.parcel(id, part)?, error));
+                landed.rejected.push((packed.parcel(&self.store, id, part)?, error));
                 continue;
             }
             let middle = part.start + part.len() / 2;
@@ -214,7 +214,7 @@ impl Delivery {
 
     /// Keeps a batch that could not be stored.
     async fn hold(&self, source: &Source, error: Error) -> Result<Delivered> {
-        let parcel = source.parcel(source.id(), 0..source.len())?;
+        let parcel = source.parcel(&self.store, source.id(), 0..source.len())?;
         let spans = source.len();
         let keeping = self.held.keep(parcel, self.timeout).await;
         self.outage.failed(&error, || self.summary());

@@ -40,28 +40,35 @@ impl Source {
 
     /// Splits some of the spans, as the batch `id`.
     pub(super) fn split(&self, store: &TraceStore, id: Uuid, range: Range<usize>) -> Result<Batch> {
-        self.with(range, |spans| store.split(id, spans))?
+        self.with(store, range, |spans| store.split(id, spans))?
     }
 
     /// Some of the spans, in the form in which they wait.
-    pub(super) fn parcel(&self, id: Uuid, range: Range<usize>) -> Result<Parcel> {
+    pub(super) fn parcel(&self, store: &TraceStore, id: Uuid, range: Range<usize>) -> Result<Parcel> {
         match self {
             Source::Parcel(parcel) if range.len() == self.len() => Ok(parcel.clone()),
-            _ => self.with(range, |spans| Parcel::new(id, spans)),
+            _ => self.with(store, range, |spans| Parcel::new(id, spans)),
         }
     }
 
-    fn with<T>(&self, range: Range<usize>, act: impl FnOnce(&[Span<'_>]) -> T) -> Result<T> {
+    fn with<T>(
+        &self,
+        store: &TraceStore,
+        range: Range<usize>,
+        act: impl FnOnce(&[Span<'_>]) -> T,
+    ) -> Result<T> {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         match self {
             Source::Sdk { spans, resource, .. } => {
                 let mut scopes = Scopes::default();
-                let spans: Vec<Span<'_>> = spans
+                let mut spans: Vec<Span<'_>> = spans
                     .get(range)
                     .unwrap_or_default()
                     .iter()
                     .map(|data| span_from_sdk(data, resource, &mut scopes))
                     .collect();
+                // What is packed has been scrubbed; it is not done twice.
+                store.scrub(&mut spans);
                 Ok(act(&spans))
             }
             Source::Parcel(parcel) => {

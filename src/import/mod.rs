@@ -22,6 +22,8 @@
 mod batches;
 mod embed;
 mod frames;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod importer;
 mod input;
 mod otlp;

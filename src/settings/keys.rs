@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::connection;
+use super::redact;
 use super::rule::Rule;
 use super::value::{SettingValue, WhenFull};
 
@@ -89,8 +90,17 @@ macro_rules! rule {
             check: |text| matches!(text, $first | $second),
         }
     };
+    (@rule limit $min:literal to $max:literal) => {
+        Rule::Limit { min: $min, max: $max }
+    };
     (@rule path) => {
         Rule::Path
+    };
+    (@rule redact) => {
+        Rule::Redact
+    };
+    (@rule secret $min:literal) => {
+        Rule::Secret { min: $min }
     };
     (@rule connection) => {
         Rule::Connection
@@ -111,6 +121,12 @@ macro_rules! rule {
     (@text path) => {
         "a path"
     };
+    (@text redact) => {
+        "a list of rules `pattern=mask`, `=hash`, `=drop` or `=keep`, or `default`, or `none`"
+    };
+    (@text secret $min:literal) => {
+        concat!("at least ", $min, " bytes of text")
+    };
     (@text connection) => {
         "a `postgresql://` URL or `key=value` pairs"
     };
@@ -121,12 +137,21 @@ macro_rules! rule {
     (@default connection $default:expr) => {
         String::from($default)
     };
+    (@default secret $default:expr) => {
+        String::from($default)
+    };
+    (@default redact $default:expr) => {
+        redact::split($default).into_iter().map(String::from).collect()
+    };
     (@default $rule:ident $default:expr) => {
         $default
     };
 
     (@get path $value:expr) => {
         $value.as_ref().map(|path: &PathBuf| path.display().to_string()).into()
+    };
+    (@get redact $value:expr) => {
+        $value.join(", ").into()
     };
     (@get $rule:ident $value:expr) => {
         $value.clone().into()
@@ -218,4 +243,34 @@ settings! {
 
     /// What is given up when no more can wait, in memory or in `spool_dir`: the batch that comes, or those that came first.
     when_full: WhenFull = WhenFull::DropNewest, choice("drop_newest" or "drop_oldest");
+
+    /// What becomes of attributes that must not be stored, by their key: `mask`, `hash`, `drop` or `keep`. Of the rules
+    /// that match, the last decides; `default` in the list stands for the default rules, `none` for no rule. See
+    /// docs/redaction.md for the patterns.
+    redact: Vec<String> = "*password=mask, *passwd=mask, pwd=mask, *passphrase=mask, *secret=mask, authorization=mask, \
+                           cookie=mask, cookies=mask, *token=mask, first_token=keep, per_token=keep, \
+                           per_output_token=keep, api_key=mask, *apikey=mask, private_key=mask, secret_key=mask, \
+                           access_key=mask, account_key=mask, aws_access_key_id=mask, x_amz_signature=mask, \
+                           x_goog_signature=mask, /^sig(nature)?$/=mask", redact();
+
+    /// The key of the hashes that the rules in `redact` make. Without it each process has a random one, so that hashes
+    /// of the same value differ from process to process.
+    #[serde(skip_serializing)]
+    redact_key: String = "", secret(16);
+
+    /// The most characters of a text (or bytes) in an attribute of a span, event or link; a longer one is cut, and ends
+    /// with `…`. OpenTelemetry's `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT`. When not set, there is no limit.
+    attribute_value_length_limit: Option<usize> = None, limit(1 to 1000000);
+
+    /// The most attributes of a span, an event or a link; those behind are dropped and counted. When not set, there is no
+    /// limit other than the SDK's.
+    attribute_count_limit: Option<usize> = None, limit(0 to 100000);
+
+    /// The most events of a span; those behind are dropped and counted. When not set, there is no limit other than the
+    /// SDK's.
+    event_count_limit: Option<usize> = None, limit(0 to 100000);
+
+    /// The most links of a span; those behind are dropped and counted. When not set, there is no limit other than the
+    /// SDK's.
+    link_count_limit: Option<usize> = None, limit(0 to 100000);
 }

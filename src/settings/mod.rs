@@ -28,6 +28,7 @@ mod connection;
 mod keys;
 mod layer;
 mod loader;
+pub(crate) mod redact;
 mod rule;
 mod value;
 

@@ -5,7 +5,7 @@ use std::fmt;
 use config::ValueKind;
 use serde::{Deserialize, Serialize};
 
-/// A value for [`SettingsLoader::set`](super::SettingsLoader::set): a boolean, a number or text.
+/// A value for [`SettingsLoader::set`](super::SettingsLoader::set): a boolean, a number, text, or a list of texts.
 ///
 /// An absent value (`None`) leaves the setting to the layers below. `Debug` does not show the value: it may be secret.
 #[derive(Clone)]
@@ -27,7 +27,13 @@ macro_rules! from {
     )+};
 }
 
-from!(bool, i32, i64, u16, u32, u64, f64, &str, String, Option<String>);
+from!(bool, i32, i64, u16, u32, u64, f64, &str, String, Option<String>, Vec<&str>, Vec<String>);
+
+impl From<Option<usize>> for SettingValue {
+    fn from(value: Option<usize>) -> Self {
+        value.map_or(SettingValue(ValueKind::Nil), SettingValue::from)
+    }
+}
 
 impl From<usize> for SettingValue {
     fn from(value: usize) -> Self {

@@ -60,6 +60,16 @@ pub struct Health {
     pub role: Option<String>,
     /// The schema's group roles that are there, each with its members.
     pub roles: Option<BTreeMap<String, Vec<String>>>,
+    /// How many attributes this process has masked or hashed, as a whole or a parameter in them.
+    pub attributes_redacted: u64,
+    /// How many attributes this process has dropped, by a rule or a limit.
+    pub attributes_dropped: u64,
+    /// How many texts and byte arrays in attributes this process has cut.
+    pub attributes_truncated: u64,
+    /// How many events this process has dropped by the limit.
+    pub events_dropped: u64,
+    /// How many links this process has dropped by the limit.
+    pub links_dropped: u64,
     /// Why it is not healthy, or what it lacks otherwise.
     pub error: Option<String>,
 }
@@ -75,9 +85,15 @@ const ESTIMATE: &str = "SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint 
 impl TraceStore {
     /// Looks at the database and says how it is. Never fails: what is wrong stands in [`Health::error`].
     pub async fn health_check(&self) -> Health {
+        let scrubbed = self.inner.scrubbed.total();
         let mut health = Health {
             cache_size: self.inner.embedder.cache_size(),
             nuls_replaced: self.inner.nuls_replaced.load(Ordering::Relaxed),
+            attributes_redacted: scrubbed.attributes_redacted,
+            attributes_dropped: scrubbed.attributes_dropped,
+            attributes_truncated: scrubbed.attributes_truncated,
+            events_dropped: scrubbed.events_dropped,
+            links_dropped: scrubbed.links_dropped,
             ..Health::default()
         };
         match self.timed("checking the store", self.look(&mut health)).await {

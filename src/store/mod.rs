@@ -10,6 +10,7 @@ mod prune;
 mod read;
 mod roles;
 mod schema;
+mod scrub;
 mod sql;
 mod write;
 
@@ -31,7 +32,7 @@ pub(crate) use write::new_batch_id;
 use crate::embedding::Embedder;
 use crate::error::Result;
 use crate::settings::Settings;
-use crate::span::{Resource, Splitter, Template};
+use crate::span::{Resource, Scrubber, Splitter, Template};
 pub(crate) use backfill::other_model;
 pub(crate) use connection::Connection;
 pub(crate) use copy::POSTGRES_EPOCH_US;
@@ -67,6 +68,7 @@ struct Inner {
     settings: Settings,
     pool: Pool,
     sql: Sql,
+    scrubber: Scrubber,
     splitter: Mutex<Splitter>,
     /// Ids of documents known to be stored, by the splitter's key.
     documents: Cache<u128, i32>,
@@ -84,6 +86,7 @@ struct Inner {
     pruning: prune::Pruning,
     nuls_replaced: AtomicU64,
     counters: activity::Counters,
+    scrubbed: scrub::Counters,
 }
 
 /// Documents and resources whose ids are kept. At 100 B each, this is a few megabytes.
@@ -103,6 +106,7 @@ impl TraceStore {
             inner: Arc::new(Inner {
                 pool: connection::pool(&settings)?,
                 sql: Sql::new(&settings.schema),
+                scrubber: Scrubber::new(&settings)?,
                 splitter: Mutex::default(),
                 documents: Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR).build(),
                 resources: Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR).build(),
@@ -115,6 +119,7 @@ impl TraceStore {
                 pruning: prune::Pruning::default(),
                 nuls_replaced: AtomicU64::new(0),
                 counters: activity::Counters::default(),
+                scrubbed: scrub::Counters::default(),
                 settings,
             }),
         })

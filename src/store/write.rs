@@ -75,6 +75,7 @@ impl TraceStore {
 
     /// Stores spans of any traces in one transaction; returns when they are committed.
     ///
+    /// What the settings redact or limit is not stored; `spans` stay as they are.
     /// Documents that are new are embedded behind it; [`flush`](Self::flush) waits for them.
     ///
     /// # Errors
@@ -91,11 +92,11 @@ impl TraceStore {
     /// # Errors
     /// As [`batch_store`](Self::batch_store).
     pub async fn batch_store_with_id(&self, id: Uuid, spans: &[Span<'_>]) -> Result<Stored> {
-        let batch = self.split(id, spans)?;
+        let batch = self.scrub_and_split(id, spans)?;
         self.send(&batch).await
     }
 
-    /// Splits spans; needs no database.
+    /// Splits spans that are [scrubbed](Self::scrub); needs no database.
     pub(crate) fn split(&self, id: Uuid, spans: &[Span<'_>]) -> Result<Batch> {
         let known = RefCell::new(HashMap::new());
         let is_known = |key: u128| {
