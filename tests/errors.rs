@@ -43,8 +43,11 @@ async fn a_read_only_server_is_transient_and_its_connections_are_left() {
     let store = TraceStore::new(store.settings().clone()).expect("valid settings");
     let error = store.batch_store(&spans()).await.expect_err("read-only");
     assert_class(&error, "25006", ErrorClass::Transient);
+    let health = store.health_check().await;
+    assert!(!health.healthy && health.error.is_some_and(|error| error.contains("read-only")));
     admin.batch_execute(&format!("ALTER DATABASE {name} RESET ALL")).await.expect("writable");
     store.batch_store(&spans()).await.expect("new connections are to a server that can be written");
+    assert!(store.health_check().await.healthy);
 }
 
 #[tokio::test(flavor = "multi_thread")]

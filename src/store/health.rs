@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Health {
-    /// Whether spans can be stored: database, schema and extension are there.
+    /// Whether spans can be stored: database, schema and extension are there, and the server is not read-only.
     pub healthy: bool,
     /// How many traces are stored; beyond a million spans an estimate, the number of roots.
     pub total_traces: u64,
@@ -56,6 +56,8 @@ pub struct Health {
     pub index_bytes: Option<u64>,
     /// Connections to this database by `application_name`.
     pub connections: Option<BTreeMap<String, u64>>,
+    /// Whether the server takes no writes now: it recovers, is a standby, or was set so.
+    pub read_only: Option<bool>,
     /// The role that looked.
     pub role: Option<String>,
     /// The schema's group roles that are there, each with its members.
@@ -97,6 +99,10 @@ impl TraceStore {
             ..Health::default()
         };
         match self.timed("checking the store", self.look(&mut health)).await {
+            Ok(()) if health.read_only == Some(true) => {
+                health.error =
+                    Some("the server is read-only: it recovers, is a standby, or was set so".into());
+            }
             Ok(()) => health.healthy = true,
             Err(error) => health.error = Some(error.to_string()),
         }
@@ -113,6 +119,7 @@ impl TraceStore {
             .query_one(
                 &format!(
                     "SELECT current_setting('server_version'), current_user::text, \
+                     current_setting('transaction_read_only') = 'on', \
                      (SELECT count(*) FROM {name}.span_documents), \
                      (SELECT count(*) FROM {name}.span_documents WHERE embedding IS NULL), \
                      (SELECT name FROM {name}.embedding_model)"
@@ -123,9 +130,10 @@ impl TraceStore {
             .map_err(doing())?;
         health.server_version = Some(row.get(0));
         health.role = Some(row.get(1));
-        health.documents = row.get::<_, i64>(2) as u64;
-        health.documents_waiting = row.get::<_, i64>(3) as u64;
-        health.model = row.get(4);
+        health.read_only = Some(row.get(2));
+        health.documents = row.get::<_, i64>(3) as u64;
+        health.documents_waiting = row.get::<_, i64>(4) as u64;
+        health.model = row.get(5);
 
         let estimate = estimate(&connection, &format!("{name}.span_rows")).await?;
         let (oldest, newest) = (rfc3339("min(start_time)"), rfc3339("max(start_time)"));
@@ -143,7 +151,10 @@ impl TraceStore {
         health.newest_span = row.get(3);
         self.look_at_ledger(&connection, health).await?;
         self.look_around(&connection, health).await?;
-        connection.give_back();
+        // A connection that cannot write is of no use to anyone who stores.
+        if health.read_only != Some(true) {
+            connection.give_back();
+        }
         Ok(())
     }
 
