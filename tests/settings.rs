@@ -51,6 +51,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!((settings.connect_timeout_seconds, settings.statement_timeout_seconds), (5, 30));
     assert_eq!((settings.export_timeout_seconds, settings.flush_timeout_seconds), (30, 30));
     assert_eq!(settings.embedding_budget_milliseconds, 100);
+    assert_eq!((settings.hand_over_seconds, settings.queue_mebibytes), (2, 64));
     assert_eq!((settings.spool_dir, settings.spool_mebibytes), (None, 1024));
     assert_eq!(settings.when_full, WhenFull::DropNewest);
     assert!(settings.redact.iter().any(|rule| rule == "authorization=mask"), "{:?}", settings.redact);
@@ -124,6 +125,8 @@ fn every_setting_can_be_set_by_yaml_and_by_environment() {
         ("export_timeout_seconds", "7"),
         ("flush_timeout_seconds", "7"),
         ("embedding_budget_milliseconds", "0"),
+        ("hand_over_seconds", "7"),
+        ("queue_mebibytes", "7"),
         ("spool_dir", "/var/lib/spool"),
         ("spool_mebibytes", "7"),
         ("when_full", "drop_oldest"),
@@ -166,6 +169,8 @@ fn both_ends_of_each_range_are_allowed_and_the_next_values_are_not() {
         ("max_retries", 1, 10),
         ("circuit_breaker_threshold", 3, 20),
         ("ledger_days", 1, 365),
+        ("hand_over_seconds", 1, 300),
+        ("queue_mebibytes", 1, 4096),
         ("pool_size", 1, 64),
         ("connect_timeout_seconds", 1, 60),
         ("statement_timeout_seconds", 1, 600),
