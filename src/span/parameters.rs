@@ -1,15 +1,16 @@
 //! Secrets within a URL or a connection string: parameters whose names the rules match, and a password before the host.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::redact::Redaction;
+use super::redact::Reader;
 use crate::settings::redact::Action;
 
 /// A URL, a query or a path with a query, redacted; `None` where nothing in it is secret.
-pub(super) fn url(redaction: &Redaction, text: &str) -> Option<String> {
+pub(super) fn url(reader: &mut Reader<'_>, text: &str) -> Option<String> {
     let mut cuts = Cuts::default();
     let mut start = 0;
     for piece in text.split_inclusive(['?', '&', ';', '#']) {
@@ -17,7 +18,7 @@ pub(super) fn url(redaction: &Redaction, text: &str) -> Option<String> {
         if let Some(equals) = piece.find('=').map(|at| start + at)
             && equals < end
         {
-            cuts.parameter(redaction, text, start..equals, equals + 1..end);
+            cuts.parameter(reader, text, start..equals, equals + 1..end);
         }
         start += piece.len();
     }
@@ -25,35 +26,42 @@ pub(super) fn url(redaction: &Redaction, text: &str) -> Option<String> {
         let length = text.get(from..).and_then(|rest| rest.find(['/', '?', '#']));
         from..length.map_or(text.len(), |length| from + length)
     });
-    cuts.password(redaction, text, authority);
+    cuts.password(reader, text, authority);
     cuts.apply(text)
 }
 
 /// A connection string, redacted: a URL, `key=value` pairs with blanks, semicolons or `&` between them, or both.
-pub(super) fn connection_string(redaction: &Redaction, text: &str) -> Option<String> {
+pub(super) fn connection_string(reader: &mut Reader<'_>, text: &str) -> Option<String> {
     static NAME: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r"(?:^|[\s;&?,])([\w.%-]+)\s*=\s*").ok());
     let mut cuts = Cuts::default();
-    let mut pairs: Vec<(Range<usize>, usize)> = Vec::new();
+    let mut pairs: Vec<Pair> = Vec::new();
     let mut from = 0;
     while let Some(found) = NAME.as_ref().and_then(|name| name.captures_at(text, from)) {
         let (Some(all), Some(name)) = (found.get(0), found.get(1)) else { break };
-        pairs.push((name.range(), all.end()));
-        // What looks like a name within quotes is a part of the value. The sign before a name may end a value.
+        pairs.push(Pair { start: all.start(), name: name.range(), value: all.end() });
+        // What looks like a name within quotes is a part of the value.
         from = end_of_quoted(text, all.end()).unwrap_or(all.end());
     }
-    for (at, (name, value)) in pairs.iter().enumerate() {
-        // A value ends where the next name begins: what stands between them may be a part of a password.
-        let end = pairs.get(at + 1).map_or(text.len(), |(next, _)| next.start.saturating_sub(1).max(*value));
-        cuts.parameter(redaction, text, name.clone(), *value..end);
+    for (at, pair) in pairs.iter().enumerate() {
+        // A value ends where the next pair begins: what stands between them may be a part of a password.
+        let end = pairs.get(at + 1).map_or(text.len(), |next| next.start.max(pair.value));
+        cuts.parameter(reader, text, pair.name.clone(), pair.value..end);
     }
     let authority = text.find("://").map(|at| at + 3).map(|from| {
         // A password may hold a slash that nobody escaped.
         let length = text.get(from..).and_then(|rest| rest.find(['?', ' ']));
         from..length.map_or(text.len(), |length| from + length)
     });
-    cuts.password(redaction, text, authority);
+    cuts.password(reader, text, authority);
     cuts.apply(text)
+}
+
+/// Where a pair begins, with the sign before its name; its name; and where its value begins.
+struct Pair {
+    start: usize,
+    name: Range<usize>,
+    value: usize,
 }
 
 /// Behind the closing quote of a value that is quoted; the end of the text where it is not closed.
@@ -76,27 +84,28 @@ fn end_of_quoted(text: &str, start: usize) -> Option<usize> {
 struct Cuts(Vec<(Range<usize>, String)>);
 
 impl Cuts {
-    fn parameter(&mut self, redaction: &Redaction, text: &str, name: Range<usize>, value: Range<usize>) {
+    fn parameter(&mut self, reader: &mut Reader<'_>, text: &str, name: Range<usize>, value: Range<usize>) {
         if let Some(written) = text.get(name.clone()) {
-            let action = redaction.action(&percent_decoded(written));
-            self.secret(redaction, text, action, value.clone(), name.start..value.end);
+            let action = reader.action(&percent_decoded(written));
+            self.secret(reader, text, action, value.clone(), name.start..value.end);
         }
     }
 
     /// The password in `user:password@host`, as if it were a parameter of that name.
-    fn password(&mut self, redaction: &Redaction, text: &str, authority: Option<Range<usize>>) {
+    fn password(&mut self, reader: &mut Reader<'_>, text: &str, authority: Option<Range<usize>>) {
         let Some(authority) = authority else { return };
         let user = text.get(authority.clone()).and_then(|authority| authority.rsplit_once('@'));
         if let Some((name, password)) = user.and_then(|(user, _)| user.split_once(':')) {
             let colon = authority.start + name.len();
             let end = colon + 1 + password.len();
-            self.secret(redaction, text, redaction.action("password"), colon + 1..end, colon..end);
+            let action = reader.action("password");
+            self.secret(reader, text, action, colon + 1..end, colon..end);
         }
     }
 
     fn secret(
         &mut self,
-        redaction: &Redaction,
+        reader: &Reader<'_>,
         text: &str,
         action: Option<Action>,
         value: Range<usize>,
@@ -106,7 +115,7 @@ impl Cuts {
             (None, _) | (_, None | Some("")) => {}
             (Some(Action::Drop), _) => self.0.push((dropped, String::new())),
             (Some(action), Some(secret)) => {
-                self.0.extend(redaction.replacement(action, secret).map(|shown| (value, shown)));
+                self.0.extend(reader.redaction.replacement(action, secret).map(|shown| (value, shown)));
             }
         }
     }
@@ -132,7 +141,10 @@ impl Cuts {
 }
 
 /// A name with its `%41` as `A`; what is no UTF-8 then stays as it is.
-fn percent_decoded(name: &str) -> String {
+fn percent_decoded(name: &str) -> Cow<'_, str> {
+    if !name.contains('%') {
+        return Cow::Borrowed(name);
+    }
     let mut bytes = Vec::with_capacity(name.len());
     let mut rest = name.as_bytes();
     while let [first, behind @ ..] = rest {
@@ -143,7 +155,7 @@ fn percent_decoded(name: &str) -> String {
         bytes.push(code.unwrap_or(*first));
         rest = if code.is_some() { behind.get(2..).unwrap_or_default() } else { behind };
     }
-    String::from_utf8(bytes).unwrap_or_else(|_| name.to_owned())
+    String::from_utf8(bytes).map_or(Cow::Borrowed(name), Cow::Owned)
 }
 
 fn hex(digit: u8) -> Option<u8> {
@@ -154,10 +166,10 @@ fn hex(digit: u8) -> Option<u8> {
 mod tests {
     use super::*;
     use crate::settings::Settings;
+    use crate::span::redact::Redaction;
 
     fn redaction(rules: &str) -> Redaction {
-        let mut settings = Settings::default();
-        settings.redact = vec![rules.to_owned()];
+        let settings = Settings { redact: vec![rules.to_owned()], ..Settings::default() };
         Redaction::new(&settings).expect("valid rules")
     }
 
@@ -181,9 +193,9 @@ mod tests {
                 "https://s3.example/k?X-Amz-Signature=***&AWSAccessKeyId=***&Signature=***&sig=***",
             ),
         ] {
-            let redacted = url(&redaction, text);
+            let redacted = url(&mut redaction.reader(), text);
             assert_eq!(redacted.as_deref(), Some(expected), "{text}");
-            assert_eq!(url(&redaction, expected), None, "once is enough");
+            assert_eq!(url(&mut redaction.reader(), expected), None, "once is enough");
         }
         for text in [
             "https://shop.example:80/@me?a=b",
@@ -194,7 +206,7 @@ mod tests {
             "token=",
             "/a/token",
         ] {
-            assert_eq!(url(&redaction, text), None, "{text}");
+            assert_eq!(url(&mut redaction.reader(), text), None, "{text}");
         }
     }
 
@@ -220,16 +232,17 @@ mod tests {
             ),
             ("Server=db;Pwd=\"s3;cr=et\"", "Server=db;Pwd=***"),
             ("password='s3cret", "password=***"),
+            ("password=s3cret\u{3000}user=app", "password=***\u{3000}user=app"),
             (
                 "AccountName=a;AccountKey=s3cret==;EndpointSuffix=core",
                 "AccountName=a;AccountKey=***;EndpointSuffix=core",
             ),
         ] {
-            assert_eq!(connection_string(&redaction, text).as_deref(), Some(expected), "{text}");
-            assert_eq!(connection_string(&redaction, expected), None, "once is enough");
+            assert_eq!(connection_string(&mut redaction.reader(), text).as_deref(), Some(expected), "{text}");
+            assert_eq!(connection_string(&mut redaction.reader(), expected), None, "once is enough");
         }
         for text in ["host=db user=app", "postgresql://app@db/shop", "", "=", "password=", "a = = b"] {
-            assert_eq!(connection_string(&redaction, text), None, "{text}");
+            assert_eq!(connection_string(&mut redaction.reader(), text), None, "{text}");
         }
     }
 }

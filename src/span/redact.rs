@@ -83,11 +83,6 @@ impl Redaction {
         }
     }
 
-    /// What the rules say of a parameter's name.
-    pub(super) fn action(&self, name: &str) -> Option<Action> {
-        decide(&self.rules, name)
-    }
-
     /// What stands for a value by its hash: of its text, or of its JSON where it is none. `None` where it is a hash.
     pub(super) fn hash_of(&self, value: &Value<'_>) -> Option<String> {
         match value {
@@ -155,12 +150,22 @@ impl Reader<'_> {
         }
     }
 
+    /// What the rules say of a parameter's name, which is remembered as a key is: both have their few names.
+    pub(super) fn action(&mut self, name: &str) -> Option<Action> {
+        match self.decision(name) {
+            Decision::Drop => Some(Action::Drop),
+            Decision::Hash => Some(Action::Hash),
+            Decision::Mask => Some(Action::Mask),
+            Decision::Keep | Decision::Url | Decision::ConnectionString => None,
+        }
+    }
+
     #[cold]
     fn decide(&mut self, key: &str) -> Decision {
         if let Some(decision) = self.new.get(key) {
             return *decision;
         }
-        let decision = match self.redaction.action(key) {
+        let decision = match decide(&self.redaction.rules, key) {
             Some(Action::Drop) => Decision::Drop,
             Some(Action::Hash) => Decision::Hash,
             Some(Action::Mask) => Decision::Mask,

@@ -175,9 +175,9 @@ impl Pass<'_> {
         });
     }
 
-    fn parameters(&mut self, value: &mut Value<'_>, redacted: fn(&Redaction, &str) -> Option<String>) {
+    fn parameters(&mut self, value: &mut Value<'_>, redacted: fn(&mut Reader<'_>, &str) -> Option<String>) {
         if let Value::String(text) = value
-            && let Some(shown) = redacted(self.reader.redaction, text)
+            && let Some(shown) = redacted(&mut self.reader, text)
         {
             *value = Value::String(shown.into());
             self.counts.attributes_redacted += 1;

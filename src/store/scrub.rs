@@ -33,13 +33,14 @@ impl Counters {
     }
 
     pub(super) fn total(&self) -> Scrubbed {
-        let mut total = Scrubbed::default();
-        total.attributes_redacted = self.attributes_redacted.load(Ordering::Relaxed);
-        total.attributes_dropped = self.attributes_dropped.load(Ordering::Relaxed);
-        total.attributes_truncated = self.attributes_truncated.load(Ordering::Relaxed);
-        total.events_dropped = self.events_dropped.load(Ordering::Relaxed);
-        total.links_dropped = self.links_dropped.load(Ordering::Relaxed);
-        total
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Scrubbed {
+            attributes_redacted: of(&self.attributes_redacted),
+            attributes_dropped: of(&self.attributes_dropped),
+            attributes_truncated: of(&self.attributes_truncated),
+            events_dropped: of(&self.events_dropped),
+            links_dropped: of(&self.links_dropped),
+        }
     }
 }
 
