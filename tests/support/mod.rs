@@ -11,3 +11,4 @@ pub mod proxy;
 #[cfg(target_os = "linux")]
 pub mod server;
 pub mod shared;
+pub mod worker;
