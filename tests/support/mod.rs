@@ -12,3 +12,4 @@ pub mod proxy;
 pub mod server;
 pub mod shared;
 pub mod spans;
+pub mod worker;
