@@ -110,12 +110,6 @@ impl Error {
         move |source| Error::Database { doing, source }
     }
 
-    pub(crate) fn connect(target: String, source: &tokio_postgres::Error) -> Error {
-        // Classes 28 and 3D: who and where were wrong, and stay wrong.
-        let transient = source.code().is_none_or(|code| !matches!(code.code().get(..2), Some("28" | "3D")));
-        Error::Connect { target, reason: database_message(source), transient }
-    }
-
     /// Whether the same call may succeed later without anybody mending anything.
     ///
     /// Lost connections, time-outs, deadlocks, serialization failures, a server that starts, stops, recovers or lacks

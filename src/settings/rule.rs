@@ -1,6 +1,7 @@
 //! What a setting accepts, from whichever layer.
 
 use config::ValueKind;
+use serde::Serializer;
 
 use super::connection;
 
@@ -23,8 +24,10 @@ pub(super) enum Rule {
         check: fn(&str) -> bool,
     },
     Path,
-    /// A connection string, the only secret. The empty text means that it is not set.
+    /// A connection string, which may hold a password. The empty text means that it is not set.
     Connection,
+    /// A password. The empty text means that it is not set.
+    Secret,
 }
 
 impl Rule {
@@ -40,6 +43,7 @@ impl Rule {
             Rule::Fraction { min, max } => {
                 fraction(value).filter(|number| (min..=max).contains(&number)).map(ValueKind::Float)
             }
+            Rule::Secret => text(value).map(ValueKind::from),
             Rule::Text { check, .. } => text(value).filter(|text| check(text)).map(ValueKind::from),
             Rule::Path if matches!(value, ValueKind::Nil) => Some(ValueKind::Nil),
             Rule::Path => text(value).filter(|text| !text.is_empty()).map(ValueKind::from),
@@ -63,6 +67,7 @@ impl Rule {
             Rule::Text { allowed, .. } => (*allowed).to_owned(),
             Rule::Path => "a path that is not empty".to_owned(),
             Rule::Connection => "text: a postgresql:// URL or key=value pairs".to_owned(),
+            Rule::Secret => "text".to_owned(),
         }
     }
 
@@ -70,6 +75,7 @@ impl Rule {
     pub(super) fn shown(&self, value: &ValueKind) -> String {
         match (self, value) {
             (Rule::Connection, ValueKind::String(text)) => connection::redact(text),
+            (Rule::Secret, ValueKind::String(text)) if text.is_empty() => String::new(),
             _ => self.shown_in_error(value),
         }
     }
@@ -78,7 +84,7 @@ impl Rule {
     /// is no telling which part is the password.
     pub(super) fn shown_in_error(&self, value: &ValueKind) -> String {
         match (self, value) {
-            (Rule::Connection, _) => HIDDEN.to_owned(),
+            (Rule::Connection | Rule::Secret, _) => HIDDEN.to_owned(),
             (_, ValueKind::String(text)) if text.is_empty() => "\"\"".to_owned(),
             (_, ValueKind::String(text)) => text.escape_debug().to_string(),
             (_, ValueKind::Table(_)) => "a map".to_owned(),
@@ -87,6 +93,10 @@ impl Rule {
             (_, number_or_flag) => number_or_flag.to_string(),
         }
     }
+}
+
+pub(super) fn serialize_hidden<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(if text.is_empty() { "" } else { HIDDEN })
 }
 
 fn flag(value: &ValueKind) -> Option<bool> {

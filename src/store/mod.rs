@@ -1,19 +1,23 @@
 //! Spans in PostgreSQL: what the exporter writes through, and the search reads through.
 
 mod backfill;
+mod connect;
 mod connection;
 mod copy;
 mod health;
+mod password;
 mod read;
+mod refusal;
 mod schema;
 mod sql;
+mod tls;
+mod vector;
 mod write;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use deadpool_postgres::Pool;
 use moka::sync::Cache;
 
 pub use health::Health;
@@ -29,6 +33,7 @@ pub(crate) use backfill::other_model;
 pub(crate) use connection::Connection;
 pub(crate) use copy::POSTGRES_EPOCH_US;
 pub(crate) use read::Microseconds;
+pub(crate) use vector::Vector;
 use schema::SchemaInfo;
 use sql::Sql;
 
@@ -58,7 +63,7 @@ pub struct TraceStore {
 
 struct Inner {
     settings: Settings,
-    pool: Pool,
+    pool: connection::Pool,
     sql: Sql,
     splitter: Mutex<Splitter>,
     /// Ids of documents known to be stored, by the splitter's key.
@@ -93,7 +98,7 @@ impl TraceStore {
         Ok(TraceStore {
             inner: Arc::new(Inner {
                 pool: connection::pool(&settings)?,
-                sql: Sql::new(&settings.schema),
+                sql: Sql::new(&settings),
                 splitter: Mutex::default(),
                 documents: Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR).build(),
                 resources: Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR).build(),

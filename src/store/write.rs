@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 
 use futures_util::{SinkExt, future};
 use opentelemetry::otel_debug;
-use pgvector::Vector;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -16,6 +15,7 @@ use super::TraceStore;
 use super::connection::Connection;
 use super::copy::CopyRows;
 use super::schema::SchemaInfo;
+use super::vector::Vector;
 use crate::error::{Error, Result};
 use crate::span::{Document, Halves, Resource, Span, resource_json};
 
@@ -152,14 +152,12 @@ impl TraceStore {
     async fn commit(&self, connection: &Connection, batch: &Batch, rows: CopyRows) -> Result<Stored> {
         let failed = || Error::database("storing spans");
         let sql = &self.inner.sql;
-        let ledger = connection.prepare_cached(&sql.begin_batch).await.map_err(failed())?;
-        let copy = connection.prepare_cached(&sql.copy_rows).await.map_err(failed())?;
         let spans = batch.len() as i32;
         let parameters: [&(dyn ToSql + Sync); 2] = [&batch.id, &spans];
         let (begun, entered, sink) = future::join3(
             connection.batch_execute("BEGIN"),
-            connection.execute(&ledger, &parameters),
-            connection.copy_in(&copy),
+            connection.execute_prepared(&sql.begin_batch, &parameters),
+            connection.copy_in(&sql.copy_rows),
         )
         .await;
         begun.map_err(failed())?;
@@ -198,9 +196,9 @@ impl TraceStore {
         let by_hash: HashMap<Uuid, &Document> =
             documents.iter().map(|document| (Uuid::from_bytes(document.hash), document.as_ref())).collect();
         let hashes: Vec<Uuid> = by_hash.keys().copied().collect();
-        let find = connection.prepare_cached(&self.inner.sql.find_documents).await.map_err(doing())?;
         let mut ids: HashMap<Uuid, i32> = HashMap::with_capacity(by_hash.len());
-        for row in connection.query(&find, &[&hashes]).await.map_err(doing())? {
+        let find = &self.inner.sql.find_documents;
+        for row in connection.query_prepared(find, &[&hashes]).await.map_err(doing())? {
             ids.insert(row.get(1), row.get(0));
         }
         let missing: Vec<&Document> = by_hash
@@ -231,9 +229,8 @@ impl TraceStore {
         fn column<'a, T>(documents: &[&'a Document], of: impl Fn(&'a Document) -> T) -> Vec<T> {
             documents.iter().map(|document| of(document)).collect()
         }
-        let insert = connection.prepare_cached(&schema.insert_documents).await?;
         let vectors: Vec<Option<Vector>> = column(missing, |document| {
-            self.inner.embedder.cached(&document.text).map(|vector| Vector::from(vector.to_vec()))
+            self.inner.embedder.cached(&document.text).map(|vector| Vector::new(&vector))
         });
         let parameters: [&(dyn ToSql + Sync); 9] = [
             &column(missing, |document| Uuid::from_bytes(document.hash)),
@@ -246,7 +243,7 @@ impl TraceStore {
             &column(missing, |document| document.text.as_str()),
             &vectors,
         ];
-        for row in connection.query(&insert, &parameters).await? {
+        for row in connection.query_prepared(&schema.insert_documents, &parameters).await? {
             ids.insert(row.get(1), row.get(0));
         }
         Ok(())
@@ -276,19 +273,19 @@ impl TraceStore {
         let mut ids = HashMap::new();
         if !unknown.is_empty() {
             let hashes: Vec<Uuid> = unknown.keys().copied().collect();
-            let find = connection.prepare_cached(&self.inner.sql.find_resources).await.map_err(doing())?;
-            let mut rows = connection.query(&find, &[&hashes]).await.map_err(doing())?;
+            let sql = &self.inner.sql;
+            let mut rows =
+                connection.query_prepared(&sql.find_resources, &[&hashes]).await.map_err(doing())?;
             for row in &rows {
                 unknown.remove(&row.get(1));
             }
             if !unknown.is_empty() {
-                let insert =
-                    connection.prepare_cached(&self.inner.sql.insert_resources).await.map_err(doing())?;
                 let hashes: Vec<Uuid> = unknown.keys().copied().collect();
                 let services: Vec<&str> = unknown.values().map(|(service, _)| service.as_str()).collect();
                 let bodies: Vec<&str> = unknown.values().map(|(_, body)| *body).collect();
+                let new: [&(dyn ToSql + Sync); 3] = [&hashes, &services, &bodies];
                 rows.extend(
-                    connection.query(&insert, &[&hashes, &services, &bodies]).await.map_err(doing())?,
+                    connection.query_prepared(&sql.insert_resources, &new).await.map_err(doing())?,
                 );
             }
             for row in rows {
