@@ -82,7 +82,7 @@ impl Connector {
         let mut refusal = Refusal::passing("the host's name has no address");
         for (at, address) in addresses.iter().enumerate() {
             let mut config = template.clone();
-            address.iter().for_each(|address| drop(config.hostaddr(*address)));
+            address.map(|address| config.hostaddr(address));
             // An address that does not answer leaves time for those after it.
             let left = deadline.saturating_duration_since(Instant::now());
             let share = left / u32::try_from(addresses.len() - at).unwrap_or(u32::MAX);
@@ -165,7 +165,8 @@ impl Connector {
         T::Stream: Send + 'static,
         <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
     {
-        let (client, connection) = config.connect(tls).await?;
+        // Large, and rarely needed: callers' futures stay small.
+        let (client, connection) = Box::pin(config.connect(tls)).await?;
         let task = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 otel_debug!(name: "TraceStore.ConnectionLost", reason = crate::error::database_message(&error));
@@ -193,7 +194,7 @@ impl managed::Manager for Connector {
         let string = self.settings.connection()?;
         let mut refusals = Vec::new();
         for server in servers(&string) {
-            match self.connect(&string, &server).await {
+            match Box::pin(self.connect(&string, &server)).await {
                 Ok(session) => return Ok(session),
                 Err(refusal) => refusals.push((server, refusal)),
             }

@@ -135,11 +135,6 @@ impl ConnectionString {
         let tls = Tls { mode, root_cert, cert: path("sslcert"), key: path("sslkey") };
         Ok(ConnectionString { config, tls, passfile: path("passfile") })
     }
-
-    /// How many servers are tried, one after the other.
-    pub(crate) fn hosts(&self) -> usize {
-        hosts(&self.config).len()
-    }
 }
 
 fn explain(error: &tokio_postgres::Error) -> String {
