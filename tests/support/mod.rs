@@ -2,7 +2,13 @@
 #![allow(dead_code, reason = "each test binary uses a part of this module")]
 
 pub mod arbitrary;
+#[cfg(unix)]
+pub mod certificates;
 #[cfg(feature = "cli")]
 pub mod command;
 pub mod database;
+#[cfg(unix)]
+pub mod proxy;
+#[cfg(unix)]
+pub mod server;
 pub mod shared;
