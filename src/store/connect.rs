@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
 use deadpool_postgres::ClientWrapper;
+use moka::sync::Cache;
 use opentelemetry::otel_debug;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::config::{self, Host, LoadBalanceHosts};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
+use tokio_postgres::types::Type;
 use tokio_postgres::{Config, NoTls, Socket};
 
 use super::password::{self, Login};
@@ -47,7 +49,12 @@ pub(super) struct Pooled {
     /// The statements that limit a transaction.
     pub(super) limits: String,
     pub(super) in_transaction: AtomicBool,
+    /// The types of parameters of statements that are used again.
+    pub(super) types: Cache<String, Vec<Type>>,
 }
+
+/// Statements whose types are kept, more than there are.
+const STATEMENTS: u64 = 100;
 
 impl Connector {
     pub(super) fn new(settings: &Settings) -> Self {
@@ -176,8 +183,11 @@ impl Connector {
             task: task.abort_handle(),
             client: ClientWrapper::new(client, task),
             ended: AtomicBool::new(false),
-            pooled: (!self.settings.prepared_statements)
-                .then(|| Pooled { limits: self.limits.clone(), in_transaction: AtomicBool::new(false) }),
+            pooled: (!self.settings.prepared_statements).then(|| Pooled {
+                limits: self.limits.clone(),
+                in_transaction: AtomicBool::new(false),
+                types: Cache::new(STATEMENTS),
+            }),
         };
         if session.pooled.is_none() {
             session.client.batch_execute(&self.limits).await?;

@@ -8,9 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use deadpool::Runtime;
 use deadpool::managed::{self, Object, PoolError, TimeoutType};
+use deadpool_postgres::ClientWrapper;
 use futures_util::future;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{CopyInSink, Error as DriverError, Row};
 
 use super::TraceStore;
@@ -35,12 +36,13 @@ pub(super) fn pool(settings: &Settings) -> Result<Pool> {
 }
 
 type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
+type Typed<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// A connection from the pool. Dropped before [`give_back`](Connection::give_back), it is closed: it may be in the
 /// middle of a transaction.
 ///
 /// Its methods are the driver's, but for what a pooler in transaction mode needs: there each statement runs in a
-/// transaction, is prepared in it, and is gone at its end.
+/// transaction, and nothing of it is left at its end.
 pub(crate) struct Connection {
     session: Object<Connector>,
     clean: bool,
@@ -53,51 +55,86 @@ impl Connection {
 
     /// Runs a statement that stays prepared on the connection.
     pub(crate) async fn query_prepared(&self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, DriverError> {
-        if self.session.pooled.is_some() {
-            return self.query(sql, parameters).await;
+        let client = &self.session.client;
+        match &self.session.pooled {
+            None => client.query(&client.prepare_cached(sql).await?, parameters).await,
+            Some(pooled) => {
+                let call = async { client.query_typed(sql, &pooled.known_types(client, sql, parameters).await?).await };
+                self.in_transaction(call).await
+            }
         }
-        let statement = self.session.client.prepare_cached(sql).await?;
-        self.session.client.query(&statement, parameters).await
     }
 
     /// As [`query_prepared`](Self::query_prepared), for the number of rows that were changed.
     pub(crate) async fn execute_prepared(&self, sql: &str, parameters: Parameters<'_>) -> Result<u64, DriverError> {
-        if self.session.pooled.is_some() {
-            return self.execute(sql, parameters).await;
+        let client = &self.session.client;
+        match &self.session.pooled {
+            None => client.execute(&client.prepare_cached(sql).await?, parameters).await,
+            Some(pooled) => {
+                let call = async { client.execute_typed(sql, &pooled.known_types(client, sql, parameters).await?).await };
+                self.in_transaction(call).await
+            }
         }
-        let statement = self.session.client.prepare_cached(sql).await?;
-        self.session.client.execute(&statement, parameters).await
     }
 
     /// Starts a COPY, within a transaction.
     pub(crate) async fn copy_in(&self, sql: &str) -> Result<CopyInSink<Bytes>, DriverError> {
-        if self.session.pooled.is_some() {
-            return self.session.client.copy_in(sql).await;
+        let client = &self.session.client;
+        match &self.session.pooled {
+            None => client.copy_in(&client.prepare_cached(sql).await?).await,
+            // Closes its statement when it has begun, so before any COMMIT.
+            Some(_) => client.copy_in(sql).await,
         }
-        let statement = self.session.client.prepare_cached(sql).await?;
-        self.session.client.copy_in(&statement).await
     }
 
     pub(crate) async fn query(&self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, DriverError> {
-        self.in_transaction(self.session.client.query(sql, parameters)).await
+        let client = &self.session.client;
+        match &self.session.pooled {
+            None => client.query(sql, parameters).await,
+            Some(_) => {
+                let call = async { client.query_typed(sql, &with_types(client, sql, parameters).await?).await };
+                self.in_transaction(call).await
+            }
+        }
     }
 
     pub(crate) async fn query_one(&self, sql: &str, parameters: Parameters<'_>) -> Result<Row, DriverError> {
-        self.in_transaction(self.session.client.query_one(sql, parameters)).await
+        let client = &self.session.client;
+        match &self.session.pooled {
+            None => client.query_one(sql, parameters).await,
+            Some(_) => {
+                let call = async { client.query_typed_one(sql, &with_types(client, sql, parameters).await?).await };
+                self.in_transaction(call).await
+            }
+        }
     }
 
     pub(crate) async fn query_opt(&self, sql: &str, parameters: Parameters<'_>) -> Result<Option<Row>, DriverError> {
-        self.in_transaction(self.session.client.query_opt(sql, parameters)).await
+        let client = &self.session.client;
+        match &self.session.pooled {
+            None => client.query_opt(sql, parameters).await,
+            Some(_) => {
+                let call = async { client.query_typed_opt(sql, &with_types(client, sql, parameters).await?).await };
+                self.in_transaction(call).await
+            }
+        }
     }
 
     pub(crate) async fn execute(&self, sql: &str, parameters: Parameters<'_>) -> Result<u64, DriverError> {
-        self.in_transaction(self.session.client.execute(sql, parameters)).await
+        let client = &self.session.client;
+        match &self.session.pooled {
+            None => client.execute(sql, parameters).await,
+            Some(_) => {
+                let call = async { client.execute_typed(sql, &with_types(client, sql, parameters).await?).await };
+                self.in_transaction(call).await
+            }
+        }
     }
 
     /// Runs statements without parameters. BEGIN, COMMIT and ROLLBACK are the first word of a call of their own.
     pub(crate) async fn batch_execute(&self, sql: &str) -> Result<(), DriverError> {
         let client = &self.session.client;
-        let Some(Pooled { limits, in_transaction }) = &self.session.pooled else {
+        let Some(Pooled { limits, in_transaction, .. }) = &self.session.pooled else {
             return client.batch_execute(sql).await;
         };
         if sql.starts_with("BEGIN") {
@@ -125,6 +162,34 @@ impl Connection {
             }
             _ => call.await,
         }
+    }
+}
+
+/// Parameters with the types that the server has for them. The statement that asks for these is closed at once, since
+/// rows would keep one open beyond the transaction: it is run without a name.
+async fn with_types<'a>(
+    client: &ClientWrapper,
+    sql: &str,
+    parameters: Parameters<'a>,
+) -> Result<Vec<Typed<'a>>, DriverError> {
+    let statement = client.prepare(sql).await?;
+    Ok(parameters.iter().copied().zip(statement.params().iter().cloned()).collect())
+}
+
+impl Pooled {
+    /// As [`with_types`], which asks once for each of the statements that are used again.
+    async fn known_types<'a>(
+        &self,
+        client: &ClientWrapper,
+        sql: &str,
+        parameters: Parameters<'a>,
+    ) -> Result<Vec<Typed<'a>>, DriverError> {
+        if let Some(types) = self.types.get(sql) {
+            return Ok(parameters.iter().copied().zip(types.iter().cloned()).collect());
+        }
+        let typed = with_types(client, sql, parameters).await?;
+        self.types.insert(sql.to_owned(), typed.iter().map(|(_, known)| known.clone()).collect());
+        Ok(typed)
     }
 }
 

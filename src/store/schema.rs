@@ -145,17 +145,21 @@ impl TraceStore {
     pub(super) async fn version(&self, connection: &Connection) -> Result<i32> {
         let doing = || Error::database("reading the schema's version");
         let schema = &self.inner.sql.schema;
+        // The catalog itself: a session remembers that there was no such name, also after another process made it.
         let there = connection
-            .query_one("SELECT to_regclass($1) IS NOT NULL", &[&format!("{schema}.migrations")])
+            .query_one(
+                "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = $1 AND tablename = 'migrations')",
+                &[&self.inner.settings.schema],
+            )
             .await
-            .map_err(|error| self.denied(error, "use the schema"))?;
+            .map_err(doing())?;
         if !there.get::<_, bool>(0) {
             return Ok(0);
         }
         let row = connection
             .query_one(&format!("SELECT coalesce(max(version), 0) FROM {schema}.migrations"), &[])
             .await
-            .map_err(doing())?;
+            .map_err(|error| self.denied(error, "use the schema"))?;
         Ok(row.get(0))
     }
 
