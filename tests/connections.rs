@@ -154,7 +154,8 @@ async fn of_several_hosts_the_one_that_can_be_written_to_is_used() {
 
     // Without a primary, each host says what is wrong with it; one may be promoted.
     let ports = format!("{},{}", standby.port, free_port());
-    let error = store(settings_at(&database, "127.0.0.1,127.0.0.1", &ports)).migrate().await.expect_err("no primary");
+    let error =
+        store(settings_at(&database, "127.0.0.1,127.0.0.1", &ports)).migrate().await.expect_err("no primary");
     let text = error.to_string();
     assert!(text.contains("read-only") && text.contains("refused") && error.is_transient(), "{text}");
 
@@ -201,7 +202,8 @@ fn a_host_name_that_does_not_resolve_ends_within_the_timeout() {
         return;
     }
     // Reserved for documentation: nobody answers, or the network says so at once.
-    let resolver = std::net::UdpSocket::bind("127.0.0.1:53").or_else(|_| std::net::UdpSocket::bind("127.77.0.1:53"));
+    let resolver =
+        std::net::UdpSocket::bind("127.0.0.1:53").or_else(|_| std::net::UdpSocket::bind("127.77.0.1:53"));
     let resolver = resolver.expect("a port for the name server that never answers");
     let address = resolver.local_addr().expect("its address").ip();
     let (_folder, path) = support::command::file(

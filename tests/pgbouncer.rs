@@ -84,7 +84,8 @@ async fn everything_works_in_transaction_mode_and_nothing_outlives_a_transaction
     }
     let stored: i64 = database.value("SELECT count(*) FROM otel.span_rows").await;
     assert_eq!(stored, 4 * 64);
-    let waiting: i64 = database.value("SELECT count(*) FROM otel.span_documents WHERE embedding IS NULL").await;
+    let waiting: i64 =
+        database.value("SELECT count(*) FROM otel.span_documents WHERE embedding IS NULL").await;
     assert_eq!(waiting, 0);
     let mut since = SearchOptions::default();
     since.since = Some(std::time::UNIX_EPOCH);

@@ -18,8 +18,11 @@ const HBA: &str = "hostssl all only_tls 127.0.0.1/32 trust\nhostnossl all only_p
 /// A server with this certificate, or without TLS; clients' certificates are of this authority.
 fn server(certificate: Option<&Certificate>, clients: &Authority) -> Option<Server> {
     let Some(certificate) = certificate else { return postgres(&[], &[], HBA) };
-    let files =
-        [("server.crt", &*certificate.cert), ("server.key", &*certificate.key), ("clients.crt", &*clients.cert)];
+    let files = [
+        ("server.crt", &*certificate.cert),
+        ("server.key", &*certificate.key),
+        ("clients.crt", &*clients.cert),
+    ];
     let settings = ["ssl=on", "ssl_ca_file=clients.crt"];
     postgres(&files, &settings, HBA)
 }
@@ -73,11 +76,12 @@ async fn each_sslmode_checks_what_libpq_does() {
     let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
     let names = ["localhost", "127.0.0.1"];
     let root = format!("sslrootcert={}", write(&folder, "root.crt", &ours.cert));
-    let (untrusted, unnamed, expired, none) =
-        (["sslrootcert=", "authority"], ["subjectAltName", "sslmode=verify-full"], ["has expired", "sslmode="], [
-            "has no TLS",
-            "sslmode=",
-        ]);
+    let (untrusted, unnamed, expired, none) = (
+        ["sslrootcert=", "authority"],
+        ["subjectAltName", "sslmode=verify-full"],
+        ["has expired", "sslmode="],
+        ["has no TLS", "sslmode="],
+    );
     for (what, certificate, of_require, of_chain, of_name) in [
         ("good", Some(ours.server(&names)), None, None, None),
         ("other authority", Some(theirs.server(&names)), None, Some(&untrusted), Some(&untrusted)),
@@ -182,7 +186,8 @@ async fn a_client_s_certificate_is_sent_and_the_server_s_refusal_is_explained() 
         (cert, key)
     };
     let (cert, key) = certificate("good", &ours);
-    let error = connect(&server, &format!("user=certified sslmode=require sslcert={cert} sslkey={key}")).await;
+    let error =
+        connect(&server, &format!("user=certified sslmode=require sslcert={cert} sslkey={key}")).await;
     let reason = error.expect("no such role").to_string();
     assert!(reason.contains("role \"certified\" does not exist"), "{reason}");
 
@@ -190,7 +195,8 @@ async fn a_client_s_certificate_is_sent_and_the_server_s_refusal_is_explained() 
     assert_refused("none", error, &["sslcert", "sslkey"]);
     let (other_cert, other_key) = certificate("other", &theirs);
     let error =
-        connect(&server, &format!("user=certified sslmode=require sslcert={other_cert} sslkey={other_key}")).await;
+        connect(&server, &format!("user=certified sslmode=require sslcert={other_cert} sslkey={other_key}"))
+            .await;
     assert_refused("other authority", error, &["sslcert", "UnknownCA"]);
     let error = connect(&server, &format!("sslmode=require sslcert={cert} sslkey={other_key}")).await;
     assert_refused("other key", error, &["`sslcert` and `sslkey` do not go together"]);

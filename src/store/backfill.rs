@@ -112,7 +112,8 @@ impl TraceStore {
     pub(super) async fn waiting(&self, newest: i32) -> Result<(i64, i32)> {
         let (connection, _) = self.connection().await?;
         let doing = || Error::database("counting documents that wait");
-        let rows = connection.query_prepared(&self.inner.sql.count_waiting, &[&newest]).await.map_err(doing())?;
+        let rows =
+            connection.query_prepared(&self.inner.sql.count_waiting, &[&newest]).await.map_err(doing())?;
         connection.give_back();
         Ok(rows.first().map_or((0, 0), |row| (row.get(0), row.get(1))))
     }

@@ -80,7 +80,8 @@ impl Connector {
     async fn connect(&self, string: &ConnectionString, server: &Server) -> Result<Session, Refusal> {
         let limit = self.limit(string);
         let deadline = Instant::now() + limit;
-        let late = |doing: &str| Refusal::passing(format!("{doing} did not end within {} s", limit.as_secs_f64()));
+        let late =
+            |doing: &str| Refusal::passing(format!("{doing} did not end within {} s", limit.as_secs_f64()));
         let template = self.template(string, server)?;
         let addresses = timeout_at(deadline, server.addresses())
             .await
@@ -139,7 +140,12 @@ impl Connector {
         Ok(config)
     }
 
-    async fn open(&self, string: &ConnectionString, server: &Server, mut config: Config) -> Result<Session, Refusal> {
+    async fn open(
+        &self,
+        string: &ConnectionString,
+        server: &Server,
+        mut config: Config,
+    ) -> Result<Session, Refusal> {
         let mode = match server.place {
             // TLS is for networks.
             #[cfg(unix)]

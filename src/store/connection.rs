@@ -32,7 +32,11 @@ pub(super) fn pool(settings: &Settings) -> Result<Pool> {
         // Connecting limits itself, host by host.
         .wait_timeout(Some(Duration::from_secs(settings.connect_timeout_seconds)))
         .build()
-        .map_err(|error| Error::Connect { target: settings.target(), reason: error.to_string(), transient: false })
+        .map_err(|error| Error::Connect {
+            target: settings.target(),
+            reason: error.to_string(),
+            transient: false,
+        })
 }
 
 type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -54,24 +58,36 @@ impl Connection {
     }
 
     /// Runs a statement that stays prepared on the connection.
-    pub(crate) async fn query_prepared(&self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, DriverError> {
+    pub(crate) async fn query_prepared(
+        &self,
+        sql: &str,
+        parameters: Parameters<'_>,
+    ) -> Result<Vec<Row>, DriverError> {
         let client = &self.session.client;
         match &self.session.pooled {
             None => client.query(&client.prepare_cached(sql).await?, parameters).await,
             Some(pooled) => {
-                let call = async { client.query_typed(sql, &pooled.known_types(client, sql, parameters).await?).await };
+                let call = async {
+                    client.query_typed(sql, &pooled.known_types(client, sql, parameters).await?).await
+                };
                 self.in_transaction(call).await
             }
         }
     }
 
     /// As [`query_prepared`](Self::query_prepared), for the number of rows that were changed.
-    pub(crate) async fn execute_prepared(&self, sql: &str, parameters: Parameters<'_>) -> Result<u64, DriverError> {
+    pub(crate) async fn execute_prepared(
+        &self,
+        sql: &str,
+        parameters: Parameters<'_>,
+    ) -> Result<u64, DriverError> {
         let client = &self.session.client;
         match &self.session.pooled {
             None => client.execute(&client.prepare_cached(sql).await?, parameters).await,
             Some(pooled) => {
-                let call = async { client.execute_typed(sql, &pooled.known_types(client, sql, parameters).await?).await };
+                let call = async {
+                    client.execute_typed(sql, &pooled.known_types(client, sql, parameters).await?).await
+                };
                 self.in_transaction(call).await
             }
         }
@@ -92,7 +108,8 @@ impl Connection {
         match &self.session.pooled {
             None => client.query(sql, parameters).await,
             Some(_) => {
-                let call = async { client.query_typed(sql, &with_types(client, sql, parameters).await?).await };
+                let call =
+                    async { client.query_typed(sql, &with_types(client, sql, parameters).await?).await };
                 self.in_transaction(call).await
             }
         }
@@ -103,18 +120,24 @@ impl Connection {
         match &self.session.pooled {
             None => client.query_one(sql, parameters).await,
             Some(_) => {
-                let call = async { client.query_typed_one(sql, &with_types(client, sql, parameters).await?).await };
+                let call =
+                    async { client.query_typed_one(sql, &with_types(client, sql, parameters).await?).await };
                 self.in_transaction(call).await
             }
         }
     }
 
-    pub(crate) async fn query_opt(&self, sql: &str, parameters: Parameters<'_>) -> Result<Option<Row>, DriverError> {
+    pub(crate) async fn query_opt(
+        &self,
+        sql: &str,
+        parameters: Parameters<'_>,
+    ) -> Result<Option<Row>, DriverError> {
         let client = &self.session.client;
         match &self.session.pooled {
             None => client.query_opt(sql, parameters).await,
             Some(_) => {
-                let call = async { client.query_typed_opt(sql, &with_types(client, sql, parameters).await?).await };
+                let call =
+                    async { client.query_typed_opt(sql, &with_types(client, sql, parameters).await?).await };
                 self.in_transaction(call).await
             }
         }
@@ -125,7 +148,8 @@ impl Connection {
         match &self.session.pooled {
             None => client.execute(sql, parameters).await,
             Some(_) => {
-                let call = async { client.execute_typed(sql, &with_types(client, sql, parameters).await?).await };
+                let call =
+                    async { client.execute_typed(sql, &with_types(client, sql, parameters).await?).await };
                 self.in_transaction(call).await
             }
         }

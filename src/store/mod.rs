@@ -33,9 +33,9 @@ pub(crate) use backfill::other_model;
 pub(crate) use connection::Connection;
 pub(crate) use copy::POSTGRES_EPOCH_US;
 pub(crate) use read::Microseconds;
-pub(crate) use vector::Vector;
 use schema::SchemaInfo;
 use sql::Sql;
+pub(crate) use vector::Vector;
 
 /// Traces in PostgreSQL with pgvector.
 ///

@@ -49,7 +49,11 @@ fn from_file(path: &Path) -> Result<Vec<u8>, String> {
             password.pop();
         }
     }
-    if password.is_empty() { Err(format!("`password_file` {} is empty", path.display())) } else { Ok(password) }
+    if password.is_empty() {
+        Err(format!("`password_file` {} is empty", path.display()))
+    } else {
+        Ok(password)
+    }
 }
 
 /// The content of a `.pgpass` that is there and that nobody else may read.
@@ -120,7 +124,8 @@ mod tests {
 
     #[test]
     fn lines_for_others_and_torn_lines_do_not_fit() {
-        for lines in ["", "*", "db:5433:traces", "db:5432:*:*:x", "\\*:*:*:*:x", "*:*:*:*:", "db::traces:*:x"] {
+        for lines in ["", "*", "db:5433:traces", "db:5432:*:*:x", "\\*:*:*:*:x", "*:*:*:*:", "db::traces:*:x"]
+        {
             assert_eq!(found(lines), None, "{lines}");
         }
     }

@@ -84,7 +84,9 @@ fn certificates(parameter: &str, path: &Path) -> Result<Vec<CertificateDer<'stat
     let unreadable = |error| unreadable(parameter, path, &error);
     let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(unreadable)?.collect();
     match read.map_err(unreadable)? {
-        none if none.is_empty() => Err(format!("`{parameter}` {} holds no certificate in PEM", path.display())),
+        none if none.is_empty() => {
+            Err(format!("`{parameter}` {} holds no certificate in PEM", path.display()))
+        }
         certificates => Ok(certificates),
     }
 }

@@ -284,9 +284,7 @@ impl TraceStore {
                 let services: Vec<&str> = unknown.values().map(|(service, _)| service.as_str()).collect();
                 let bodies: Vec<&str> = unknown.values().map(|(_, body)| *body).collect();
                 let new: [&(dyn ToSql + Sync); 3] = [&hashes, &services, &bodies];
-                rows.extend(
-                    connection.query_prepared(&sql.insert_resources, &new).await.map_err(doing())?,
-                );
+                rows.extend(connection.query_prepared(&sql.insert_resources, &new).await.map_err(doing())?);
             }
             for row in rows {
                 let (id, hash): (i32, Uuid) = (row.get(0), row.get(1));

@@ -106,7 +106,13 @@ pub fn postgres(files: &[(&str, &str)], settings: &[&str], hba: &str) -> Option<
     let made = unprivileged(&initdb)
         .arg("-D")
         .arg(&data)
-        .args(["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"])
+        .args([
+            "--username=postgres",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+        ])
         .arg(format!("--pwfile={}", folder.path().join("password").display()))
         .output()
         .expect("initdb runs");

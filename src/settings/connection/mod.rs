@@ -82,15 +82,18 @@ pub(super) fn parse(text: &str) -> Result<ConnectionString, String> {
 
 impl ConnectionString {
     fn new(mut config: Config, ours: &[parameters::Parameter]) -> Result<Self, String> {
-        let given = |name| ours.iter().rev().find(|(given, _)| *given == name).map(|(_, value)| value.as_str());
+        let given =
+            |name| ours.iter().rev().find(|(given, _)| *given == name).map(|(_, value)| value.as_str());
         let path = |name| given(name).filter(|path| !path.is_empty()).map(PathBuf::from);
-        let invalid = |name, allowed| format!("has an invalid value for option `{name}`, which must be {allowed}");
+        let invalid =
+            |name, allowed| format!("has an invalid value for option `{name}`, which must be {allowed}");
         let number = |name, default: Duration, unit: fn(u64) -> Duration| match given(name) {
             // As in libpq, 0 stands for the system's own.
             Some(text) => text.parse().map(|number| (number > 0).then(|| unit(number))),
             None => Ok(Some(default)),
         };
-        let timer = |name, default, unit| number(name, default, unit).map_err(|_| invalid(name, "a whole number"));
+        let timer =
+            |name, default, unit| number(name, default, unit).map_err(|_| invalid(name, "a whole number"));
 
         if let Some(idle) = timer("keepalives_idle", KEEPALIVES_IDLE, Duration::from_secs)? {
             config.keepalives_idle(idle);
@@ -231,5 +234,63 @@ fn quoted(value: &str) -> String {
         format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
     } else {
         value.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        parse(text).unwrap_or_else(|reason| panic!("{text} {reason}")).config
+    }
+
+    #[test]
+    fn a_dead_peer_is_noticed_unless_the_string_says_otherwise() {
+        let seconds = Duration::from_secs;
+        for (text, idle, interval, retries, user_timeout) in [
+            ("host=db", seconds(15), Some(seconds(5)), Some(3), Some(seconds(15))),
+            (
+                "host=db keepalives_idle=60 keepalives_interval=7 keepalives_count=2 tcp_user_timeout=1500",
+                seconds(60),
+                Some(seconds(7)),
+                Some(2),
+                Some(Duration::from_millis(1500)),
+            ),
+            (
+                "postgresql://db?keepalives_retries=9",
+                seconds(15),
+                Some(seconds(5)),
+                Some(9),
+                Some(seconds(15)),
+            ),
+            // The system's own.
+            (
+                "host=db keepalives_idle=0 keepalives_interval=0 keepalives_count=0 tcp_user_timeout=0",
+                seconds(7200),
+                None,
+                None,
+                None,
+            ),
+        ] {
+            let config = config(text);
+            assert_eq!(config.get_keepalives_idle(), idle, "{text}");
+            assert_eq!(config.get_keepalives_interval(), interval, "{text}");
+            assert_eq!(config.get_keepalives_retries(), retries, "{text}");
+            assert_eq!(config.get_tcp_user_timeout(), user_timeout.as_ref(), "{text}");
+        }
+    }
+
+    #[test]
+    fn of_several_hosts_the_primary_is_wanted() {
+        for (text, wanted) in [
+            ("host=a", TargetSessionAttrs::Any),
+            ("host=a,b", TargetSessionAttrs::ReadWrite),
+            ("postgresql://a,b", TargetSessionAttrs::ReadWrite),
+            ("host=a,b target_session_attrs=any", TargetSessionAttrs::Any),
+            ("host=a target_session_attrs=read-only", TargetSessionAttrs::ReadOnly),
+        ] {
+            assert_eq!(config(text).get_target_session_attrs(), wanted, "{text}");
+        }
     }
 }
