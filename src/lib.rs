@@ -23,6 +23,8 @@ mod documents {
     mod setup {}
     #[doc = include_str!("../docs/usage.md")]
     mod usage {}
+    #[doc = include_str!("../docs/operations.md")]
+    mod operations {}
     #[doc = include_str!("../docs/architecture.md")]
     mod architecture {}
 }
