@@ -166,6 +166,18 @@ async fn of_several_hosts_the_one_that_can_be_written_to_is_used() {
     assert!(!matches!(error, Error::Connect { .. }), "{error}");
 }
 
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_s_folder_is_a_host_without_tls() {
+    let settings = ["unix_socket_directories=/tmp"];
+    let Some(server) = postgres(&[], &settings, "local all all trust\n") else { return };
+    let mut settings = Settings::default();
+    settings.connection_string =
+        format!("host=/tmp port={} dbname=postgres user=postgres sslmode=verify-full", server.port);
+    let error = store(settings).migrate().await.expect_err("no pgvector");
+    assert!(matches!(error, Error::Schema(_)), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_connection_to_a_server_that_became_read_only_is_kept() {
     let database = TestDatabase::create().await;
@@ -201,7 +213,7 @@ fn a_host_name_that_does_not_resolve_ends_within_the_timeout() {
         eprintln!("skipped: it takes root and unshare to replace /etc/resolv.conf");
         return;
     }
-    // Reserved for documentation: nobody answers, or the network says so at once.
+    // A socket that nobody reads.
     let resolver =
         std::net::UdpSocket::bind("127.0.0.1:53").or_else(|_| std::net::UdpSocket::bind("127.77.0.1:53"));
     let resolver = resolver.expect("a port for the name server that never answers");

@@ -124,3 +124,31 @@ async fn a_transaction_is_limited_by_itself() {
     let stored = tokio::time::timeout(Duration::from_secs(10), store.batch_store(&spans)).await;
     stored.expect("in time").expect("stored");
 }
+
+#[cfg(feature = "cli")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_works_in_transaction_mode() {
+    let database = TestDatabase::create_bare().await;
+    let Some(bouncer) = bouncer(&database) else { return };
+    let string = settings(&database, &bouncer).connection_string;
+    let (_folder, file) = support::command::file("traces.jsonl", support::command::line(1, "").as_bytes());
+    let file = file.display().to_string();
+    let id = format!("{:032x}", 0xabc0_0001_u32);
+    // The second import finds that everything is stored.
+    for arguments in [
+        vec!["migrate"],
+        vec!["import", "otlp", &file],
+        vec!["import", "otlp", &file],
+        vec!["search", "pay"],
+        vec!["trace", &id],
+        vec!["health"],
+    ] {
+        let mut command = support::command::command(&arguments);
+        command
+            .env("OTEL_STORAGE_CONNECTION_STRING", &string)
+            .env("OTEL_STORAGE_PREPARED_STATEMENTS", "false");
+        let output = tokio::task::spawn_blocking(move || command.output().expect("it runs"));
+        support::command::Run::of(output.await.expect("no panic")).ok();
+    }
+    assert_eq!(database.value::<i64>("SELECT count(*) FROM otel.span_rows").await, 1);
+}

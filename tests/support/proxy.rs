@@ -1,4 +1,4 @@
-//! A TCP proxy in front of the test's server, whose connections can be cut, and which can fall silent.
+//! A TCP proxy in front of the test's server, whose connections can be cut.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
