@@ -49,3 +49,4 @@ ready:
 
 servers: ready
 	@scripts/postgres.sh start 16
+	@scripts/debian_parts.sh

@@ -147,11 +147,6 @@ impl Error {
     pub(crate) fn database(doing: &'static str) -> impl FnOnce(tokio_postgres::Error) -> Error {
         move |source| Error::Database { doing, source }
     }
-
-    pub(crate) fn connect(target: String, source: &tokio_postgres::Error) -> Error {
-        let transient = class::connecting_is_transient(source);
-        Error::Connect { target, reason: database_message(source), transient }
-    }
 }
 
 /// The server's message with its SQLSTATE and hint; the driver's own text says only "db error".

@@ -33,6 +33,8 @@ mod documents {
     mod setup {}
     #[doc = include_str!("../docs/usage.md")]
     mod usage {}
+    #[doc = include_str!("../docs/operations.md")]
+    mod operations {}
     #[doc = include_str!("../docs/architecture.md")]
     mod architecture {}
     #[doc = include_str!("../docs/redaction.md")]

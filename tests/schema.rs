@@ -59,6 +59,22 @@ async fn a_store_that_waited_while_another_made_the_schema_sees_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn stores_that_look_before_they_migrate_make_one_schema() {
+    for _ in 0..5 {
+        let database = TestDatabase::create_bare().await;
+        let starts: Vec<_> = (0..8)
+            .map(|_| {
+                let store = database.store();
+                tokio::spawn(async move { store.batch_store(&arbitrary::sample(1)).await })
+            })
+            .collect();
+        for start in starts {
+            start.await.expect("no panic").expect("stored");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_migrate_a_missing_schema_is_an_error_that_says_what_to_run() {
     let database = TestDatabase::create().await;
     let mut settings = database.settings();

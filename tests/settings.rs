@@ -32,7 +32,7 @@ fn defaults_apply_when_nothing_is_set() {
     let loaded = loader().load_with_layers().unwrap();
     assert_eq!(loaded.settings, Settings::default());
     assert!(loaded.layers().iter().all(|setting| setting.layer == "defaults"));
-    assert_eq!(loaded.layers().len(), 32);
+    assert_eq!(loaded.layers().len(), 36);
 }
 
 #[test]
@@ -40,6 +40,8 @@ fn defaults_are_the_documented_ones() {
     let settings = Settings::default();
     assert!(settings.enabled && settings.migrate);
     assert_eq!(settings.connection_string, "");
+    assert_eq!((settings.connection_string_file, settings.password_file), (None, None));
+    assert!(settings.password.is_empty() && settings.prepared_statements);
     assert_eq!(settings.embedding_model, "all-MiniLM-L6-v2");
     assert_eq!((settings.embedding_dimension, settings.embedding_threads), (384, 1));
     assert_eq!(settings.onnxruntime_library, None);
@@ -106,6 +108,10 @@ fn every_setting_can_be_set_by_yaml_and_by_environment() {
     let values = [
         ("enabled", "false"),
         ("connection_string", "host=db"),
+        ("connection_string_file", "/run/secrets/url"),
+        ("password", "secret"),
+        ("password_file", "/run/secrets/password"),
+        ("prepared_statements", "false"),
         ("embedding_model", "/models/mini"),
         ("embedding_dimension", "768"),
         ("embedding_threads", "2"),
@@ -255,6 +261,8 @@ fn a_wrong_type_is_refused_rather_than_converted() {
         ("when_full: block", "when_full", "block"),
         ("when_full: ''", "when_full", "\"\""),
         ("connection_string: [secret]", "connection_string", "<hidden>"),
+        ("password: [secret]", "password", "<hidden>"),
+        ("password: 1234", "password", "<hidden>"),
     ] {
         let result = loader().with_yaml_str(format!("otel_storage: {{ {yaml} }}")).load();
         let (actual_key, value, layer, _) = setting_error(result);
@@ -524,6 +532,92 @@ fn the_password_is_never_shown() {
 }
 
 #[test]
+fn the_setting_password_is_never_shown() {
+    let loader = loader().set("password", "hunter2").set("connection_string", "host=db user=app");
+    assert_no_password(&loader);
+    let loaded = loader.load_with_layers().unwrap();
+    assert_eq!(loaded.settings.password, "hunter2");
+    assert_no_password(&loaded);
+    assert_no_password(&loaded.layers());
+    assert_no_password(&serde_json::to_string(&loaded.settings));
+    assert_eq!(
+        loaded.layers().into_iter().find(|setting| setting.key == "password").unwrap().value,
+        "<hidden>"
+    );
+}
+
+#[test]
+fn a_connection_string_may_be_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("url");
+    let path_text = path.display().to_string();
+    let settings = loader().set("connection_string_file", path_text.as_str()).load().unwrap();
+    let (key, value, _, reason) = setting_error(settings.validate());
+    assert_eq!((key.as_str(), &value), ("connection_string_file", &path_text));
+    assert!(reason.starts_with("cannot be read"), "{reason}");
+
+    std::fs::write(&path, format!("{URL}\n")).unwrap();
+    settings.validate().unwrap();
+    assert_eq!(settings.target(), "db:6432/otel_traces as app");
+    assert_no_password(&settings);
+
+    std::fs::write(&path, "postgresql://app:hunter2").unwrap();
+    let result = settings.validate();
+    assert_no_password(&result);
+    assert_eq!(setting_error(result).0, "connection_string_file");
+    assert_no_password(&settings.target());
+
+    let both =
+        loader().set("connection_string_file", path_text.as_str()).set("connection_string", "host=other");
+    let both = both.load().unwrap();
+    both.validate().unwrap();
+    assert_eq!(both.target(), "other:5432");
+}
+
+#[test]
+fn parameters_of_libpq_are_understood_in_both_forms() {
+    for (text, shown) in [
+        (
+            "host=db sslmode=verify-full sslrootcert='/a b.crt'",
+            "host=db sslmode=verify-full sslrootcert='/a b.crt'",
+        ),
+        (
+            "postgresql://db?sslmode=verify-ca&sslrootcert=%2Fa.crt&sslcert=%2Fb.crt&sslkey=%2Fb.key",
+            "host=db port=5432 sslmode=verify-ca sslrootcert=/a.crt",
+        ),
+        ("host=db sslrootcert=system", "host=db sslmode=verify-full sslrootcert=system"),
+        (
+            "host=a,b port=1,2 target_session_attrs=any channel_binding=require passfile=/x",
+            "host=a,b port=1,2",
+        ),
+        (
+            "host=db keepalives_idle=0 keepalives_interval=7 keepalives_count=2 tcp_user_timeout=1500",
+            "host=db",
+        ),
+    ] {
+        let loaded = loader().set("connection_string", text).load_with_layers().unwrap();
+        assert_eq!(loaded.layers()[1].value, shown);
+    }
+    for (text, expected) in [
+        (
+            "host=db sslmode=allow",
+            "option `sslmode`, which must be disable, prefer, require, verify-ca or verify-full",
+        ),
+        ("postgresql://db?sslmode=hunter2", "option `sslmode`"),
+        ("host=db sslmode=require sslrootcert=system", "sslmode=verify-full"),
+        ("host=db tcp_user_timeout=soon", "option `tcp_user_timeout`"),
+        ("host=db target_session_attrs=standby", "option `target_session_attrs`"),
+        ("host=a,b hostaddr=127.0.0.1", "`hostaddr`"),
+        ("host=a,b,c port=1,2", "`port`"),
+        ("host=db sslcrl=/x", "`sslcrl`, which is not supported"),
+    ] {
+        let (key, _, _, reason) = setting_error(loader().set("connection_string", text).load());
+        assert!(key == "connection_string" && reason.contains(expected), "{text}: {reason}");
+        assert!(!reason.contains("hunter2"), "{reason}");
+    }
+}
+
+#[test]
 fn a_malformed_connection_string_is_refused_without_a_piece_of_the_password() {
     for text in [
         "postgresql://app:hunter2@db:port/otel",
@@ -565,7 +659,7 @@ fn the_reason_for_refusing_a_connection_string_says_how_to_mend_it() {
     for (text, part) in [
         ("postgresql://app:p@ss@db/otel", "write `@` as %40"),
         ("postgresql://app@db:port/otel", "invalid value for option `port`"),
-        ("postgresql://app@db/otel?sslrootcert=ca.pem", "option `sslrootcert`, which is not supported"),
+        ("postgresql://app@db/otel?sslcrl=ca.pem", "option `sslcrl`, which is not supported"),
         ("user=app", "names no host"),
         ("nonsense", "neither a postgresql:// URL nor key=value pairs"),
     ] {

@@ -72,15 +72,6 @@ impl Error {
     }
 }
 
-/// Whether an error while connecting passes by itself, as a network failure does and a wrong password does not.
-pub(super) fn connecting_is_transient(error: &tokio_postgres::Error) -> bool {
-    match error.code() {
-        Some(code) => class_of_code(code.code()) == ErrorClass::Transient,
-        // The driver lacks something, such as a password that the server asks for.
-        None => !is_kind(error, "invalid configuration"),
-    }
-}
-
 fn class_of(error: &tokio_postgres::Error) -> ErrorClass {
     match error.code() {
         Some(_) if is_missing_partition(error) => ErrorClass::Configuration,

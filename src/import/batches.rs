@@ -101,8 +101,7 @@ pub(super) async fn stored_from_here(store: &TraceStore, queue: &Queue) -> Resul
         let schema = &store.sql().schema;
         let sql =
             format!("SELECT id, spans FROM {schema}.batches WHERE id BETWEEN $1 AND $2 ORDER BY spans DESC");
-        let statement = connection.prepare_cached(&sql).await.map_err(doing())?;
-        let rows = connection.query(&statement, &[&least, &largest]).await.map_err(doing())?;
+        let rows = connection.query_prepared(&sql, &[&least, &largest]).await.map_err(doing())?;
         connection.give_back();
         Ok(rows.iter().map(|row| (row.get(0), row.get::<_, i32>(1).max(0) as usize)).collect())
     };

@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use opentelemetry::trace::{SpanId, TraceId};
-use pgvector::Vector;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
@@ -12,7 +11,7 @@ use uuid::Uuid;
 use super::{OperationHit, SearchOptions, SpanHit, TraceHit};
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
-use crate::store::{Connection, Microseconds, TraceStore, other_model};
+use crate::store::{Connection, Microseconds, TraceStore, Vector, other_model};
 
 /// How many documents are considered for each wanted result, at least, and at most in all.
 const DOCUMENTS_PER_RESULT: usize = 8;
@@ -114,7 +113,7 @@ async fn nearest(
     let vector = tokio::task::spawn_blocking(move || embedder.embed(&[&text]))
         .await
         .map_err(|error| Error::Model(format!("the embedding was interrupted: {error}")))??;
-    let vector = Vector::from(vector.first().map(|vector| vector.to_vec()).unwrap_or_default());
+    let vector = Vector::new(vector.first().map(|vector| &vector[..]).unwrap_or_default());
     let doing = || Error::database("searching documents");
     let (connection, schema) = store.connection().await?;
     let tables = &store.sql().schema;
@@ -129,7 +128,7 @@ async fn nearest(
     }
     let count = (limit(options) * DOCUMENTS_PER_RESULT).clamp(MIN_DOCUMENTS, MAX_DOCUMENTS);
     let distance = &schema.distance;
-    let vector_type = &schema.vector;
+    let wanted = store.sql().vector(1, &schema.vector);
     // Filters leave few documents, which are compared exactly (OFFSET 0 keeps HNSW out): HNSW would look for the
     // nearest of all documents, and find too few of these.
     let source = if options.service.is_none() && options.since.is_none() && options.until.is_none() {
@@ -147,19 +146,18 @@ async fn nearest(
     let sql = format!(
         "WITH query AS (SELECT tsvector_to_array(to_tsvector('pg_catalog.english', $4)) AS words), \
          near AS MATERIALIZED ( \
-             SELECT id, 1 - (embedding {distance} $1::{vector_type}) AS score, service, text, status_code, words \
-             FROM {source} AS document ORDER BY embedding {distance} $1::{vector_type} LIMIT $2) \
+             SELECT id, 1 - (embedding {distance} {wanted}) AS score, service, text, status_code, words \
+             FROM {source} AS document ORDER BY embedding {distance} {wanted} LIMIT $2) \
          SELECT near.id, score, service, text, status_code, query.words, \
                 ARRAY(SELECT unnest(query.words) INTERSECT SELECT unnest(tsvector_to_array(near.words))) \
          FROM near CROSS JOIN query"
     );
     connection.batch_execute("BEGIN READ ONLY").await.map_err(doing())?;
     connection.batch_execute(&format!("SET LOCAL hnsw.ef_search = {count}")).await.map_err(doing())?;
-    let statement = connection.prepare_cached(&sql).await.map_err(doing())?;
     let (since, until) = period(options);
     let parameters: [&(dyn ToSql + Sync); 6] =
         [&vector, &(count as i64), &options.service, &query, &since, &until];
-    let rows = connection.query(&statement, &parameters).await.map_err(doing())?;
+    let rows = connection.query_prepared(&sql, &parameters).await.map_err(doing())?;
     connection.batch_execute("COMMIT").await.map_err(doing())?;
     let threshold = options.similarity_threshold.unwrap_or(store.settings().similarity_threshold);
     Ok((connection, ranked(&rows, threshold)))
@@ -232,9 +230,8 @@ async fn spans_of(
     let ids: Vec<i32> = documents.iter().map(|document| document.id).collect();
     let (since, until) = period(options);
     let doing = || Error::database("reading matched spans");
-    let statement = connection.prepare_cached(&sql).await.map_err(doing())?;
     let parameters: [&(dyn ToSql + Sync); 4] = [&ids, &since, &until, &per_document];
-    let rows = connection.query(&statement, &parameters).await.map_err(doing())?;
+    let rows = connection.query_prepared(&sql, &parameters).await.map_err(doing())?;
     let by_id: HashMap<i32, &Document> = documents.iter().map(|document| (document.id, document)).collect();
     Ok(rows
         .iter()
@@ -282,8 +279,7 @@ async fn summarize(
     );
     let doing = || Error::database("summarizing traces");
     let ids: Vec<String> = hits.iter().map(|hit| hit.trace_id.to_string()).collect();
-    let statement = connection.prepare_cached(&sql).await.map_err(doing())?;
-    for row in connection.query(&statement, &[&ids]).await.map_err(doing())? {
+    for row in connection.query_prepared(&sql, &[&ids]).await.map_err(doing())? {
         let trace_id = TraceId::from_bytes(row.get::<_, Uuid>(0).into_bytes());
         let Some(hit) = places.get(&trace_id).and_then(|&at| hits.get_mut(at)) else { continue };
         hit.root_service = row.get(1);

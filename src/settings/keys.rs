@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::connection;
 use super::redact;
-use super::rule::Rule;
+use super::rule::{self, Rule};
 use super::value::{SettingValue, WhenFull};
 
 /// What the loader, the checks and the listing know of a setting.
@@ -38,8 +38,8 @@ macro_rules! settings {
     )+) => {
         /// How the exporter, its store and its embeddings behave.
         ///
-        /// See [the module](crate::settings) for where the values come from. `Debug` and `Serialize` show the
-        /// connection string without its password, so what was serialized does not load again with a password.
+        /// See [the module](crate::settings) for where the values come from. `Debug` and `Serialize` show no
+        /// password, so what was serialized does not load again with a password.
         /// `Deserialize` rejects unknown keys but leaves ranges to [`validate`](Settings::validate).
         #[derive(Clone, PartialEq, Serialize, Deserialize)]
         #[serde(default, deny_unknown_fields)]
@@ -167,6 +167,19 @@ settings! {
     #[serde(serialize_with = "connection::serialize_redacted")]
     connection_string: String = "", connection();
 
+    /// A file that holds the connection string, such as a mounted secret; read again at every new connection.
+    /// `connection_string` wins over it.
+    connection_string_file: Option<PathBuf> = None, path();
+
+    /// The password of the database's user. One in the connection string wins over it; without either come
+    /// `password_file`, the variable `PGPASSWORD` and `.pgpass`.
+    #[serde(serialize_with = "rule::serialize_hidden")]
+    password: String = "", secret(0);
+
+    /// A file that holds the password, such as a mounted secret; read again at every new connection. A line break at its
+    /// end is not part of the password.
+    password_file: Option<PathBuf> = None, path();
+
     /// The embedding model: a name, or a folder that holds `model.onnx` and `tokenizer.json`.
     embedding_model: String = "all-MiniLM-L6-v2", text("text that is not empty", |text| !text.is_empty());
 
@@ -212,10 +225,15 @@ settings! {
     /// The most connections that are open at once.
     pool_size: usize = 4, whole(1 to 64);
 
-    /// How long connecting to the database may take, in seconds.
+    /// Whether statements stay prepared on their connection. Set it to false behind PgBouncer in transaction mode, or
+    /// another pooler that gives a client another server connection for each transaction.
+    prepared_statements: bool = true, flag();
+
+    /// How long connecting to one host of the database may take, from its name's lookup to its first answer, in seconds.
+    /// `connect_timeout` in the connection string wins over it.
     connect_timeout_seconds: u64 = 5, whole(1 to 60);
 
-    /// How long one SQL statement may take, in seconds.
+    /// How long one SQL statement may take, in seconds; the server ends it then. It may wait for a lock half as long.
     statement_timeout_seconds: u64 = 30, whole(1 to 600);
 
     /// How long the export of a batch may take with its retries, in seconds.

@@ -24,7 +24,7 @@
 //! # Ok::<(), opentelemetry_pgvector::Error>(())
 //! ```
 
-mod connection;
+pub(crate) mod connection;
 mod keys;
 mod layer;
 mod loader;
@@ -32,6 +32,7 @@ pub(crate) mod redact;
 mod rule;
 mod value;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -43,8 +44,10 @@ pub use loader::{EffectiveSetting, LoadedSettings, SettingsLoader};
 pub use value::{SettingValue, WhenFull};
 
 use crate::Result;
+use connection::ConnectionString;
 use keys::KEYS;
 use layer::setting_error;
+use rule::HIDDEN;
 
 /// The section of a YAML file that holds the settings.
 pub const SECTION: &str = "otel_storage";
@@ -98,6 +101,9 @@ impl Settings {
             }
         }
         if self.enabled && self.connection_string.is_empty() {
+            if self.connection_string_file.is_some() {
+                return self.connection().map(drop);
+            }
             let reason = format!(
                 "is required: set it in the YAML section `{SECTION}`, as {DEFAULT_ENV_PREFIX}_CONNECTION_STRING, \
                  or in code"
@@ -108,8 +114,35 @@ impl Settings {
     }
 
     /// The database in a form for messages, such as `db:5432/otel_traces as app`; it never holds the password.
+    ///
+    /// Reads `connection_string_file` where that is what names the database.
     pub fn target(&self) -> String {
-        connection::target(&self.connection_string)
+        connection::target(&self.connection_text().unwrap_or_default())
+    }
+
+    /// The connection string, from wherever it comes.
+    pub(crate) fn connection(&self) -> Result<ConnectionString> {
+        let text = self.connection_text()?;
+        connection::parse(&text).map_err(|reason| match &self.connection_string_file {
+            Some(path) if self.connection_string.is_empty() => {
+                let shown = path.display().to_string();
+                setting_error("connection_string_file", shown, BUILDER_LAYER, format!("its content {reason}"))
+            }
+            _ => setting_error("connection_string", HIDDEN, BUILDER_LAYER, reason),
+        })
+    }
+
+    fn connection_text(&self) -> Result<Cow<'_, str>> {
+        match &self.connection_string_file {
+            Some(path) if self.connection_string.is_empty() => {
+                let text = std::fs::read_to_string(path).map_err(|error| {
+                    let reason = format!("cannot be read: {error}");
+                    setting_error("connection_string_file", path.display().to_string(), BUILDER_LAYER, reason)
+                })?;
+                Ok(text.trim().to_owned().into())
+            }
+            _ => Ok(self.connection_string.as_str().into()),
+        }
     }
 
     /// The settings of the SDK's batch processor that belong to these.

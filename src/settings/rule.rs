@@ -1,6 +1,7 @@
 //! What a setting accepts, from whichever layer.
 
 use config::ValueKind;
+use serde::Serializer;
 
 use super::connection;
 use super::redact;
@@ -101,6 +102,7 @@ impl Rule {
                  or `default`, or `none`"
                     .to_owned()
             }
+            Rule::Secret { min: 0 } => "text".to_owned(),
             Rule::Secret { min } => format!("text of at least {min} bytes"),
             Rule::Connection => "text: a postgresql:// URL or key=value pairs".to_owned(),
         }
@@ -128,6 +130,10 @@ impl Rule {
             (_, number_or_flag) => number_or_flag.to_string(),
         }
     }
+}
+
+pub(super) fn serialize_hidden<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(if text.is_empty() { "" } else { HIDDEN })
 }
 
 fn flag(value: &ValueKind) -> Option<bool> {

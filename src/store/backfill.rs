@@ -5,10 +5,10 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use opentelemetry::{otel_debug, otel_warn};
-use pgvector::Vector;
 use tokio::sync::{Notify, watch};
 
 use super::connection::Connection;
+use super::vector::Vector;
 use super::{Inner, TraceStore};
 use crate::error::{Error, Result};
 
@@ -113,12 +113,12 @@ impl TraceStore {
     pub(super) async fn waiting(&self, newest: i32) -> Result<(i64, i32)> {
         let (connection, _) = self.connection().await?;
         let doing = || Error::database("counting documents that wait");
-        let statement = connection.prepare_cached(&self.inner.sql.count_waiting).await.map_err(doing())?;
-        let row = connection.query_one(&statement, &[&newest]).await.map_err(doing())?;
+        let rows =
+            connection.query_prepared(&self.inner.sql.count_waiting, &[&newest]).await.map_err(doing())?;
         connection.give_back();
-        let waiting: i64 = row.get(0);
+        let (waiting, highest): (i64, i32) = rows.first().map_or((0, 0), |row| (row.get(0), row.get(1)));
         self.inner.counters.embeddings_waiting.store(waiting.unsigned_abs(), Ordering::Relaxed);
-        Ok((waiting, row.get(1)))
+        Ok((waiting, highest))
     }
 
     /// Embeds some of the documents up to an id. Their rows are locked meanwhile, so that no two processes embed the same.
@@ -126,8 +126,8 @@ impl TraceStore {
         let doing = || Error::database("storing embeddings");
         let (connection, schema) = self.connection().await?;
         connection.batch_execute("BEGIN").await.map_err(doing())?;
-        let select = connection.prepare_cached(&self.inner.sql.waiting_documents).await.map_err(doing())?;
-        let rows = connection.query(&select, &[&newest, &CHUNK]).await.map_err(doing())?;
+        let select = &self.inner.sql.waiting_documents;
+        let rows = connection.query_prepared(select, &[&newest, &CHUNK]).await.map_err(doing())?;
         if rows.is_empty() {
             connection.batch_execute("ROLLBACK").await.map_err(doing())?;
             connection.give_back();
@@ -147,8 +147,8 @@ impl TraceStore {
         let (ids, vectors): (Vec<i32>, Vec<Vector>) =
             ids.into_iter().zip(vectors).filter_map(|(id, vector)| vector.map(|vector| (id, vector))).unzip();
         self.record_model(&connection).await?;
-        let update = connection.prepare_cached(&schema.store_embeddings).await.map_err(doing())?;
-        connection.execute(&update, &[&ids, &vectors]).await.map_err(doing())?;
+        let update = &schema.store_embeddings;
+        connection.execute_prepared(update, &[&ids, &vectors]).await.map_err(doing())?;
         connection.batch_execute("COMMIT").await.map_err(doing())?;
         connection.give_back();
         Ok(Step::Embedded(ids.len()))
@@ -164,7 +164,7 @@ impl TraceStore {
         let vectors = tokio::task::spawn_blocking(embed)
             .await
             .map_err(|error| Error::Model(format!("the embedding was interrupted: {error}")))??;
-        Ok(vectors.into_iter().map(|vector| vector.map(|vector| Vector::from(vector.to_vec()))).collect())
+        Ok(vectors.into_iter().map(|vector| vector.map(|vector| Vector::new(&vector))).collect())
     }
 
     /// The first embedding decides the model; another one would make vectors that cannot be compared.
@@ -236,6 +236,7 @@ impl TraceStore {
                 }
             }
             Err(error) => {
+                self.leave_standby(&error);
                 otel_warn!(name: "TraceStore.EmbeddingFailed", reason = error.to_string());
                 Some(RETRY)
             }

@@ -1,78 +1,228 @@
 //! Connections: the pool, and a connection that is given back only in a clean state.
 
-use std::ops::{Deref, DerefMut};
-use std::str::FromStr;
+use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
-use tokio_postgres::NoTls;
+use bytes::Bytes;
+use deadpool::Runtime;
+use deadpool::managed::{self, Object, PoolError, TimeoutType};
+use deadpool_postgres::ClientWrapper;
+use futures_util::future;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{CopyInSink, Error as DriverError, Row};
 
 use super::TraceStore;
+use super::connect::{Connector, Pooled};
 use super::schema::SchemaInfo;
 use crate::error::{Error, Result};
 use crate::settings::Settings;
 
+pub(super) type Pool = managed::Pool<Connector>;
+
 pub(super) fn pool(settings: &Settings) -> Result<Pool> {
-    let timeout = Duration::from_secs(settings.connect_timeout_seconds);
-    let mut config = tokio_postgres::Config::from_str(&settings.connection_string)
-        .map_err(|_| refused("cannot be read"))?;
-    if config.get_connect_timeout().is_none() {
-        config.connect_timeout(timeout);
+    if !settings.connection_string.is_empty() || settings.connection_string_file.is_some() {
+        settings.connection()?;
     }
-    if config.get_application_name().is_none() {
-        config.application_name(env!("CARGO_PKG_NAME"));
-    }
-    let manager =
-        Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
-    Pool::builder(manager)
+    Pool::builder(Connector::new(settings))
         .max_size(settings.pool_size)
         .runtime(Runtime::Tokio1)
-        .wait_timeout(Some(timeout))
-        .create_timeout(Some(timeout))
+        // Connecting limits itself, host by host.
+        .wait_timeout(Some(Duration::from_secs(settings.connect_timeout_seconds)))
         .build()
-        .map_err(|error| refused(&error.to_string()))
+        .map_err(|error| Error::Connect {
+            target: settings.target(),
+            reason: error.to_string(),
+            transient: false,
+        })
 }
 
-fn refused(reason: &str) -> Error {
-    Error::Setting {
-        key: "connection_string".into(),
-        value: "<hidden>".into(),
-        layer: "builder".into(),
-        reason: reason.into(),
-    }
-}
+type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
+type Typed<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// A connection from the pool. Dropped before [`give_back`](Connection::give_back), it is closed: it may be in the
 /// middle of a transaction.
-pub(crate) struct Connection(Option<Object>);
+///
+/// Its methods are the driver's, but for what a pooler in transaction mode needs: there each statement runs in a
+/// transaction, and nothing of it is left at its end.
+pub(crate) struct Connection {
+    session: Object<Connector>,
+    clean: bool,
+}
 
 impl Connection {
     pub(crate) fn give_back(mut self) {
-        self.0.take();
+        self.clean = true;
+    }
+
+    /// Runs a statement that stays prepared on the connection.
+    pub(crate) async fn query_prepared(
+        &self,
+        sql: &str,
+        parameters: Parameters<'_>,
+    ) -> Result<Vec<Row>, DriverError> {
+        let client = &self.session.client;
+        match &self.session.pooled {
+            None => client.query(&client.prepare_cached(sql).await?, parameters).await,
+            Some(pooled) => {
+                let call = async {
+                    client.query_typed(sql, &pooled.known_types(client, sql, parameters).await?).await
+                };
+                self.in_transaction(call).await
+            }
+        }
+    }
+
+    /// As [`query_prepared`](Self::query_prepared), for the number of rows that were changed.
+    pub(crate) async fn execute_prepared(
+        &self,
+        sql: &str,
+        parameters: Parameters<'_>,
+    ) -> Result<u64, DriverError> {
+        let client = &self.session.client;
+        match &self.session.pooled {
+            None => client.execute(&client.prepare_cached(sql).await?, parameters).await,
+            Some(pooled) => {
+                let call = async {
+                    client.execute_typed(sql, &pooled.known_types(client, sql, parameters).await?).await
+                };
+                self.in_transaction(call).await
+            }
+        }
+    }
+
+    /// Starts a COPY, within a transaction.
+    pub(crate) async fn copy_in(&self, sql: &str) -> Result<CopyInSink<Bytes>, DriverError> {
+        let client = &self.session.client;
+        match &self.session.pooled {
+            None => client.copy_in(&client.prepare_cached(sql).await?).await,
+            // Closes its statement when it has begun, so before any COMMIT.
+            Some(_) => client.copy_in(sql).await,
+        }
+    }
+
+    pub(crate) async fn query(&self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, DriverError> {
+        let client = &self.session.client;
+        match &self.session.pooled {
+            None => client.query(sql, parameters).await,
+            Some(_) => {
+                let call =
+                    async { client.query_typed(sql, &with_types(client, sql, parameters).await?).await };
+                self.in_transaction(call).await
+            }
+        }
+    }
+
+    pub(crate) async fn query_one(&self, sql: &str, parameters: Parameters<'_>) -> Result<Row, DriverError> {
+        let client = &self.session.client;
+        match &self.session.pooled {
+            None => client.query_one(sql, parameters).await,
+            Some(_) => {
+                let call =
+                    async { client.query_typed_one(sql, &with_types(client, sql, parameters).await?).await };
+                self.in_transaction(call).await
+            }
+        }
+    }
+
+    pub(crate) async fn query_opt(
+        &self,
+        sql: &str,
+        parameters: Parameters<'_>,
+    ) -> Result<Option<Row>, DriverError> {
+        let client = &self.session.client;
+        match &self.session.pooled {
+            None => client.query_opt(sql, parameters).await,
+            Some(_) => {
+                let call =
+                    async { client.query_typed_opt(sql, &with_types(client, sql, parameters).await?).await };
+                self.in_transaction(call).await
+            }
+        }
+    }
+
+    pub(crate) async fn execute(&self, sql: &str, parameters: Parameters<'_>) -> Result<u64, DriverError> {
+        let client = &self.session.client;
+        match &self.session.pooled {
+            None => client.execute(sql, parameters).await,
+            Some(_) => {
+                let call =
+                    async { client.execute_typed(sql, &with_types(client, sql, parameters).await?).await };
+                self.in_transaction(call).await
+            }
+        }
+    }
+
+    /// Runs statements without parameters. BEGIN, COMMIT and ROLLBACK are the first word of a call of their own.
+    pub(crate) async fn batch_execute(&self, sql: &str) -> Result<(), DriverError> {
+        let client = &self.session.client;
+        let Some(Pooled { limits, in_transaction, .. }) = &self.session.pooled else {
+            return client.batch_execute(sql).await;
+        };
+        if sql.starts_with("BEGIN") {
+            in_transaction.store(true, Ordering::Relaxed);
+            return client.batch_execute(&format!("{sql}; {limits}")).await;
+        }
+        if sql.starts_with("COMMIT") || sql.starts_with("ROLLBACK") {
+            in_transaction.store(false, Ordering::Relaxed);
+        }
+        client.batch_execute(sql).await
+    }
+
+    /// Behind a pooler, makes a transaction for a call that is not in one.
+    async fn in_transaction<T>(
+        &self,
+        call: impl Future<Output = Result<T, DriverError>>,
+    ) -> Result<T, DriverError> {
+        match &self.session.pooled {
+            Some(pooled) if !pooled.in_transaction.load(Ordering::Relaxed) => {
+                let (begun, result) = future::join(self.batch_execute("BEGIN"), call).await;
+                begun?;
+                // The call's error is the one to report.
+                let ended = self.batch_execute(if result.is_ok() { "COMMIT" } else { "ROLLBACK" }).await;
+                result.and_then(|value| ended.map(|()| value))
+            }
+            _ => call.await,
+        }
+    }
+}
+
+/// Parameters with the types that the server has for them. The statement that asks for these is closed at once, since
+/// rows would keep one open beyond the transaction: it is run without a name.
+async fn with_types<'a>(
+    client: &ClientWrapper,
+    sql: &str,
+    parameters: Parameters<'a>,
+) -> Result<Vec<Typed<'a>>, DriverError> {
+    let statement = client.prepare(sql).await?;
+    Ok(parameters.iter().copied().zip(statement.params().iter().cloned()).collect())
+}
+
+impl Pooled {
+    /// As [`with_types`], which asks once for each of the statements that are used again.
+    async fn known_types<'a>(
+        &self,
+        client: &ClientWrapper,
+        sql: &str,
+        parameters: Parameters<'a>,
+    ) -> Result<Vec<Typed<'a>>, DriverError> {
+        if let Some(types) = self.types.get(sql) {
+            return Ok(parameters.iter().copied().zip(types.iter().cloned()).collect());
+        }
+        let typed = with_types(client, sql, parameters).await?;
+        self.types.insert(sql.to_owned(), typed.iter().map(|(_, known)| known.clone()).collect());
+        Ok(typed)
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if let Some(object) = self.0.take() {
-            drop(Object::take(object));
+        if !self.clean {
+            self.session.ended.store(true, Ordering::Relaxed);
+            self.session.task.abort();
         }
-    }
-}
-
-impl Deref for Connection {
-    type Target = Object;
-
-    fn deref(&self) -> &Object {
-        // `None` only while dropping.
-        self.0.as_ref().unwrap_or_else(|| unreachable!("a connection is used after it was given back"))
-    }
-}
-
-impl DerefMut for Connection {
-    fn deref_mut(&mut self) -> &mut Object {
-        self.0.as_mut().unwrap_or_else(|| unreachable!("a connection is used after it was given back"))
     }
 }
 
@@ -85,18 +235,19 @@ impl TraceStore {
 
     /// A connection to a database in whatever state.
     pub(super) async fn any_connection(&self) -> Result<Connection> {
-        let target = || self.inner.settings.target();
+        let settings = &self.inner.settings;
+        let failed = |reason, transient| Error::Connect { target: settings.target(), reason, transient };
         match self.inner.pool.get().await {
-            Ok(object) => Ok(Connection(Some(object))),
-            Err(PoolError::Backend(error)) => Err(Error::connect(target(), &error)),
-            Err(PoolError::Timeout(_)) => Err(Error::Connect {
-                target: target(),
-                reason: format!("no connection within {} s", self.inner.settings.connect_timeout_seconds),
-                transient: true,
-            }),
-            Err(error) => {
-                Err(Error::Connect { target: target(), reason: error.to_string(), transient: false })
-            }
+            Ok(session) => Ok(Connection { session, clean: false }),
+            Err(PoolError::Backend(error)) => Err(error),
+            Err(PoolError::Timeout(TimeoutType::Wait)) => Err(failed(
+                format!(
+                    "all {} connections were in use for {} s (setting `pool_size`)",
+                    settings.pool_size, settings.connect_timeout_seconds
+                ),
+                true,
+            )),
+            Err(error) => Err(failed(error.to_string(), false)),
         }
     }
 
@@ -108,8 +259,18 @@ impl TraceStore {
     ) -> Result<T> {
         let seconds = self.inner.settings.statement_timeout_seconds;
         match tokio::time::timeout(Duration::from_secs(seconds), call).await {
-            Ok(result) => result,
+            Ok(result) => result.inspect_err(|error| self.leave_standby(error)),
             Err(_) => Err(Error::Timeout { doing, seconds: seconds as f64 }),
+        }
+    }
+
+    /// Closes all connections when one turns out to lead to a server that is no longer the primary: the next are made
+    /// to the one that is.
+    pub(super) fn leave_standby(&self, error: &Error) {
+        if let Error::Database { source, .. } = error
+            && source.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
+        {
+            self.inner.pool.retain(|_, _| false);
         }
     }
 }

@@ -2,23 +2,27 @@
 
 mod activity;
 mod backfill;
+mod connect;
 mod connection;
 mod copy;
 mod health;
 mod partition;
+mod password;
 mod prune;
 mod read;
+mod refusal;
 mod roles;
 mod schema;
 mod scrub;
 mod sql;
+mod tls;
+mod vector;
 mod write;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use deadpool_postgres::Pool;
 use moka::sync::Cache;
 
 pub use activity::Activity;
@@ -39,6 +43,7 @@ pub(crate) use copy::POSTGRES_EPOCH_US;
 pub(crate) use read::Microseconds;
 use schema::SchemaInfo;
 use sql::Sql;
+pub(crate) use vector::Vector;
 
 /// Traces in PostgreSQL with pgvector.
 ///
@@ -66,7 +71,7 @@ pub struct TraceStore {
 
 struct Inner {
     settings: Settings,
-    pool: Pool,
+    pool: connection::Pool,
     sql: Sql,
     scrubber: Scrubber,
     splitter: Mutex<Splitter>,
@@ -105,7 +110,7 @@ impl TraceStore {
         Ok(TraceStore {
             inner: Arc::new(Inner {
                 pool: connection::pool(&settings)?,
-                sql: Sql::new(&settings.schema),
+                sql: Sql::new(&settings),
                 scrubber: Scrubber::new(&settings)?,
                 splitter: Mutex::default(),
                 documents: Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR).build(),

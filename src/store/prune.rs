@@ -74,11 +74,11 @@ impl TraceStore {
         let sql = &self.inner.sql;
         let lock = format!("opentelemetry-pgvector ledger {}", self.inner.settings.schema);
         let days = self.inner.settings.ledger_days as i32;
-        let prune = connection.prepare_cached(&sql.prune_ledger).await.map_err(doing())?;
-        let row = connection.query_one(&prune, &[&lock, &days, &CHUNK]).await.map_err(doing())?;
+        let rows =
+            connection.query_prepared(&sql.prune_ledger, &[&lock, &days, &CHUNK]).await.map_err(doing())?;
         connection.give_back();
         // Null: another process prunes.
-        Ok(row.get::<_, Option<i64>>(0).unwrap_or(0).max(0) as u64)
+        Ok(rows.first().and_then(|row| row.get::<_, Option<i64>>(0)).unwrap_or(0).max(0) as u64)
     }
 
     /// Starts to prune unless that runs, or the store was closed.

@@ -37,8 +37,8 @@ impl TraceStore {
     pub async fn get_trace(&self, trace_id: TraceId) -> Result<Vec<Span<'static>>> {
         self.timed("reading a trace", async {
             let (connection, _) = self.connection().await?;
-            let statement = connection.prepare_cached(&self.inner.sql.trace_rows).await.map_err(reading())?;
-            let rows = connection.query(&statement, &[&trace_id.to_string()]).await.map_err(reading())?;
+            let (find, id) = (&self.inner.sql.trace_rows, trace_id.to_string());
+            let rows = connection.query_prepared(find, &[&id]).await.map_err(reading())?;
             let spans = self.join(&connection, &rows).await;
             connection.give_back();
             spans
@@ -104,8 +104,7 @@ async fn fetch<T: Send + Sync + 'static>(
         }
     }
     if !missing.is_empty() {
-        let statement = connection.prepare_cached(sql).await.map_err(reading())?;
-        for row in connection.query(&statement, &[&missing]).await.map_err(reading())? {
+        for row in connection.query_prepared(sql, &[&missing]).await.map_err(reading())? {
             let (id, parsed) = (row.get(0), Arc::new(parse(row.get(1))?));
             cache.insert(id, Arc::clone(&parsed));
             found.insert(id, parsed);

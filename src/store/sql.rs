@@ -1,5 +1,7 @@
 //! The statements of one schema. Values travel as parameters; only the schema's name is part of the text.
 
+use crate::settings::Settings;
+
 /// Quotes an identifier.
 pub(crate) fn quoted(identifier: &str) -> String {
     format!("\"{}\"", identifier.replace('"', "\"\""))
@@ -32,11 +34,12 @@ pub(crate) struct Sql {
     pub waiting_documents: String,
     pub count_waiting: String,
     pub prune_ledger: String,
+    text_vectors: bool,
 }
 
 impl Sql {
-    pub(super) fn new(schema: &str) -> Self {
-        let schema = quoted(schema);
+    pub(super) fn new(settings: &Settings) -> Self {
+        let schema = quoted(&settings.schema);
         Sql {
             enter_batch: format!(
                 "INSERT INTO {schema}.batches (id, spans) SELECT $1::uuid, $2::integer \
@@ -80,7 +83,21 @@ impl Sql {
                 "SELECT CASE WHEN pg_try_advisory_xact_lock(hashtextextended($1, 0)) THEN {schema}.prune_ledger($2, $3) END"
             ),
             schema,
+            text_vectors: !settings.prepared_statements,
         }
+    }
+
+    /// A parameter that is a vector. The driver asks the server for types that are not built in, and keeps a statement
+    /// for it: where no statement may stay, vectors travel as text.
+    pub(crate) fn vector(&self, number: u8, vector: &str) -> String {
+        let text = if self.text_vectors { "text::" } else { "" };
+        format!("${number}::{text}{vector}")
+    }
+
+    /// A parameter that is an array of vectors.
+    fn vectors(&self, number: u8, vector: &str) -> String {
+        let text = if self.text_vectors { "text[]::" } else { "" };
+        format!("${number}::{text}{vector}[]")
     }
 
     /// Stores new documents. A vector has the type of the extension, which may be in any schema.
@@ -88,10 +105,11 @@ impl Sql {
         format!(
             "INSERT INTO {schema}.span_documents (hash, service, scope, name, kind, status_code, body, text, embedding) \
              SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::smallint[], \
-             $7::text[], $8::text[], $9::{vector}[]) \
+             $7::text[], $8::text[], {vectors}) \
              AS new (hash, service, scope, name, kind, status_code, body, text, embedding) ORDER BY hash \
              ON CONFLICT (hash) DO UPDATE SET last_seen = now() RETURNING id, hash",
-            schema = self.schema
+            schema = self.schema,
+            vectors = self.vectors(9, vector)
         )
     }
 
@@ -99,8 +117,9 @@ impl Sql {
     pub(crate) fn store_embeddings(&self, vector: &str) -> String {
         format!(
             "UPDATE {schema}.span_documents d SET embedding = new.embedding \
-             FROM unnest($1::integer[], $2::{vector}[]) AS new (id, embedding) WHERE d.id = new.id",
-            schema = self.schema
+             FROM unnest($1::integer[], {vectors}) AS new (id, embedding) WHERE d.id = new.id",
+            schema = self.schema,
+            vectors = self.vectors(2, vector)
         )
     }
 }

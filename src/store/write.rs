@@ -8,7 +8,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::{SinkExt, future};
 use opentelemetry::otel_debug;
-use pgvector::Vector;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
@@ -19,6 +18,7 @@ use super::connection::Connection;
 use super::copy::CopyRows;
 use super::schema::SchemaInfo;
 use super::sql::BEGIN_BATCH;
+use super::vector::Vector;
 use crate::error::{Error, Result};
 use crate::span::{Document, Halves, Resource, Span, resource_json};
 
@@ -168,14 +168,12 @@ impl TraceStore {
     async fn commit(&self, connection: &Connection, batch: &Batch, rows: CopyRows) -> Result<Stored> {
         let failed = || Error::database("storing spans");
         let sql = &self.inner.sql;
-        let ledger = connection.prepare_cached(&sql.enter_batch).await.map_err(failed())?;
-        let copy = connection.prepare_cached(&sql.copy_rows).await.map_err(failed())?;
         let spans = batch.len() as i32;
         let parameters: [&(dyn ToSql + Sync); 2] = [&batch.id, &spans];
         let (begun, entered, sink) = future::join3(
             connection.batch_execute(BEGIN_BATCH),
-            connection.execute(&ledger, &parameters),
-            connection.copy_in(&copy),
+            connection.execute_prepared(&sql.enter_batch, &parameters),
+            connection.copy_in(&sql.copy_rows),
         )
         .await;
         begun.map_err(failed())?;
@@ -214,9 +212,9 @@ impl TraceStore {
         let by_hash: HashMap<Uuid, &Document> =
             documents.iter().map(|document| (Uuid::from_bytes(document.hash), document.as_ref())).collect();
         let hashes: Vec<Uuid> = by_hash.keys().copied().collect();
-        let find = connection.prepare_cached(&self.inner.sql.find_documents).await.map_err(doing())?;
         let mut ids: HashMap<Uuid, i32> = HashMap::with_capacity(by_hash.len());
-        for row in connection.query(&find, &[&hashes]).await.map_err(doing())? {
+        let find = &self.inner.sql.find_documents;
+        for row in connection.query_prepared(find, &[&hashes]).await.map_err(doing())? {
             ids.insert(row.get(1), row.get(0));
         }
         let missing: Vec<&Document> = by_hash
@@ -247,9 +245,8 @@ impl TraceStore {
         fn column<'a, T>(documents: &[&'a Document], of: impl Fn(&'a Document) -> T) -> Vec<T> {
             documents.iter().map(|document| of(document)).collect()
         }
-        let insert = connection.prepare_cached(&schema.insert_documents).await?;
         let vectors: Vec<Option<Vector>> = column(missing, |document| {
-            self.inner.embedder.cached(&document.text).map(|vector| Vector::from(vector.to_vec()))
+            self.inner.embedder.cached(&document.text).map(|vector| Vector::new(&vector))
         });
         let parameters: [&(dyn ToSql + Sync); 9] = [
             &column(missing, |document| Uuid::from_bytes(document.hash)),
@@ -262,7 +259,7 @@ impl TraceStore {
             &column(missing, |document| document.text.as_str()),
             &vectors,
         ];
-        for row in connection.query(&insert, &parameters).await? {
+        for row in connection.query_prepared(&schema.insert_documents, &parameters).await? {
             ids.insert(row.get(1), row.get(0));
         }
         Ok(())
@@ -293,12 +290,11 @@ impl TraceStore {
         if !unknown.is_empty() {
             let mut rows = self.find_resources(connection, &mut unknown).await.map_err(doing())?;
             if !unknown.is_empty() {
-                let insert =
-                    connection.prepare_cached(&self.inner.sql.insert_resources).await.map_err(doing())?;
                 let hashes: Vec<Uuid> = unknown.keys().copied().collect();
                 let services: Vec<&str> = unknown.values().map(|(service, _)| service.as_str()).collect();
                 let bodies: Vec<&str> = unknown.values().map(|(_, body)| *body).collect();
-                connection.execute(&insert, &[&hashes, &services, &bodies]).await.map_err(doing())?;
+                let new: [&(dyn ToSql + Sync); 3] = [&hashes, &services, &bodies];
+                connection.execute_prepared(&self.inner.sql.insert_resources, &new).await.map_err(doing())?;
                 // Another process may have been faster, and then the insertion waited for it.
                 rows.extend(self.find_resources(connection, &mut unknown).await.map_err(doing())?);
             }
@@ -326,8 +322,7 @@ impl TraceStore {
         unknown: &mut HashMap<Uuid, T>,
     ) -> Result<Vec<Row>, tokio_postgres::Error> {
         let hashes: Vec<Uuid> = unknown.keys().copied().collect();
-        let find = connection.prepare_cached(&self.inner.sql.find_resources).await?;
-        let rows = connection.query(&find, &[&hashes]).await?;
+        let rows = connection.query_prepared(&self.inner.sql.find_resources, &[&hashes]).await?;
         for row in &rows {
             unknown.remove(&row.get(1));
         }

@@ -2,12 +2,18 @@
 #![allow(dead_code, reason = "each test binary uses a part of this module")]
 
 pub mod arbitrary;
+#[cfg(unix)]
+pub mod certificates;
 #[cfg(feature = "cli")]
 pub mod command;
 pub mod database;
+#[cfg(unix)]
+pub mod debian;
 pub mod load;
 #[cfg(unix)]
 pub mod proxy;
+#[cfg(unix)]
+pub mod relay;
 #[cfg(target_os = "linux")]
 pub mod server;
 pub mod shared;
