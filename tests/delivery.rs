@@ -2,15 +2,17 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use opentelemetry_pgvector::exporter::{BreakerState, ExporterStatus};
 use opentelemetry_pgvector::settings::WhenFull;
+use opentelemetry_pgvector::span::{Scopes, span_from_sdk};
 use opentelemetry_pgvector::{Settings, SpanExporter};
 use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::trace::SpanExporter as _;
 use support::database::{TestDatabase, eventually};
-use support::spans::batch;
+use support::spans::{batch, spool_file};
+use uuid::Uuid;
 
 fn exporter(settings: Settings) -> SpanExporter {
     SpanExporter::from_settings(settings).expect("built")
@@ -272,4 +274,30 @@ async fn a_server_that_became_read_only_is_an_outage_not_a_loss() {
     database.alter("RESET default_transaction_read_only").await;
     eventually("what waits is stored", async || handle.status().stored == 20).await;
     assert_eq!(database.sequences().await, all(0..20));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_waited_for_longer_than_the_ledger_remembers_is_not_stored_twice() {
+    let database = TestDatabase::create().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut settings = database.settings();
+    settings.spool_dir = Some(folder.path().to_owned());
+    let exporter = exporter(settings);
+    let handle = exporter.handle();
+    let resource = std::sync::Arc::default();
+    let spans = batch(0..10);
+    let spans: Vec<_> =
+        spans.iter().map(|data| span_from_sdk(data, &resource, &mut Scopes::default())).collect();
+    let month_ago = SystemTime::now() - Duration::from_secs(30 * 24 * 3600);
+    let seconds = month_ago.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
+    let id = Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, 0));
+    let content = spool_file(id, &spans);
+    let name = format!("{:020}-{id}-{:010}-{:020}.spool", seconds * 1_000_000, 10, content.len());
+    for round in 1..=2 {
+        std::fs::write(folder.path().join("moving"), &content).expect("written");
+        std::fs::rename(folder.path().join("moving"), folder.path().join(&name)).expect("moved in");
+        eventually("it is replayed", async || handle.status().replayed == round * 10).await;
+        assert_eq!(database.sequences().await, all(0..10), "round {round}");
+        database.execute("TRUNCATE otel.batches").await;
+    }
 }

@@ -18,9 +18,9 @@ use proptest::prelude::*;
 use prost::Message;
 use support::command::line;
 use support::database::TestDatabase;
+use support::spans::spool_file;
 use support::{arbitrary, shared};
 use uuid::Uuid;
-use xxhash_rust::xxh3::xxh3_128;
 
 fn input(content: impl AsRef<[u8]>) -> Input {
     Input::reader("test", Cursor::new(content.as_ref().to_vec()))
@@ -117,15 +117,6 @@ async fn what_is_not_otlp_is_refused_as_a_whole() {
         );
     }
     assert_eq!(counts(import(&database.store(), "", 10).await), (0, 0, 0));
-}
-
-/// A file as `docs/spool.md` describes it, written by nothing else.
-fn spool_file(id: Uuid, spans: &[Span<'_>]) -> Vec<u8> {
-    let message = spans_to_otlp(spans).encode_to_vec();
-    let (spans, bytes) = (spans.len(), message.len());
-    let described = format!("otel-pgvector spool 1 id={id} spans={spans:010} bytes={bytes:020}");
-    let checksum = xxh3_128(&[described.as_bytes(), &message].concat());
-    [format!("{described} xxh3={checksum:032x}\n").as_bytes(), &message].concat()
 }
 
 #[tokio::test]

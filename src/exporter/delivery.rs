@@ -25,6 +25,8 @@ use crate::store::{Stored, TraceStore};
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// The way of batches into the store.
 pub(super) struct Delivery {
     store: TraceStore,
@@ -137,6 +139,10 @@ impl Delivery {
     /// Stores a batch. Where the database refuses its data, its halves are tried, and so on down to the span.
     async fn land(&self, source: &Source) -> Result<Landed> {
         let mut landed = Landed::default();
+        if self.outlived_the_ledger(source).await? {
+            landed.stored = source.len() as u64;
+            return Ok(landed);
+        }
         let refused = match self.attempts(source, source.id(), 0..source.len()).await {
             Ok(stored) => {
                 landed.add(stored);
@@ -164,6 +170,20 @@ impl Delivery {
             }
         }
         Ok(landed)
+    }
+
+    /// Whether a batch has waited for longer than the ledger remembers, and is stored all the same: its first span tells.
+    async fn outlived_the_ledger(&self, source: &Source) -> Result<bool> {
+        let remembered = DAY * u32::from(self.store.settings().ledger_days.saturating_sub(1));
+        if source.age().is_none_or(|age| age < remembered) {
+            return Ok(false);
+        }
+        let Some((trace_id, span_id)) = source.first_span()? else { return Ok(false) };
+        let stored = self.store.has_span(trace_id, span_id).await;
+        if let Err(error) = &stored {
+            self.breaker.record(Some(error));
+        }
+        stored
     }
 
     /// Attempts until one succeeds, or fails for good.

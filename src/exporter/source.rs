@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use opentelemetry::Context;
+use opentelemetry::trace::{SpanId, TraceId};
 use opentelemetry_sdk::trace::SpanData;
 use uuid::Uuid;
 
@@ -36,6 +38,20 @@ impl Source {
             Source::Sdk { spans, .. } => spans.len(),
             Source::Parcel(parcel) => parcel.spans as usize,
         }
+    }
+
+    /// How long a batch has waited, by its id; `None` when it comes from the SDK.
+    pub(super) fn age(&self) -> Option<Duration> {
+        let Source::Parcel(parcel) = self else { return None };
+        let (seconds, nanoseconds) = parcel.id.get_timestamp()?.to_unix();
+        Some((SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds)).elapsed().unwrap_or_default())
+    }
+
+    /// The ids of the first span of a batch that has waited.
+    pub(super) fn first_span(&self) -> Result<Option<(TraceId, SpanId)>> {
+        let Source::Parcel(parcel) = self else { return Ok(None) };
+        let traces = parcel.traces()?;
+        Ok(traces.spans()?.first().map(|span| (span.trace_id, span.span_id)))
     }
 
     /// Splits some of the spans, as the batch `id`.

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use moka::sync::Cache;
-use opentelemetry::trace::TraceId;
+use opentelemetry::trace::{SpanId, TraceId};
 use tokio_postgres::Row;
-use tokio_postgres::types::{FromSql, Type};
+use tokio_postgres::types::{FromSql, ToSql, Type};
 use uuid::Uuid;
 
 use super::TraceStore;
@@ -42,6 +42,20 @@ impl TraceStore {
             let spans = self.join(&connection, &rows).await;
             connection.give_back();
             spans
+        })
+        .await
+    }
+
+    /// Whether a span is stored.
+    pub(crate) async fn has_span(&self, trace_id: TraceId, span_id: SpanId) -> Result<bool> {
+        self.timed("looking for a span", async {
+            let (connection, _) = self.connection().await?;
+            let id = i64::from_be_bytes(span_id.to_bytes());
+            let parameters: [&(dyn ToSql + Sync); 2] = [&trace_id.to_string(), &id];
+            let find = &self.inner.sql.has_span;
+            let rows = connection.query_prepared(find, &parameters).await.map_err(reading())?;
+            connection.give_back();
+            Ok(!rows.is_empty())
         })
         .await
     }

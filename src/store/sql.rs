@@ -29,6 +29,7 @@ pub(crate) struct Sql {
     pub find_resources: String,
     pub insert_resources: String,
     pub trace_rows: String,
+    pub has_span: String,
     pub document_bodies: String,
     pub resource_bodies: String,
     pub waiting_documents: String,
@@ -68,6 +69,10 @@ impl Sql {
                 "SELECT trace_id, span_id, parent_span_id, start_time, duration_ns, document_id, resource_id, start_ns, \
                  flags, fillers FROM {schema}.span_rows \
                  WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = $1 ORDER BY start_time, start_ns, span_id"
+            ),
+            has_span: format!(
+                "SELECT FROM {schema}.span_rows \
+                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = $1 AND span_id = $2 LIMIT 1"
             ),
             document_bodies: format!("SELECT id, body FROM {schema}.span_documents WHERE id = ANY($1)"),
             resource_bodies: format!("SELECT id, body FROM {schema}.span_resources WHERE id = ANY($1)"),

@@ -4,11 +4,15 @@ use std::time::SystemTime;
 
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_pgvector::span::{Span, spans_to_otlp};
 use opentelemetry_sdk::trace::SpanData;
+use prost::Message;
+use uuid::Uuid;
+use xxhash_rust::xxh3::xxh3_128;
 
 /// A span with ids of its own and a number in its attribute `load.sequence`.
 pub fn numbered(sequence: i64) -> SpanData {
-    let id = uuid::Uuid::new_v4().as_u128();
+    let id = Uuid::new_v4().as_u128();
     let now = SystemTime::now();
     SpanData {
         span_context: SpanContext::new(
@@ -36,4 +40,13 @@ pub fn numbered(sequence: i64) -> SpanData {
 /// Numbered spans.
 pub fn batch(sequence: std::ops::Range<i64>) -> Vec<SpanData> {
     sequence.map(numbered).collect()
+}
+
+/// A file as `docs/spool.md` describes it, written by nothing else.
+pub fn spool_file(id: Uuid, spans: &[Span<'_>]) -> Vec<u8> {
+    let message = spans_to_otlp(spans).encode_to_vec();
+    let (spans, bytes) = (spans.len(), message.len());
+    let described = format!("otel-pgvector spool 1 id={id} spans={spans:010} bytes={bytes:020}");
+    let checksum = xxh3_128(&[described.as_bytes(), &message].concat());
+    [format!("{described} xxh3={checksum:032x}\n").as_bytes(), &message].concat()
 }
