@@ -292,7 +292,7 @@ async fn a_batch_that_waited_for_longer_than_the_ledger_remembers_is_not_stored_
     let seconds = month_ago.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
     let id = Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, 0));
     let content = spool_file(id, &spans);
-    let name = format!("{:020}-{id}-{:010}-{:020}.spool", seconds * 1_000_000, 10, content.len());
+    let name = format!("{:020}-{id}-{}-{}.spool", seconds * 1_000_000, 10, content.len());
     for round in 1..=2 {
         std::fs::write(folder.path().join("moving"), &content).expect("written");
         std::fs::rename(folder.path().join("moving"), folder.path().join(&name)).expect("moved in");
