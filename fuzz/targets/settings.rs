@@ -61,8 +61,7 @@ fuzz_target!(|input: Input<'_>| {
     let shown = match &result {
         Ok(loaded) => {
             let settings = &loaded.settings;
-            assert!(Scrubber::new(settings).is_ok(), "what loads is valid");
-            let scrubber = Scrubber::new(settings);
+            let scrubber = Scrubber::new(settings).expect("what loads is valid");
             format!(
                 "{settings:?} {loaded:?} {:?} {} {:?} {:?} {scrubber:?}",
                 loaded.layers(),
