@@ -445,6 +445,24 @@ fn hashes_are_equal_where_key_and_value_are() {
 }
 
 #[test]
+fn what_was_redacted_and_then_cut_is_left_alone() {
+    for length in 1..70 {
+        let scrubber = scrubber(|settings| {
+            settings.redact = vec!["default".into(), "card=hash".into()];
+            settings.attribute_value_length_limit = Some(length);
+        });
+        for value in ["https://u:p@h/a?token=s3cret&card=4111&sig=s3cret", "password='s 3' card=4111 host=db"]
+        {
+            for key in ["url.full", "db.connection_string"] {
+                let (once, _) = scrubbed(&scrubber, vec![attribute(key, text(value))]);
+                let (twice, counts) = scrubbed(&scrubber, once.clone());
+                assert_eq!((twice, counts), (once, Scrubbed::default()));
+            }
+        }
+    }
+}
+
+#[test]
 fn ones_own_list_replaces_the_default() {
     let attributes = || vec![attribute("password", text("a")), attribute("ssn", text("b"))];
     for (rules, expected) in [

@@ -141,7 +141,7 @@ macro_rules! rule {
         String::from($default)
     };
     (@default redact $default:expr) => {
-        redact::split($default).into_iter().map(String::from).collect()
+        $default.map(String::from).to_vec()
     };
     (@default $rule:ident $default:expr) => {
         $default
@@ -265,11 +265,13 @@ settings! {
     /// What becomes of attributes that must not be stored, by their key: `mask`, `hash`, `drop` or `keep`. Of the rules
     /// that match, the last decides; `default` in the list stands for the default rules, `none` for no rule. See
     /// docs/redaction.md for the patterns.
-    redact: Vec<String> = "*password=mask, *passwd=mask, pwd=mask, *passphrase=mask, *secret=mask, authorization=mask, \
-                           cookie=mask, cookies=mask, *token=mask, first_token=keep, per_token=keep, \
-                           per_output_token=keep, api_key=mask, *apikey=mask, private_key=mask, secret_key=mask, \
-                           access_key=mask, account_key=mask, aws_access_key_id=mask, x_amz_signature=mask, \
-                           x_goog_signature=mask, /^sig(nature)?$/=mask", redact();
+    redact: Vec<String> = [
+        "*password=mask", "*passwd=mask", "pwd=mask", "*passphrase=mask", "*secret=mask",
+        "authorization=mask", "cookie=mask", "cookies=mask", "*token=mask", "first_token=keep",
+        "per_token=keep", "per_output_token=keep", "api_key=mask", "*apikey=mask", "private_key=mask",
+        "secret_key=mask", "access_key=mask", "account_key=mask", "aws_access_key_id=mask",
+        "x_amz_signature=mask", "x_goog_signature=mask", "/^sig(nature)?$/=mask",
+    ], redact();
 
     /// The key of the hashes that the rules in `redact` make. Without it each process has a random one, so that hashes
     /// of the same value differ from process to process.

@@ -19,7 +19,7 @@ pub(super) struct Limits {
 }
 
 /// Stands at the end of a text that was cut.
-const CUT: char = '…';
+pub(super) const CUT: char = '…';
 
 impl Limits {
     pub(super) const NONE: Limits =

@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use uuid::Uuid;
 
 use super::json;
+use super::limits::CUT;
 use super::model::Value;
 use crate::error::{Error, Result};
 use crate::settings::Settings;
@@ -77,7 +78,7 @@ impl Redaction {
     /// What stands for `text` by this action; `None` where it stays, or already stands for something.
     pub(super) fn replacement(&self, action: Action, text: &str) -> Option<String> {
         match action {
-            Action::Mask if text != MASK => Some(MASK.to_owned()),
+            Action::Mask if !is_mask(text) => Some(MASK.to_owned()),
             Action::Hash if !is_hash(text) => Some(self.hash(text.as_bytes())),
             _ => None,
         }
@@ -117,11 +118,22 @@ impl Redaction {
     }
 }
 
-/// Whether a text is what stands for a hashed value: spans that are read from a file may have been here before.
+/// Whether a text is what stands for a masked value: as a whole, or with the cut that a limit made in or behind it.
+fn is_mask(text: &str) -> bool {
+    text == MASK
+        || text.strip_suffix(CUT).is_some_and(|start| MASK.starts_with(start) || start.starts_with(MASK))
+}
+
+/// As [`is_mask`], for a hashed value: spans that are read from a file may have been here before.
 fn is_hash(text: &str) -> bool {
-    text.strip_prefix(HASH).is_some_and(|hex| {
-        hex.len() == 32 && hex.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
-    })
+    let is_hex = |hex: &str| hex.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+    match text.strip_suffix(CUT) {
+        Some(start) => {
+            let hex = start.strip_prefix(HASH).map(|hex| hex.get(..32).unwrap_or(hex));
+            HASH.starts_with(start) || hex.is_some_and(is_hex)
+        }
+        None => text.strip_prefix(HASH).is_some_and(|hex| hex.len() == 32 && is_hex(hex)),
+    }
 }
 
 const CONTEXT: &str = "opentelemetry-pgvector redact_key 1";
