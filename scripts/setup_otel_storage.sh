@@ -19,6 +19,8 @@ Options:
   --password-file FILE     set the role's password to the first line of FILE
   --schema NAME            the schema for the exporter's tables [default: otel]
   --extension-schema NAME  the schema that pgvector goes into [default: public]
+  --group-roles            make group roles, too: SCHEMA_owner, which the role becomes a member of,
+                           SCHEMA_writer and SCHEMA_reader (docs/roles.md)
   -h, --help
 
 Example:
@@ -32,10 +34,15 @@ fail() {
     exit 1
 }
 
-admin_url=${PGDATABASE:-postgres} database=otel_traces role=otel schema=otel extension_schema=public password_file=
+admin_url=${PGDATABASE:-postgres} database=otel_traces role=otel schema=otel extension_schema=public password_file= group_roles=
 while (($#)); do
     case $1 in
         -h | --help) usage && exit ;;
+        --group-roles)
+            group_roles=yes
+            shift
+            continue
+            ;;
         --admin-url | --database | --role | --password-file | --schema | --extension-schema)
             (($# > 1)) && [[ -n $2 ]] || fail "$1 needs a value"
             variable=${1#--}
@@ -124,3 +131,8 @@ grant connect, temporary on database :\"database\" to :\"role\";
 grant usage on schema :\"vector_schema\" to :\"role\";
 grant usage, create on schema :\"schema\" to :\"role\""
 report grants "to $role" ok
+if [[ -n $group_roles ]]; then
+    script=$(cd "$(dirname "$0")/.." && pwd -P)/sql/roles.sql
+    sql_inside "$(cat "$script")"
+    report roles "${schema}_owner, _writer, _reader" ok
+fi

@@ -1,6 +1,11 @@
 //! What can go wrong, each with its context and the way to mend it.
 
+mod class;
+
 use std::path::PathBuf;
+
+pub use class::ErrorClass;
+use tokio_postgres::error::SqlState;
 
 /// The result of every fallible operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -50,7 +55,7 @@ pub enum Error {
     },
 
     /// The database answered with an error.
-    #[error("PostgreSQL, while {doing}: {}", database_message(source))]
+    #[error("PostgreSQL, while {doing}: {}{}", database_message(source), where_rights_come_from(source))]
     Database {
         /// What was being done.
         doing: &'static str,
@@ -91,6 +96,39 @@ pub enum Error {
         seconds: f64,
     },
 
+    /// The batch could not be stored in time. It waits in memory and is stored when the database is back.
+    #[error("{spans} spans wait in memory for the database: {reason}")]
+    Held {
+        /// How many spans wait.
+        spans: usize,
+        /// Why they could not be stored.
+        reason: String,
+    },
+
+    /// The batch could not be stored, and there is no room for it to wait.
+    #[error(
+        "{spans} spans are lost, as no more can wait (queue_mebibytes, spool_dir, spool_mebibytes): {reason}"
+    )]
+    Dropped {
+        /// How many spans are lost.
+        spans: usize,
+        /// Why they could not be stored.
+        reason: String,
+    },
+
+    /// PostgreSQL refused spans for what is in them, and there is no spool to set them aside in. The others are stored.
+    #[error(
+        "{spans} of {of} spans are refused and lost, the others are stored (with spool_dir they would be set aside): {reason}"
+    )]
+    Rejected {
+        /// How many spans are refused.
+        spans: usize,
+        /// How many spans the batch has.
+        of: usize,
+        /// Why the first of them is.
+        reason: String,
+    },
+
     /// The exporter was shut down.
     #[error("the exporter is shut down")]
     Shutdown,
@@ -111,32 +149,8 @@ impl Error {
     }
 
     pub(crate) fn connect(target: String, source: &tokio_postgres::Error) -> Error {
-        // Classes 28 and 3D: who and where were wrong, and stay wrong.
-        let transient = source.code().is_none_or(|code| !matches!(code.code().get(..2), Some("28" | "3D")));
+        let transient = class::connecting_is_transient(source);
         Error::Connect { target, reason: database_message(source), transient }
-    }
-
-    /// Whether the same call may succeed later without anybody mending anything.
-    ///
-    /// Lost connections, time-outs, deadlocks, serialization failures, a server that starts, stops, recovers or lacks
-    /// resources (SQLSTATE classes 08, 40, 53, 57P and 55P03); and tables or prepared statements that are gone (3F000,
-    /// 42P01, 26000), since the next attempt makes or checks the schema anew.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Error::Connect { transient, .. } => *transient,
-            Error::Timeout { .. } => true,
-            Error::Database { source, .. } => match source.code() {
-                Some(code) => {
-                    let code = code.code();
-                    matches!(code.get(..2), Some("08" | "40" | "53"))
-                        || code.starts_with("57P")
-                        || matches!(code, "55P03" | "3F000" | "42P01" | "26000")
-                }
-                // Without a SQLSTATE, the connection itself failed.
-                None => true,
-            },
-            _ => false,
-        }
     }
 }
 
@@ -156,5 +170,13 @@ pub(crate) fn database_message(error: &tokio_postgres::Error) -> String {
             }
             text
         }
+    }
+}
+
+fn where_rights_come_from(error: &tokio_postgres::Error) -> &'static str {
+    if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+        " (hint: otel-pgvector migrate --print-roles prints the SQL that gives rights)"
+    } else {
+        ""
     }
 }

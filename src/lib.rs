@@ -11,10 +11,20 @@ pub mod settings;
 pub mod span;
 pub mod store;
 
-pub use error::{Error, Result};
+pub use error::{Error, ErrorClass, Result};
 pub use exporter::{PgvectorSpanProcessor, SpanExporter, SpanExporterBuilder, tracer_provider};
 pub use settings::Settings;
 pub use store::TraceStore;
+
+// So that the tests within the crate and those beside it can share their arbitrary spans.
+#[cfg(test)]
+extern crate self as opentelemetry_pgvector;
+/// What the fuzz targets reach of the inside.
+#[cfg(all(fuzzing, feature = "import"))]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::import::fuzzing::records;
+}
 
 /// The code blocks of the other documents are compiled as tests.
 #[cfg(doctest)]
@@ -25,4 +35,6 @@ mod documents {
     mod usage {}
     #[doc = include_str!("../docs/architecture.md")]
     mod architecture {}
+    #[doc = include_str!("../docs/redaction.md")]
+    mod redaction {}
 }

@@ -79,6 +79,26 @@ async fn it_works_under_every_processor_in_a_current_thread_runtime() {
     works_under_every_processor().await;
 }
 
+/// A task of tokio has a budget of 128 polls until it yields, and a processor that blocks does not yield.
+#[tokio::test(flavor = "current_thread")]
+async fn the_simple_processor_takes_many_spans_without_a_pause_in_a_current_thread_runtime() {
+    let database = TestDatabase::create().await;
+    let provider = SdkTracerProvider::builder().with_simple_exporter(exporter(&database)).build();
+    let (done, hear) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            for _ in 0..150 {
+                trace(&provider);
+            }
+        });
+        provider.shutdown().expect("shut down");
+        let _ = done.send(());
+    });
+    hear.recv_timeout(Duration::from_secs(60)).expect("it does not hang");
+    assert_eq!(database.store().health_check().await.total_spans, 300);
+}
+
 async fn works_under_every_processor() {
     let database = TestDatabase::create().await;
     let store = database.store();

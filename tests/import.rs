@@ -19,6 +19,8 @@ use prost::Message;
 use support::command::line;
 use support::database::TestDatabase;
 use support::{arbitrary, shared};
+use uuid::Uuid;
+use xxhash_rust::xxh3::xxh3_128;
 
 fn input(content: impl AsRef<[u8]>) -> Input {
     Input::reader("test", Cursor::new(content.as_ref().to_vec()))
@@ -109,9 +111,61 @@ async fn what_is_not_otlp_is_refused_as_a_whole() {
     let database = TestDatabase::create().await;
     for content in ["hello, world\n", "[1, 2]", "PK\u{3}\u{4}", "<html>"] {
         let error = Importer::new(database.store()).otlp(input(content)).await.expect_err(content);
-        assert_eq!(error.to_string(), "test: is neither OTLP JSON nor OTLP protobuf");
+        assert_eq!(
+            error.to_string(),
+            "test: is neither OTLP JSON, nor OTLP protobuf, nor a batch of the spool"
+        );
     }
     assert_eq!(counts(import(&database.store(), "", 10).await), (0, 0, 0));
+}
+
+/// A file as `docs/spool.md` describes it, written by nothing else.
+fn spool_file(id: Uuid, spans: &[Span<'_>]) -> Vec<u8> {
+    let message = spans_to_otlp(spans).encode_to_vec();
+    let (spans, bytes) = (spans.len(), message.len());
+    let described = format!("otel-pgvector spool 1 id={id} spans={spans:010} bytes={bytes:020}");
+    let checksum = xxh3_128(&[described.as_bytes(), &message].concat());
+    [format!("{described} xxh3={checksum:032x}\n").as_bytes(), &message].concat()
+}
+
+#[tokio::test]
+async fn a_batch_of_the_spool_is_stored_once_whoever_brings_it() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    let (first, second) = (Uuid::new_v4(), Uuid::new_v4());
+    let spans: Vec<Span<'static>> = lines(0..25).lines().map(only).collect();
+    let file = spool_file(first, &spans);
+    assert_eq!(counts(import(&store, &file, 10).await), (25, 0, 0));
+    assert_eq!(counts(import(&store, gzip(&file), 1000).await), (0, 25, 0));
+    assert!(!store.batch_store_with_id(first, &spans).await.expect("a retry").new, "as the exporter would");
+
+    assert!(store.batch_store_with_id(second, &spans[..3]).await.expect("stored").new);
+    let third = spool_file(Uuid::new_v4(), &spans[..1]);
+    let several = [file, spool_file(second, &spans[..3]), third, spool_file(Uuid::new_v4(), &[])].concat();
+    assert_eq!(counts(import(&store, several, 10).await), (1, 28, 0));
+    assert_eq!(store.health_check().await.total_spans, 29);
+}
+
+#[tokio::test]
+async fn a_damaged_batch_of_the_spool_is_not_stored() {
+    let database = TestDatabase::create().await;
+    let good = spool_file(Uuid::new_v4(), &[only(&line(0, ""))]);
+    for (damage, reason) in [
+        (
+            Box::new(|file: &mut Vec<u8>| file[150] ^= 1) as Box<dyn Fn(&mut Vec<u8>)>,
+            "the checksum does not match",
+        ),
+        (Box::new(|file| file.truncate(160)), "it ends after 16 of"),
+        (Box::new(|file| file[40] ^= 1), "the checksum does not match"),
+        (Box::new(|file| file[143] = b' '), "the first line is damaged"),
+    ] {
+        let mut file = good.clone();
+        damage(&mut file);
+        let error = Importer::new(database.store()).otlp(input(file)).await.expect_err(reason);
+        assert_eq!(error.to_string().split(": ").next(), Some("reading test after message 0"));
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+    assert_eq!(database.store().health_check().await.total_spans, 0);
 }
 
 #[tokio::test]

@@ -157,6 +157,13 @@ async fn everything_in_the_schema_is_commented() {
         )
         .await;
     assert_eq!(bare, Vec::<String>::new());
+    let bare: Vec<String> = database
+        .value(
+            "SELECT coalesce(array_agg(proname::text), '{}') FROM pg_proc \
+             WHERE pronamespace = 'otel'::regnamespace AND obj_description(oid) IS NULL",
+        )
+        .await;
+    assert_eq!(bare, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

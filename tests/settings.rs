@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use opentelemetry_pgvector::settings::{LoadedSettings, SettingValue, SettingsLoader};
+use opentelemetry_pgvector::settings::{LoadedSettings, SettingValue, SettingsLoader, WhenFull};
 use opentelemetry_pgvector::{Error, Settings};
 use proptest::prelude::*;
 
@@ -32,7 +32,7 @@ fn defaults_apply_when_nothing_is_set() {
     let loaded = loader().load_with_layers().unwrap();
     assert_eq!(loaded.settings, Settings::default());
     assert!(loaded.layers().iter().all(|setting| setting.layer == "defaults"));
-    assert_eq!(loaded.layers().len(), 20);
+    assert_eq!(loaded.layers().len(), 32);
 }
 
 #[test]
@@ -47,9 +47,17 @@ fn defaults_are_the_documented_ones() {
     assert_eq!((settings.batch_size, settings.batch_interval_seconds), (100, 5));
     assert_eq!((settings.max_retries, settings.circuit_breaker_threshold), (3, 5));
     assert_eq!((settings.schema.as_str(), settings.pool_size), ("otel", 4));
+    assert_eq!(settings.ledger_days, 7);
     assert_eq!((settings.connect_timeout_seconds, settings.statement_timeout_seconds), (5, 30));
     assert_eq!((settings.export_timeout_seconds, settings.flush_timeout_seconds), (30, 30));
     assert_eq!(settings.embedding_budget_milliseconds, 100);
+    assert_eq!((settings.hand_over_seconds, settings.queue_mebibytes), (2, 64));
+    assert_eq!((settings.spool_dir, settings.spool_mebibytes), (None, 1024));
+    assert_eq!(settings.when_full, WhenFull::DropNewest);
+    assert!(settings.redact.iter().any(|rule| rule == "authorization=mask"), "{:?}", settings.redact);
+    assert_eq!(settings.redact_key, "");
+    assert_eq!((settings.attribute_value_length_limit, settings.attribute_count_limit), (None, None));
+    assert_eq!((settings.event_count_limit, settings.link_count_limit), (None, None));
 }
 
 #[test]
@@ -110,12 +118,24 @@ fn every_setting_can_be_set_by_yaml_and_by_environment() {
         ("circuit_breaker_threshold", "7"),
         ("schema", "traces"),
         ("migrate", "false"),
+        ("ledger_days", "30"),
         ("pool_size", "7"),
         ("connect_timeout_seconds", "7"),
         ("statement_timeout_seconds", "7"),
         ("export_timeout_seconds", "7"),
         ("flush_timeout_seconds", "7"),
         ("embedding_budget_milliseconds", "0"),
+        ("hand_over_seconds", "7"),
+        ("queue_mebibytes", "7"),
+        ("spool_dir", "/var/lib/spool"),
+        ("spool_mebibytes", "7"),
+        ("when_full", "drop_oldest"),
+        ("redact", "default, card.*=hash"),
+        ("redact_key", "sixteen characters"),
+        ("attribute_value_length_limit", "4096"),
+        ("attribute_count_limit", "0"),
+        ("event_count_limit", "7"),
+        ("link_count_limit", "7"),
     ];
     let variables = values.map(|(key, value)| (format!("OTEL_STORAGE_{}", key.to_uppercase()), value));
     let by_env = loader().with_env(variables).load_with_layers().unwrap();
@@ -148,12 +168,20 @@ fn both_ends_of_each_range_are_allowed_and_the_next_values_are_not() {
         ("batch_interval_seconds", 1, 60),
         ("max_retries", 1, 10),
         ("circuit_breaker_threshold", 3, 20),
+        ("ledger_days", 1, 365),
+        ("hand_over_seconds", 1, 300),
+        ("queue_mebibytes", 1, 4096),
         ("pool_size", 1, 64),
         ("connect_timeout_seconds", 1, 60),
         ("statement_timeout_seconds", 1, 600),
         ("export_timeout_seconds", 1, 300),
         ("flush_timeout_seconds", 1, 300),
         ("embedding_budget_milliseconds", 0, 5000),
+        ("spool_mebibytes", 1, 1_048_576),
+        ("attribute_value_length_limit", 1, 1_000_000),
+        ("attribute_count_limit", 0, 100_000),
+        ("event_count_limit", 0, 100_000),
+        ("link_count_limit", 0, 100_000),
     ] {
         for allowed in [min, max] {
             loader().set(key, allowed).load().unwrap_or_else(|error| panic!("{key} = {allowed}: {error}"));
@@ -224,6 +252,8 @@ fn a_wrong_type_is_refused_rather_than_converted() {
         ("embedding_model: ''", "embedding_model", "\"\""),
         ("onnxruntime_library: ''", "onnxruntime_library", "\"\""),
         ("similarity_threshold: high", "similarity_threshold", "high"),
+        ("when_full: block", "when_full", "block"),
+        ("when_full: ''", "when_full", "\"\""),
         ("connection_string: [secret]", "connection_string", "<hidden>"),
     ] {
         let result = loader().with_yaml_str(format!("otel_storage: {{ {yaml} }}")).load();
@@ -561,6 +591,96 @@ fn the_target_names_host_port_database_and_user() {
         let mut settings = Settings::default();
         settings.connection_string = text.into();
         assert_eq!(settings.target(), target);
+    }
+}
+
+// Rules of redaction
+
+#[test]
+fn rules_of_redaction_are_a_list_or_one_text() {
+    let expected = ["default", "*token*=drop", r"/^card\.(number|cvc),?$/=hash"];
+    let yaml =
+        format!("otel_storage: {{ redact: ['{}', '{}', '{}'] }}", expected[0], expected[1], expected[2]);
+    for loader in [
+        loader().with_yaml_str(yaml),
+        loader().with_yaml_str(format!("otel_storage: {{ redact: '{}' }}", expected.join(","))),
+        loader().with_env([("OTEL_STORAGE_REDACT", expected.join(", "))]),
+        loader().set("redact", expected.to_vec()),
+    ] {
+        let loaded = loader.load_with_layers().unwrap();
+        assert_eq!(loaded.settings.redact, expected);
+        let shown = loaded.layers().into_iter().find(|setting| setting.key == "redact").unwrap().value;
+        assert!(shown.contains("*token*=drop"), "{shown}");
+    }
+    for yaml in ["redact: []", "redact: ''", "redact: none"] {
+        let settings = loader().with_yaml_str(format!("otel_storage: {{ {yaml} }}")).load().unwrap();
+        assert!(settings.redact.is_empty() || settings.redact == ["none"], "{yaml}");
+    }
+}
+
+#[test]
+fn the_rules_in_the_documentation_load() {
+    let documentation = include_str!("../docs/redaction.md");
+    let yaml = documentation.split("```yaml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let by_yaml = loader().with_yaml_str(yaml).load().unwrap();
+    assert_eq!(by_yaml.redact.len(), 5);
+    let line = documentation.lines().find_map(|line| line.strip_prefix("OTEL_STORAGE_REDACT='")).unwrap();
+    let by_env = loader().with_env([("OTEL_STORAGE_REDACT", line.trim_end_matches('\''))]).load().unwrap();
+    assert_eq!(by_env.redact.len(), 4);
+    assert_eq!(by_env.redact.last(), by_yaml.redact.last());
+}
+
+#[test]
+fn a_malformed_rule_is_named_with_what_is_wrong() {
+    for (rule, part) in [
+        ("password", "has no action"),
+        ("password=hide", "has an unknown action"),
+        ("password:mask", "has no action"),
+        ("=mask", "has no pattern"),
+        ("-=mask", "has no letter"),
+        ("/card=mask", "a slash at both ends"),
+        ("//=mask", "a slash at both ends"),
+        ("/(card/=mask", "unclosed group"),
+        ("/a{99999999}/=mask", "is no regular expression"),
+    ] {
+        for loader in [
+            loader().set("redact", format!("default, {rule}")),
+            loader().with_yaml_str(format!("otel_storage: {{ redact: [default, '{rule}'] }}")),
+        ] {
+            let (key, value, _, reason) = setting_error(loader.load());
+            assert_eq!(key, "redact");
+            assert!(value.contains("default"), "{value}");
+            assert!(reason.contains(&format!("`{rule}`")) && reason.contains(part), "{rule}: {reason}");
+        }
+        let mut settings = Settings::default();
+        settings.connection_string = URL.into();
+        settings.redact = vec![rule.into()];
+        assert_eq!(setting_error(settings.validate()).0, "redact");
+    }
+    for yaml in ["redact: [1]", "redact: { password: mask }", "redact: [{ password: mask }]", "redact: true"]
+    {
+        let (key, _, _, reason) =
+            setting_error(loader().with_yaml_str(format!("otel_storage: {{ {yaml} }}")).load());
+        assert_eq!(key, "redact");
+        assert!(reason.starts_with("must be a list of rules such as"), "{reason}");
+    }
+}
+
+#[test]
+fn the_key_of_hashes_is_never_shown() {
+    for text in ["hunter2", "hunter2 hunter2 hunter2"] {
+        let loader = loader().set("redact_key", text);
+        assert_no_password(&loader);
+        let result = loader.load_with_layers();
+        assert_no_password(&result);
+        match result {
+            Ok(loaded) => {
+                assert_eq!(loaded.settings.redact_key, text);
+                assert_no_password(&loaded.layers());
+                assert_no_password(&serde_json::to_string(&loaded.settings));
+            }
+            Err(_) => assert!(text.len() < 16),
+        }
     }
 }
 

@@ -5,8 +5,9 @@ mod support;
 use std::collections::HashMap;
 
 use opentelemetry::trace::TraceId;
+use opentelemetry_pgvector::TraceStore;
 use opentelemetry_pgvector::span::{Attribute, Span, Value};
-use support::database::TestDatabase;
+use support::database::{TestDatabase, eventually};
 use support::{arbitrary, shared};
 
 fn sorted<'a>(spans: impl IntoIterator<Item = &'a Span<'static>>) -> Vec<&'a Span<'static>> {
@@ -203,4 +204,153 @@ async fn a_batch_sent_twice_is_stored_once() {
         assert!(!again.new);
     }
     assert_eq!(store.get_trace(span.trace_id).await.expect("read").len(), 1);
+}
+
+/// A first attempt that is stopped by a lock on `span_rows` when it has entered the ledger, and a second attempt of the
+/// same batch; `end` is what becomes of the first one's connection.
+async fn second_attempt_while_the_first_runs(end: impl AsyncFnOnce(&TestDatabase)) -> (bool, i64) {
+    let database = TestDatabase::create().await;
+    let (first, second) = (database.store(), database.store());
+    let warm_up = arbitrary::sample(1);
+    first.batch_store(&warm_up).await.expect("stored");
+    second.batch_store(&warm_up).await.expect("stored");
+
+    let mut client = database.client().await;
+    let lock = client.transaction().await.expect("a transaction");
+    // COPY waits for it, the ledger does not.
+    lock.batch_execute("LOCK TABLE otel.span_rows IN SHARE ROW EXCLUSIVE MODE").await.expect("locked");
+    let id = uuid::Uuid::now_v7();
+    let attempt = |store: &TraceStore| {
+        let (store, span) = (store.clone(), warm_up[0].clone());
+        tokio::spawn(async move { store.batch_store_with_id(id, &[span]).await })
+    };
+    let waiting = |relation: &'static str| {
+        let sql = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' \
+             AND query LIKE '%{relation}%' AND pid <> pg_backend_pid()"
+        );
+        let database = &database;
+        async move { database.value::<i64>(&sql).await == 1 }
+    };
+    let first = attempt(&first);
+    eventually("the first attempt waits for the lock on the rows", || waiting("COPY")).await;
+    let second = attempt(&second);
+    eventually("the second attempt waits for the ledger's key", || waiting("INSERT INTO \"otel\".batches"))
+        .await;
+
+    end(&database).await;
+    lock.rollback().await.expect("unlocked");
+    // Whether the first attempt hears of it is of no account.
+    let _ = first.await.expect("no panic");
+    let second = second.await.expect("no panic").expect("stored, by whichever attempt");
+    let stored = database.value("SELECT count(*) - 2 FROM otel.span_rows").await;
+    assert_eq!(
+        database.value::<i64>(&format!("SELECT count(*) FROM otel.batches WHERE id = '{id}'")).await,
+        1
+    );
+    (second.new, stored)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_attempt_waits_for_the_first_and_finds_it_committed() {
+    let outcome = second_attempt_while_the_first_runs(async |_| {}).await;
+    assert_eq!(outcome, (false, 1), "stored by the first attempt, once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_attempt_stores_what_the_first_rolled_back() {
+    let outcome = second_attempt_while_the_first_runs(async |database| {
+        let ended: bool = database
+            .value(
+                "SELECT bool_and(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                 WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'COPY%'",
+            )
+            .await;
+        assert!(ended);
+    })
+    .await;
+    assert_eq!(outcome, (true, 1), "stored by the second attempt, once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ledger_forgets_only_what_is_old_by_the_server_s_clock_and_by_the_id() {
+    let database = TestDatabase::create().await;
+    let mut settings = database.settings();
+    settings.ledger_days = 3;
+    let store = TraceStore::new(settings).expect("valid settings");
+    store.migrate().await.expect("migrated");
+    let id = |days_ago: i64, rest: &str| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        let hex = format!("{:012x}{rest}", now.as_millis() as i64 - days_ago * 86_400_000);
+        uuid::Uuid::parse_str(&hex).expect("an id")
+    };
+    let (v7, v8, v4) = ("70008000000000000001", "80008000000000000001", "40008000000000000001");
+    let entries = [
+        (id(2, v7), 2, true, "too young"),
+        (id(4, v7), 2, true, "the client's clock was late"),
+        (id(2, v7.replace('1', "2").as_str()), 4, true, "the client's clock was early"),
+        (id(-40_000, v7), 10, true, "the client's clock was a century early"),
+        (id(10, v8), 10, true, "an import's"),
+        (id(10, v4), 10, true, "of the caller's choice"),
+        (id(4, v7.replace('1', "2").as_str()), 4, false, "old"),
+        (id(400, v7), 400, false, "very old"),
+        (id(19_000, v7), 4, false, "the client's clock was at 1970"),
+    ];
+    let client = database.client().await;
+    for (id, days_ago, _, what) in &entries {
+        let sql = "INSERT INTO otel.batches VALUES ($1, 1, now() - make_interval(days => $2))";
+        client.execute(sql, &[id, days_ago]).await.expect(what);
+    }
+    let old = entries.iter().filter(|(_, _, kept, _)| !kept).count() as u64;
+    assert_eq!(store.prune_ledger().await.expect("pruned"), old);
+    assert_eq!(store.prune_ledger().await.expect("pruned"), 0);
+    for (id, _, kept, what) in &entries {
+        let row = client.query_opt("SELECT FROM otel.batches WHERE id = $1", &[id]).await.expect("read");
+        assert_eq!(row.is_some(), *kept, "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_ledger_is_pruned_in_chunks_by_one_process_and_blocks_no_writer() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    store.migrate().await.expect("migrated");
+    database
+        .execute(
+            "INSERT INTO otel.batches SELECT (lpad(to_hex(1700000000000 + n), 12, '0') || '70008000000000000001')::uuid, 1, \
+             now() - interval '1 year' FROM generate_series(1, 25000) AS n; ANALYZE otel.batches",
+        )
+        .await;
+    let plan =
+        database.plan("SELECT id FROM otel.batches WHERE id < '018bcfe5-6800-7000-8000-000000000001'").await;
+    assert!(plan.contains("Index"), "{plan}");
+    // While an entry is locked, the pruning waits, nobody else prunes, and writers go on.
+    let mut client = database.client().await;
+    let lock = client.transaction().await.expect("a transaction");
+    lock.batch_execute("SELECT FROM otel.batches ORDER BY id LIMIT 1 FOR UPDATE").await.expect("locked");
+    let pruning = tokio::spawn({
+        let store = store.clone();
+        async move { store.prune_ledger().await }
+    });
+    let waits = "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() \
+                 AND wait_event_type = 'Lock' AND query LIKE '%prune_ledger%'";
+    eventually("the pruning waits", || async { database.value::<bool>(waits).await }).await;
+    assert_eq!(database.store().prune_ledger().await.expect("another one prunes"), 0);
+    assert!(database.store().batch_store(&arbitrary::sample(2)).await.expect("stored").new);
+    lock.rollback().await.expect("unlocked");
+    assert_eq!(pruning.await.expect("no panic").expect("pruned"), 25_000);
+    assert_eq!(database.value::<i64>("SELECT count(*) FROM otel.batches").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_have_ids_that_sort_by_time() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    for span in arbitrary::sample(5) {
+        store.batch_store(&[span]).await.expect("stored");
+    }
+    let rows = "SELECT string_agg(substr(id::text, 15, 1), '' ORDER BY id) FROM otel.batches";
+    assert_eq!(database.value::<String>(rows).await, "77777");
+    let sorted = "SELECT array_agg(left(id::text, 13) ORDER BY id) = array_agg(left(id::text, 13) ORDER BY stored_at) FROM otel.batches";
+    assert!(database.value::<bool>(sorted).await);
 }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use opentelemetry::metrics::{Meter, MeterProvider};
+
 use super::SpanExporter;
 use crate::error::Result;
 use crate::settings::{SettingValue, Settings, SettingsLoader};
@@ -13,6 +15,7 @@ use crate::settings::{SettingValue, Settings, SettingsLoader};
 #[must_use]
 pub struct SpanExporterBuilder {
     loader: SettingsLoader,
+    meter: Option<Meter>,
 }
 
 macro_rules! setters {
@@ -54,6 +57,12 @@ impl SpanExporterBuilder {
         self
     }
 
+    /// Reports the exporter's own metrics to this provider. By default it is the global one, as it is at the first export.
+    pub fn with_meter_provider(mut self, provider: &dyn MeterProvider) -> Self {
+        self.meter = Some(super::metrics::meter(provider));
+        self
+    }
+
     /// The settings as they are in force.
     ///
     /// # Errors
@@ -68,6 +77,6 @@ impl SpanExporterBuilder {
     /// [`Error::Setting`](crate::Error::Setting) or [`Error::SettingsFile`](crate::Error::SettingsFile) with the key,
     /// the value, the range and the layer; [`Error::Io`](crate::Error::Io) where the system refuses threads.
     pub fn build(self) -> Result<SpanExporter> {
-        SpanExporter::from_settings(self.settings()?)
+        SpanExporter::new(self.loader.load()?, self.meter)
     }
 }

@@ -2,29 +2,47 @@
 
 mod breaker;
 mod builder;
+mod counts;
 mod delivery;
+mod handle;
+mod held;
+mod metrics;
+mod outage;
+pub(crate) mod parcel;
 mod processor;
+mod queue;
 mod runtime;
+mod source;
+pub(crate) mod spool;
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
-use opentelemetry::{Context, otel_debug, otel_warn};
+use opentelemetry::metrics::Meter;
+use opentelemetry::otel_debug;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::SpanData;
-use uuid::Uuid;
 
+pub use breaker::BreakerState;
 pub use builder::SpanExporterBuilder;
+pub use handle::{ExporterHandle, ExporterHealth, ExporterStatus};
 pub use processor::{PgvectorSpanProcessor, tracer_provider};
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use spool::fuzz_spool_file;
+pub use spool::{Dropped, SpoolUsage};
 
 use crate::error::{Error, Result};
 use crate::settings::Settings;
-use crate::span::{Resource, Scopes, Span, resource_from_sdk, span_from_sdk};
-use crate::store::{Batch, TraceStore};
-use delivery::Delivery;
+use crate::span::{Resource, resource_from_sdk};
+use crate::store::TraceStore;
+use delivery::{Delivered, Delivery, UnderWay};
+use handle::LastStatus;
+use metrics::Metrics;
 use runtime::OwnedRuntime;
+use source::Source;
 
 /// Exports spans to PostgreSQL with pgvector.
 ///
@@ -47,23 +65,6 @@ pub struct SpanExporter {
     resource: Arc<Resource>,
 }
 
-/// A batch on its way, kept until it is stored: after a failure it is split again.
-struct Export {
-    id: Uuid,
-    spans: Vec<SpanData>,
-    resource: Arc<Resource>,
-}
-
-impl Export {
-    fn split(&self, store: &TraceStore) -> Result<Batch> {
-        let _suppressed = Context::enter_telemetry_suppressed_scope();
-        let mut scopes = Scopes::default();
-        let spans: Vec<Span<'_>> =
-            self.spans.iter().map(|data| span_from_sdk(data, &self.resource, &mut scopes)).collect();
-        store.split(self.id, &spans)
-    }
-}
-
 /// How long a shutdown waits for the model to end what it is computing, which takes a tenth of it.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -73,6 +74,15 @@ struct Shared {
     delivery: Option<Arc<Delivery>>,
     runtime: OwnedRuntime,
     is_shut_down: AtomicBool,
+    /// The meter that the builder was given; otherwise the global provider's is taken at the first export.
+    meter: Option<Meter>,
+    metrics: OnceLock<Metrics>,
+    /// For handles that outlive the exporter.
+    last: Arc<LastStatus>,
+    /// When a shutdown that has been announced has to be over.
+    end: OnceLock<Instant>,
+    /// Spans that the shutdown lost.
+    lost: AtomicU64,
     flush_timeout: Duration,
 }
 
@@ -95,18 +105,31 @@ impl SpanExporter {
     /// # Errors
     /// [`Error::Setting`] where a setting is out of its range; [`Error::Io`] where the system refuses threads.
     pub fn from_settings(settings: Settings) -> Result<Self> {
+        SpanExporter::new(settings, None)
+    }
+
+    fn new(settings: Settings, meter: Option<Meter>) -> Result<Self> {
         settings.validate()?;
         let runtime = OwnedRuntime::new()?;
         let flush_timeout = Duration::from_secs(settings.flush_timeout_seconds);
         let delivery = match settings.enabled {
-            true => Some(Arc::new(Delivery::new(TraceStore::new(settings)?))),
+            true => Some(Arc::new(Delivery::new(TraceStore::new(settings)?)?)),
             false => None,
         };
+        if let Some(delivery) = &delivery {
+            // The runtime is new, so it takes the task; it ends it when it ends.
+            let _ = runtime.spawn(delivery::run_courier(Arc::clone(delivery)));
+        }
         Ok(SpanExporter {
             shared: Arc::new(Shared {
                 delivery,
                 runtime,
                 is_shut_down: AtomicBool::new(false),
+                meter,
+                metrics: OnceLock::new(),
+                last: Arc::default(),
+                end: OnceLock::new(),
+                lost: AtomicU64::new(0),
                 flush_timeout,
             }),
             resource: Arc::default(),
@@ -117,6 +140,18 @@ impl SpanExporter {
     pub fn store(&self) -> Option<&TraceStore> {
         self.shared.delivery.as_ref().map(|delivery| delivery.store())
     }
+
+    fn metrics(&self) -> &Metrics {
+        self.shared.metrics.get_or_init(|| {
+            let meter = self.shared.meter.clone().unwrap_or_else(metrics::global_meter);
+            Metrics::new(&meter, &Arc::downgrade(&self.shared))
+        })
+    }
+
+    /// What tells how the exporter is once a processor has taken it.
+    pub fn handle(&self) -> ExporterHandle {
+        ExporterHandle::new(&self.shared)
+    }
 }
 
 impl fmt::Debug for SpanExporter {
@@ -126,48 +161,56 @@ impl fmt::Debug for SpanExporter {
 }
 
 impl opentelemetry_sdk::trace::SpanExporter for SpanExporter {
-    /// Stores a batch; `Ok` when it is committed.
+    /// Stores a batch; `Ok` when it is committed or durably spooled.
+    ///
+    /// An error says what became of it otherwise: [`Error::Held`] that it waits in memory, [`Error::Dropped`] and
+    /// [`Error::Rejected`] that spans are lost. Whatever happens, it returns within `export_timeout_seconds`.
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let Some(delivery) = &self.shared.delivery else { return Ok(()) };
+        let spans = batch.len() as u64;
+        delivery.counts.received.add(spans);
+        let _under_way = UnderWay::new(delivery);
         if self.shared.is_shut_down.load(Ordering::Acquire) {
+            delivery.counts.dropped.add(spans);
             return Err(OTelSdkError::AlreadyShutdown);
         }
-        let Some(delivery) = &self.shared.delivery else { return Ok(()) };
-        let spans = batch.len();
-        let export = Export { id: Uuid::new_v4(), spans: batch, resource: Arc::clone(&self.resource) };
-        let split = export.split(delivery.store()).map_err(|error| failed(&error))?;
-        let delivery = Arc::clone(delivery);
+        let begin = Instant::now();
+        let source = Source::new(batch, Arc::clone(&self.resource));
         let (done, wait) = tokio::sync::oneshot::channel();
-        self.shared.runtime.spawn(async move {
+        let delivering = Arc::clone(delivery);
+        let spawned = self.shared.runtime.spawn(async move {
             // Nobody listens any more when the processor gave up. The spans are freed after the answer, on this thread.
-            let _ = done.send(delivery.deliver(split, &export).await);
-            drop(export);
-        })?;
-        // The runtime ends while a batch is on its way only when the exporter is dropped.
-        let result = wait.await.unwrap_or(Err(Error::Shutdown));
+            let _ = done.send(delivering.deliver(&source).await);
+            drop(source);
+        });
+        if spawned.is_err() {
+            delivery.counts.dropped.add(spans);
+            return Err(OTelSdkError::AlreadyShutdown);
+        }
+        // A processor may block a tokio worker on this future: then tokio's budget would never be renewed, and the
+        // answer never heard.
+        let result = tokio::task::unconstrained(wait).await.unwrap_or_else(|_| {
+            // The runtime ends while a batch is on its way only when the exporter is shut down or dropped.
+            delivery.counts.dropped.add(spans);
+            Err(Error::Shutdown)
+        });
+        self.metrics().exported(begin.elapsed(), result.as_ref().err().map(Error::kind));
         match result {
-            Ok(stored) => {
-                otel_debug!(name: "SpanExporter.Exported", spans = stored.spans as u64, new = stored.new);
+            Ok(delivered) => {
+                otel_debug!(name: "SpanExporter.Exported", spans = spans, spooled = delivered == Delivered::Spooled);
                 Ok(())
             }
             Err(error) => {
-                otel_warn!(name: "SpanExporter.ExportFailed", spans = spans as u64, reason = error.to_string());
+                otel_debug!(name: "SpanExporter.ExportFailed", spans = spans, reason = error.to_string());
                 Err(failed(&error))
             }
         }
     }
 
-    /// Ends the exporter: documents that wait are embedded within `timeout`; later exports are refused.
+    /// Ends the exporter within `timeout`: what waits in memory is stored, or else spooled, documents that wait are
+    /// embedded, and later exports are refused. An error says how many spans are lost.
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        if self.shared.is_shut_down.swap(true, Ordering::AcqRel) {
-            return Err(OTelSdkError::AlreadyShutdown);
-        }
-        if let Err(error) = self.shared.flush(timeout) {
-            // The spans are stored: whoever comes next embeds what is left.
-            otel_debug!(name: "SpanExporter.ShutdownBeforeEmbedding", reason = error.to_string());
-        }
-        self.shared.close();
-        self.shared.runtime.shut_down();
-        Ok(())
+        self.shared.shut_down(timeout)
     }
 
     /// Returns when everything exported before is stored and embedded, or after `flush_timeout_seconds`.
@@ -181,23 +224,115 @@ impl opentelemetry_sdk::trace::SpanExporter for SpanExporter {
 }
 
 impl Shared {
-    /// Waits, on whatever thread, for the store's flush.
+    /// Waits, on whatever thread, until what waits in memory and in the spool is stored, and then for the embeddings.
     fn flush(&self, timeout: Duration) -> OTelSdkResult {
         let Some(delivery) = &self.delivery else { return Ok(()) };
-        let store = delivery.store().clone();
-        match self.wait_for(timeout, async move { store.flush_if_used().await })? {
+        let delivery = Arc::clone(delivery);
+        let flush = async move {
+            delivery.drained().await;
+            delivery.store().flush_if_used().await
+        };
+        match self.wait_for(timeout, flush)? {
             Some(Ok(())) => Ok(()),
             Some(Err(error)) => Err(failed(&error)),
             None => Err(OTelSdkError::Timeout(timeout)),
         }
     }
 
+    /// Limits the exports that are under way, and those that come, to a time.
+    fn end_exports(&self, by: Instant) {
+        if let Some(delivery) = &self.delivery {
+            delivery.end_by(by);
+        }
+    }
+
+    /// Limits the shutdown that follows to a time, whatever the processor grants it.
+    fn shut_down_by(&self, end: Instant) {
+        // The first announcement counts.
+        let _ = self.end.set(end);
+    }
+
+    fn shut_down(&self, timeout: Duration) -> OTelSdkResult {
+        if self.is_shut_down.swap(true, Ordering::AcqRel) {
+            return Err(OTelSdkError::AlreadyShutdown);
+        }
+        let timeout = self.end.get().map_or(timeout, |end| end.saturating_duration_since(Instant::now()));
+        let end = Instant::now() + timeout;
+        if let Some(delivery) = &self.delivery {
+            let lost = self.settle(delivery, timeout)?;
+            self.lost.store(lost, Ordering::Release);
+        }
+        self.close(end.saturating_duration_since(Instant::now()).min(CLOSE_TIMEOUT));
+        self.runtime.shut_down();
+        self.outcome()
+    }
+
+    /// Whether the shutdown lost spans.
+    fn outcome(&self) -> OTelSdkResult {
+        match self.lost.load(Ordering::Acquire) {
+            0 => Ok(()),
+            lost => Err(OTelSdkError::InternalFailure(format!(
+                "{lost} spans are lost: the database did not take them before the exporter was shut down, and they could \
+                 not be spooled (spool_dir)"
+            ))),
+        }
+    }
+
+    /// Stores what waits, or else spools it, within a time; returns how many spans are lost.
+    fn settle(&self, delivery: &Arc<Delivery>, timeout: Duration) -> Result<u64, OTelSdkError> {
+        // What is left for the spool and the model.
+        let reserve = (timeout / 4).min(CLOSE_TIMEOUT);
+        let end = Instant::now() + (timeout - reserve);
+        delivery.end_by(end);
+        let settling = Arc::clone(delivery);
+        let settle = async move {
+            let stored = async {
+                settling.returned().await;
+                settling.drained().await;
+                settling.store().flush_if_used().await
+            };
+            if let Ok(Err(error)) = tokio::time::timeout_at(end.into(), stored).await {
+                // The spans are stored: whoever comes next embeds what is left.
+                otel_debug!(name: "SpanExporter.ShutdownBeforeEmbedding", reason = error.to_string());
+            }
+            // Exports under way see the end too, and put their batches where they can.
+            let _ = tokio::time::timeout(reserve / 4, settling.returned()).await;
+            settling.evacuate().await
+        };
+        let lost = self.wait_for(timeout, settle)?;
+        Ok(lost.unwrap_or_else(|| delivery.abandon()))
+    }
+
+    /// What the exporter has done up to now.
+    fn status(&self) -> ExporterStatus {
+        let Some(delivery) = &self.delivery else { return ExporterStatus::default() };
+        let counts = &delivery.counts;
+        let (breaker, failures, breaker_opened) = delivery.breaker.status();
+        let (waiting, queue_bytes) = delivery.held.queue_usage();
+        ExporterStatus {
+            received: counts.received.get(),
+            stored: counts.stored.get(),
+            spooled: counts.spooled.get(),
+            replayed: counts.replayed.get(),
+            rejected: counts.rejected.get(),
+            dropped: counts.dropped.get(),
+            waiting,
+            queue_bytes,
+            spool: delivery.held.spool_usage(),
+            breaker,
+            failures,
+            breaker_opened,
+            store: delivery.store().activity(),
+            last_error: delivery.outage.reason(),
+        }
+    }
+
     /// Ends the embedding, so that the model does not run while the process exits.
-    fn close(&self) {
+    fn close(&self, timeout: Duration) {
         if let Some(delivery) = &self.delivery {
             let store = delivery.store().clone();
             // A time-out leaves the model running, as dropping the exporter without a shutdown does.
-            let _ = self.wait_for(CLOSE_TIMEOUT, async move { store.close().await });
+            let _ = self.wait_for(timeout, async move { store.close().await });
         }
     }
 
@@ -220,7 +355,9 @@ impl Drop for Shared {
     fn drop(&mut self) {
         if let Some(delivery) = &self.delivery {
             delivery.store().stop_backfill();
+            delivery.abandon();
         }
+        self.last.set(self.status());
     }
 }
 

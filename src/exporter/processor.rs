@@ -1,7 +1,7 @@
 //! Installing everything into a tracer provider with one call.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use opentelemetry::Context;
 use opentelemetry_sdk::Resource;
@@ -10,7 +10,7 @@ use opentelemetry_sdk::trace::{
     BatchSpanProcessor, SdkTracerProvider, Span, SpanData, SpanProcessor, TracerProviderBuilder,
 };
 
-use super::{Shared, SpanExporter};
+use super::{ExporterHandle, Shared, SpanExporter};
 use crate::error::Result;
 use crate::settings::Settings;
 
@@ -54,6 +54,13 @@ impl SpanExporter {
     }
 }
 
+impl PgvectorSpanProcessor {
+    /// What tells how the exporter is once a tracer provider has taken the processor.
+    pub fn handle(&self) -> ExporterHandle {
+        ExporterHandle::new(&self.shared)
+    }
+}
+
 impl std::fmt::Debug for PgvectorSpanProcessor {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
@@ -72,13 +79,22 @@ impl SpanProcessor for PgvectorSpanProcessor {
         self.batches.on_end(span);
     }
 
+    /// Returns when every span that has ended is stored and embedded, or after `flush_timeout_seconds`.
     fn force_flush(&self) -> OTelSdkResult {
         self.batches.force_flush()?;
         self.shared.flush(self.shared.flush_timeout)
     }
 
+    /// Exports what is left, within `timeout`; an error says how many spans are lost.
+    ///
+    /// The SDK's own processor gives its exporter five seconds of its own, and does not tell what it says.
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.batches.shutdown_with_timeout(timeout)
+        // Exports that are under way see the end, so that there is time left to spool what they could not store.
+        let begin = Instant::now();
+        self.shared.end_exports(begin + timeout / 2);
+        self.shared.shut_down_by(begin + timeout);
+        self.batches.shutdown_with_timeout(timeout)?;
+        self.shared.outcome()
     }
 
     fn set_resource(&mut self, resource: &Resource) {

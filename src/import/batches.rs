@@ -36,6 +36,8 @@ impl Place {
 pub(super) struct Queue {
     places: VecDeque<Place>,
     spans: VecDeque<Span<'static>>,
+    /// Records that are batches by themselves: their ids and numbers of spans.
+    whole: VecDeque<(Uuid, usize)>,
 }
 
 impl Queue {
@@ -47,6 +49,20 @@ impl Queue {
     pub(super) fn push(&mut self, content: [u8; 32], spans: Vec<Span<'static>>) {
         self.places.extend((0..).zip(&spans).map(|(number, _)| Place { content, number }));
         self.spans.extend(spans);
+    }
+
+    /// Adds the spans of a record that is a batch and has its id.
+    pub(super) fn push_whole(&mut self, id: Uuid, spans: Vec<Span<'static>>) {
+        if !spans.is_empty() {
+            self.whole.push_back((id, spans.len()));
+            self.spans.extend(spans);
+        }
+    }
+
+    /// Takes the next record that is a batch by itself.
+    pub(super) fn take_whole(&mut self) -> Option<(Uuid, Vec<Span<'static>>)> {
+        let (id, count) = self.whole.pop_front()?;
+        Some((id, self.take(count)))
     }
 
     /// The id of the batch of the next so many spans, `None` where there are fewer.
@@ -64,7 +80,7 @@ impl Queue {
     /// Takes at most so many spans.
     pub(super) fn take(&mut self, count: usize) -> Vec<Span<'static>> {
         let count = count.min(self.len());
-        self.places.drain(..count);
+        self.places.drain(..count.min(self.places.len()));
         self.spans.drain(..count).collect()
     }
 }

@@ -2,9 +2,12 @@
 
 use std::io::{self, BufRead, Read};
 
+use uuid::Uuid;
+
 use super::input::{Input, Rejoined, peek};
 use super::sniff::{Format, RESOURCE_SPANS, SNIFFED, sniff};
 use crate::error::{Error, Result};
+use crate::exporter::spool::format;
 
 /// The largest protobuf message, which is the largest that protobuf allows.
 const MAX_MESSAGE: u64 = 1 << 31;
@@ -26,6 +29,8 @@ pub(super) struct Frame {
     pub bytes: Vec<u8>,
     /// File and place, for messages.
     pub origin: String,
+    /// The id of the batch that the record is, where it has one.
+    pub batch: Option<Uuid>,
 }
 
 /// The records of an input, one after another.
@@ -50,7 +55,7 @@ impl Frames {
         let Some(format) = sniff(&start) else {
             return Err(Error::Input {
                 origin: name,
-                reason: "is neither OTLP JSON nor OTLP protobuf".into(),
+                reason: "is neither OTLP JSON, nor OTLP protobuf, nor a batch of the spool".into(),
             });
         };
         let source = Box::new(Rejoined { start, rest: content });
@@ -63,6 +68,7 @@ impl Frames {
             Format::Json => self.json(),
             Format::Message => self.field(),
             Format::VarintDelimited | Format::FixedDelimited => self.delimited(),
+            Format::Spool => self.batch(),
         };
         frame.map_err(|source| {
             let at = match self.format {
@@ -98,7 +104,7 @@ impl Frames {
             }
             bytes.truncate(bytes.trim_ascii_end().len());
             let origin = format!("{}:{number}", self.name);
-            return Ok(Some(Frame { kind: Kind::Json, bytes, origin }));
+            return Ok(Some(Frame { kind: Kind::Json, bytes, origin, batch: None }));
         }
     }
 
@@ -136,8 +142,18 @@ impl Frames {
         if (bytes.len() as u64) < length {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        Ok(self.frame(kind, bytes, None))
+    }
+
+    /// A batch of the spool; several may follow one another.
+    fn batch(&mut self) -> io::Result<Option<Frame>> {
+        let parcel = format::read(&mut self.source, MAX_MESSAGE)?;
+        Ok(parcel.map(|parcel| self.frame(Kind::TracesData, parcel.otlp.into(), Some(parcel.id))))
+    }
+
+    fn frame(&mut self, kind: Kind, bytes: Vec<u8>, batch: Option<Uuid>) -> Frame {
         self.message += 1;
-        Ok(Frame { kind, bytes, origin: format!("{}: message {}", self.name, self.message) })
+        Frame { kind, bytes, origin: format!("{}: message {}", self.name, self.message), batch }
     }
 
     fn byte(&mut self) -> io::Result<Option<u8>> {

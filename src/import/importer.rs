@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use super::batches::{Queue, stored_from_here};
 use super::frames::Frames;
@@ -52,8 +53,14 @@ pub struct Importer {
     counts: Arc<Counts>,
 }
 
-/// What the reading thread passes on: a record's spans with the hash of all content up to its end.
-type Record = ([u8; 32], Vec<Span<'static>>);
+/// What the reading thread passes on: a record's spans.
+struct Record {
+    /// The hash of all content up to its end.
+    content: [u8; 32],
+    /// The id of the batch that it is, where it has one.
+    batch: Option<Uuid>,
+    spans: Vec<Span<'static>>,
+}
 
 impl Importer {
     /// An importer with batches of 2000 spans.
@@ -111,13 +118,19 @@ impl Importer {
     async fn store_all(&self, feed: &mut Feed, storing: &mut JoinSet<Result<Stored>>) -> Result<()> {
         loop {
             feed.fill(self.batch_size).await;
-            let Some(id) = feed.queue.id(feed.queue.len().min(self.batch_size)) else {
-                return feed.failure.take().map_or(Ok(()), Err);
+            let (id, spans) = match feed.queue.take_whole() {
+                Some(whole) => whole,
+                None => {
+                    let Some(id) = feed.queue.id(feed.queue.len().min(self.batch_size)) else {
+                        return feed.failure.take().map_or(Ok(()), Err);
+                    };
+                    if self.skip_stored(feed).await? {
+                        continue;
+                    }
+                    (id, feed.queue.take(self.batch_size))
+                }
             };
-            if self.skip_stored(feed).await? {
-                continue;
-            }
-            let (store, spans) = (self.store.clone(), feed.queue.take(self.batch_size));
+            let store = self.store.clone();
             storing.spawn(async move { store.batch_store_with_id(id, &spans).await });
             if storing.len() >= AT_ONCE
                 && let Some(stored) = storing.join_next().await
@@ -170,7 +183,8 @@ impl Importer {
                     continue;
                 }
             };
-            if records.blocking_send(Ok((content.finalize().into(), spans))).is_err() {
+            let record = Record { content: content.finalize().into(), batch: frame.batch, spans };
+            if records.blocking_send(Ok(record)).is_err() {
                 break;
             }
         }
@@ -200,7 +214,8 @@ impl Feed {
     async fn fill(&mut self, count: usize) {
         while self.queue.len() < count {
             match self.records.recv().await {
-                Some(Ok((content, spans))) => self.queue.push(content, spans),
+                Some(Ok(Record { batch: Some(id), spans, .. })) => self.queue.push_whole(id, spans),
+                Some(Ok(record)) => self.queue.push(record.content, record.spans),
                 Some(Err(error)) => self.failure = Some(error),
                 None => break,
             }

@@ -2,7 +2,7 @@
 //!
 //! [`Importer::otlp`] reads OTLP in every form in which it is written to files, recognised by its content: JSON (one
 //! document, pretty-printed or not), JSON lines, protobuf (a bare message, or a stream of messages that each have their
-//! length before them), each of them gzipped or not. It holds a few batches in memory, whatever the size of the file;
+//! length before them; files of the exporter's spool), each of them gzipped or not. It holds a few batches in memory, whatever the size of the file;
 //! only a JSON document that runs over several lines is read as a whole.
 //!
 //! An import may be interrupted at any time and repeated: it looks up in the ledger of batches how far it came, and
@@ -22,6 +22,8 @@
 mod batches;
 mod embed;
 mod frames;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod importer;
 mod input;
 mod otlp;

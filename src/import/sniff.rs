@@ -1,5 +1,7 @@
 //! Which form of OTLP it is, by its first bytes.
 
+use crate::exporter::spool::format::MAGIC;
+
 /// How records follow one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
@@ -11,6 +13,8 @@ pub(super) enum Format {
     VarintDelimited,
     /// `TracesData` messages, each behind its length as four bytes, as the collector's file exporter writes them.
     FixedDelimited,
+    /// Batches of the exporter's spool, each a `TracesData` message behind a line of text.
+    Spool,
 }
 
 /// How many bytes decide.
@@ -22,6 +26,9 @@ pub(super) const RESOURCE_SPANS: u8 = 0x0a;
 pub(super) fn sniff(start: &[u8]) -> Option<Format> {
     if is_json(start) {
         return Some(Format::Json);
+    }
+    if start.starts_with(MAGIC.as_bytes()) {
+        return Some(Format::Spool);
     }
     match *start {
         // A message in a stream would begin with the same byte if it were 10 bytes long, and would hold one of 8 bytes;
@@ -67,6 +74,7 @@ mod tests {
             (b"\x0a\x0a\x08\x0a", Some(Format::VarintDelimited)),
             (b"\x96\x01\x0a\x93\x01", Some(Format::VarintDelimited)),
             (b"\x00\x00\x01\x00\x0a\xfe", Some(Format::FixedDelimited)),
+            (b"otel-pgvector spool 1 id=", Some(Format::Spool)),
             (b"hello", None),
             (b"PK\x03\x04", None),
             (b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", None),

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::connection;
+use super::redact;
 use super::rule::Rule;
-use super::value::SettingValue;
+use super::value::{SettingValue, WhenFull};
 
 /// What the loader, the checks and the listing know of a setting.
 pub(super) struct Key {
@@ -83,8 +84,23 @@ macro_rules! rule {
     (@rule text $allowed:literal, $check:expr) => {
         Rule::Text { allowed: $allowed, check: $check }
     };
+    (@rule choice $first:literal or $second:literal) => {
+        Rule::Text {
+            allowed: rule!(@text choice $first or $second),
+            check: |text| matches!(text, $first | $second),
+        }
+    };
+    (@rule limit $min:literal to $max:literal) => {
+        Rule::Limit { min: $min, max: $max }
+    };
     (@rule path) => {
         Rule::Path
+    };
+    (@rule redact) => {
+        Rule::Redact
+    };
+    (@rule secret $min:literal) => {
+        Rule::Secret { min: $min }
     };
     (@rule connection) => {
         Rule::Connection
@@ -99,8 +115,17 @@ macro_rules! rule {
     (@text text $allowed:literal, $check:expr) => {
         $allowed
     };
+    (@text choice $first:literal or $second:literal) => {
+        concat!("`", $first, "` or `", $second, "`")
+    };
     (@text path) => {
         "a path"
+    };
+    (@text redact) => {
+        "a list of rules `pattern=mask`, `=hash`, `=drop` or `=keep`, or `default`, or `none`"
+    };
+    (@text secret $min:literal) => {
+        concat!("at least ", $min, " bytes of text")
     };
     (@text connection) => {
         "a `postgresql://` URL or `key=value` pairs"
@@ -112,12 +137,21 @@ macro_rules! rule {
     (@default connection $default:expr) => {
         String::from($default)
     };
+    (@default secret $default:expr) => {
+        String::from($default)
+    };
+    (@default redact $default:expr) => {
+        redact::split($default).into_iter().map(String::from).collect()
+    };
     (@default $rule:ident $default:expr) => {
         $default
     };
 
     (@get path $value:expr) => {
         $value.as_ref().map(|path: &PathBuf| path.display().to_string()).into()
+    };
+    (@get redact $value:expr) => {
+        $value.join(", ").into()
     };
     (@get $rule:ident $value:expr) => {
         $value.clone().into()
@@ -172,6 +206,9 @@ settings! {
     /// Whether the schema is created and updated when the exporter starts.
     migrate: bool = true, flag();
 
+    /// For how many days a stored batch is recognised when it is sent again; longer than a spool may wait.
+    ledger_days: u16 = 7, whole(1 to 365);
+
     /// The most connections that are open at once.
     pool_size: usize = 4, whole(1 to 64);
 
@@ -190,4 +227,50 @@ settings! {
     /// How long an export, its spans committed, may wait for the embedding of documents that are new in its batch, in
     /// milliseconds; what is left is embedded behind it. With 0 no export waits for an embedding.
     embedding_budget_milliseconds: u64 = 100, whole(0 to 5000);
+
+    /// How long an export waits for the database before its batch is handed to the spool or the memory queue, in seconds.
+    hand_over_seconds: u64 = 2, whole(1 to 300);
+
+    /// How much may wait in memory while the database is away, in MiB.
+    queue_mebibytes: u64 = 64, whole(1 to 4096);
+
+    /// A folder in which batches wait on disk while the database is away. When not set, they wait in memory only.
+    /// Several processes may share it.
+    spool_dir: Option<PathBuf> = None, path();
+
+    /// How much may wait in `spool_dir`, in MiB, of all processes together.
+    spool_mebibytes: u64 = 1024, whole(1 to 1048576);
+
+    /// What is given up when no more can wait, in memory or in `spool_dir`: the batch that comes, or those that came first.
+    when_full: WhenFull = WhenFull::DropNewest, choice("drop_newest" or "drop_oldest");
+
+    /// What becomes of attributes that must not be stored, by their key: `mask`, `hash`, `drop` or `keep`. Of the rules
+    /// that match, the last decides; `default` in the list stands for the default rules, `none` for no rule. See
+    /// docs/redaction.md for the patterns.
+    redact: Vec<String> = "*password=mask, *passwd=mask, pwd=mask, *passphrase=mask, *secret=mask, authorization=mask, \
+                           cookie=mask, cookies=mask, *token=mask, first_token=keep, per_token=keep, \
+                           per_output_token=keep, api_key=mask, *apikey=mask, private_key=mask, secret_key=mask, \
+                           access_key=mask, account_key=mask, aws_access_key_id=mask, x_amz_signature=mask, \
+                           x_goog_signature=mask, /^sig(nature)?$/=mask", redact();
+
+    /// The key of the hashes that the rules in `redact` make. Without it each process has a random one, so that hashes
+    /// of the same value differ from process to process.
+    #[serde(skip_serializing)]
+    redact_key: String = "", secret(16);
+
+    /// The most characters of a text (or bytes) in an attribute of a span, event or link; a longer one is cut, and ends
+    /// with `…`. OpenTelemetry's `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT`. When not set, there is no limit.
+    attribute_value_length_limit: Option<usize> = None, limit(1 to 1000000);
+
+    /// The most attributes of a span, an event or a link; those behind are dropped and counted. When not set, there is no
+    /// limit other than the SDK's.
+    attribute_count_limit: Option<usize> = None, limit(0 to 100000);
+
+    /// The most events of a span; those behind are dropped and counted. When not set, there is no limit other than the
+    /// SDK's.
+    event_count_limit: Option<usize> = None, limit(0 to 100000);
+
+    /// The most links of a span; those behind are dropped and counted. When not set, there is no limit other than the
+    /// SDK's.
+    link_count_limit: Option<usize> = None, limit(0 to 100000);
 }

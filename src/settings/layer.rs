@@ -38,13 +38,14 @@ impl Layer {
     /// # Errors
     ///
     /// [`Error::Setting`] when there is no such key, without the value: it may be a password under a mistyped key.
-    /// Also for a map or a list.
+    /// Also for a map, or for a list where the setting is none.
     pub(super) fn set(&mut self, key: &str, value: ValueKind, origin: &str) -> Result<Option<Value>> {
         let Some(known) = KEYS.iter().find(|known| known.name == key) else {
             // What is not a name may be a connection string in the place of a key.
             let is_name = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
             return Err(setting_error(if is_name { key } else { HIDDEN }, HIDDEN, origin, unknown(key)));
         };
+        let value = known.rule.flattened(value);
         match value {
             ValueKind::Nil => return Ok(None),
             // Never right, and `config` would merge a map into the layers below and lose its origin.

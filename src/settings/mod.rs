@@ -28,6 +28,7 @@ mod connection;
 mod keys;
 mod layer;
 mod loader;
+pub(crate) mod redact;
 mod rule;
 mod value;
 
@@ -39,7 +40,7 @@ use opentelemetry_sdk::trace::{BatchConfig, BatchConfigBuilder};
 
 pub use keys::Settings;
 pub use loader::{EffectiveSetting, LoadedSettings, SettingsLoader};
-pub use value::SettingValue;
+pub use value::{SettingValue, WhenFull};
 
 use crate::Result;
 use keys::KEYS;

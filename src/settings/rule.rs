@@ -3,6 +3,7 @@
 use config::ValueKind;
 
 use super::connection;
+use super::redact;
 
 /// Shown in place of a secret.
 pub(super) const HIDDEN: &str = "<hidden>";
@@ -22,8 +23,19 @@ pub(super) enum Rule {
         allowed: &'static str,
         check: fn(&str) -> bool,
     },
+    /// A whole number, or nothing where there is no limit.
+    Limit {
+        min: u64,
+        max: u64,
+    },
     Path,
-    /// A connection string, the only secret. The empty text means that it is not set.
+    /// Rules of redaction, as one text.
+    Redact,
+    /// A text that is never shown, of at least so many bytes. The empty text means that it is not set.
+    Secret {
+        min: usize,
+    },
+    /// A connection string, which is a secret too. The empty text means that it is not set.
     Connection,
 }
 
@@ -41,8 +53,22 @@ impl Rule {
                 fraction(value).filter(|number| (min..=max).contains(&number)).map(ValueKind::Float)
             }
             Rule::Text { check, .. } => text(value).filter(|text| check(text)).map(ValueKind::from),
-            Rule::Path if matches!(value, ValueKind::Nil) => Some(ValueKind::Nil),
+            Rule::Path | Rule::Limit { .. } if matches!(value, ValueKind::Nil) => Some(ValueKind::Nil),
+            Rule::Limit { min, max } => {
+                whole(value).filter(|number| (min..=max).contains(&number)).map(ValueKind::U64)
+            }
             Rule::Path => text(value).filter(|text| !text.is_empty()).map(ValueKind::from),
+            Rule::Redact => match text(value) {
+                Some(text) => {
+                    let rules: Vec<String> = redact::split(text).into_iter().map(String::from).collect();
+                    redact::compile(&rules)?;
+                    Some(rules.into())
+                }
+                None => None,
+            },
+            Rule::Secret { min } => {
+                text(value).filter(|text| text.is_empty() || text.len() >= *min).map(ValueKind::from)
+            }
             Rule::Connection => match text(value) {
                 Some(text) if !text.is_empty() => {
                     connection::parse(text)?;
@@ -54,6 +80,13 @@ impl Rule {
         accepted.ok_or_else(|| format!("must be {}", self.allowed()))
     }
 
+    /// A list as the text that stands for it; anything else as it is.
+    pub(super) fn flattened(&self, value: ValueKind) -> ValueKind {
+        let (Rule::Redact, ValueKind::Array(items)) = (self, &value) else { return value };
+        let texts: Option<Vec<&str>> = items.iter().map(|item| text(&item.kind)).collect();
+        texts.map_or(value.clone(), |texts| ValueKind::String(texts.join(", ")))
+    }
+
     /// What is allowed, to follow "must be".
     pub(super) fn allowed(&self) -> String {
         match self {
@@ -61,7 +94,14 @@ impl Rule {
             Rule::Whole { min, max } => format!("a whole number from {min} to {max}"),
             Rule::Fraction { min, max } => format!("a number from {min} to {max}"),
             Rule::Text { allowed, .. } => (*allowed).to_owned(),
+            Rule::Limit { min, max } => format!("a whole number from {min} to {max}"),
             Rule::Path => "a path that is not empty".to_owned(),
+            Rule::Redact => {
+                "a list of rules such as `password=mask`, `*token*=drop`, `page_token=keep`, `/^card\\.\\w+$/=hash`, \
+                 or `default`, or `none`"
+                    .to_owned()
+            }
+            Rule::Secret { min } => format!("text of at least {min} bytes"),
             Rule::Connection => "text: a postgresql:// URL or key=value pairs".to_owned(),
         }
     }
@@ -70,6 +110,7 @@ impl Rule {
     pub(super) fn shown(&self, value: &ValueKind) -> String {
         match (self, value) {
             (Rule::Connection, ValueKind::String(text)) => connection::redact(text),
+            (Rule::Secret { .. }, ValueKind::String(text)) if text.is_empty() => String::new(),
             _ => self.shown_in_error(value),
         }
     }
@@ -78,7 +119,7 @@ impl Rule {
     /// is no telling which part is the password.
     pub(super) fn shown_in_error(&self, value: &ValueKind) -> String {
         match (self, value) {
-            (Rule::Connection, _) => HIDDEN.to_owned(),
+            (Rule::Connection | Rule::Secret { .. }, _) => HIDDEN.to_owned(),
             (_, ValueKind::String(text)) if text.is_empty() => "\"\"".to_owned(),
             (_, ValueKind::String(text)) => text.escape_debug().to_string(),
             (_, ValueKind::Table(_)) => "a map".to_owned(),

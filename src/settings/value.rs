@@ -3,8 +3,9 @@
 use std::fmt;
 
 use config::ValueKind;
+use serde::{Deserialize, Serialize};
 
-/// A value for [`SettingsLoader::set`](super::SettingsLoader::set): a boolean, a number or text.
+/// A value for [`SettingsLoader::set`](super::SettingsLoader::set): a boolean, a number, text, or a list of texts.
 ///
 /// An absent value (`None`) leaves the setting to the layers below. `Debug` does not show the value: it may be secret.
 #[derive(Clone)]
@@ -26,10 +27,37 @@ macro_rules! from {
     )+};
 }
 
-from!(bool, i32, i64, u16, u32, u64, f64, &str, String, Option<String>);
+from!(bool, i32, i64, u16, u32, u64, f64, &str, String, Option<String>, Vec<&str>, Vec<String>);
+
+impl From<Option<usize>> for SettingValue {
+    fn from(value: Option<usize>) -> Self {
+        value.map_or(SettingValue(ValueKind::Nil), SettingValue::from)
+    }
+}
 
 impl From<usize> for SettingValue {
     fn from(value: usize) -> Self {
         SettingValue(ValueKind::U128(value as u128))
+    }
+}
+
+/// Which batch is given up when no more can wait. Every choice is counted and reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// The batch that comes: `drop_newest`.
+    #[default]
+    DropNewest,
+    /// Those that have waited longest: `drop_oldest`.
+    DropOldest,
+}
+
+impl From<WhenFull> for SettingValue {
+    fn from(policy: WhenFull) -> Self {
+        SettingValue::from(match policy {
+            WhenFull::DropNewest => "drop_newest",
+            WhenFull::DropOldest => "drop_oldest",
+        })
     }
 }

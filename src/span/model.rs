@@ -240,6 +240,30 @@ impl Span<'_> {
         }
     }
 
+    /// A span that borrows the texts of this one, to be changed without it.
+    pub(crate) fn reborrow(&self) -> Span<'_> {
+        Span {
+            resource: Arc::clone(&self.resource),
+            scope: Arc::clone(&self.scope),
+            trace_id: self.trace_id,
+            span_id: self.span_id,
+            parent_span_id: self.parent_span_id,
+            trace_state: Cow::Borrowed(&self.trace_state),
+            flags: self.flags,
+            name: Cow::Borrowed(&self.name),
+            kind: self.kind,
+            start: self.start,
+            end: self.end,
+            attributes: reborrowed_attributes(&self.attributes),
+            dropped_attributes_count: self.dropped_attributes_count,
+            events: self.events.iter().map(Event::reborrow).collect(),
+            dropped_events_count: self.dropped_events_count,
+            links: self.links.iter().map(Link::reborrow).collect(),
+            dropped_links_count: self.dropped_links_count,
+            status: Status { code: self.status.code, message: Cow::Borrowed(&self.status.message) },
+        }
+    }
+
     /// The span with everything that it borrowed copied.
     pub fn into_owned(self) -> Span<'static> {
         Span {
@@ -266,6 +290,15 @@ impl Span<'_> {
 }
 
 impl Event<'_> {
+    fn reborrow(&self) -> Event<'_> {
+        Event {
+            time: self.time,
+            name: Cow::Borrowed(&self.name),
+            attributes: reborrowed_attributes(&self.attributes),
+            dropped_attributes_count: self.dropped_attributes_count,
+        }
+    }
+
     fn into_owned(self) -> Event<'static> {
         Event {
             time: self.time,
@@ -277,6 +310,17 @@ impl Event<'_> {
 }
 
 impl Link<'_> {
+    fn reborrow(&self) -> Link<'_> {
+        Link {
+            trace_id: self.trace_id,
+            span_id: self.span_id,
+            trace_state: Cow::Borrowed(&self.trace_state),
+            flags: self.flags,
+            attributes: reborrowed_attributes(&self.attributes),
+            dropped_attributes_count: self.dropped_attributes_count,
+        }
+    }
+
     fn into_owned(self) -> Link<'static> {
         Link {
             trace_id: self.trace_id,
@@ -290,6 +334,19 @@ impl Link<'_> {
 }
 
 impl Value<'_> {
+    fn reborrow(&self) -> Value<'_> {
+        match self {
+            Value::Empty => Value::Empty,
+            Value::Bool(value) => Value::Bool(*value),
+            Value::Int(value) => Value::Int(*value),
+            Value::Double(value) => Value::Double(*value),
+            Value::String(value) => Value::String(Cow::Borrowed(value)),
+            Value::Bytes(value) => Value::Bytes(Cow::Borrowed(value)),
+            Value::Array(values) => Value::Array(values.iter().map(Value::reborrow).collect()),
+            Value::KeyValues(values) => Value::KeyValues(reborrowed_attributes(values)),
+        }
+    }
+
     /// The value with everything that it borrowed copied.
     pub fn into_owned(self) -> Value<'static> {
         match self {
@@ -307,6 +364,10 @@ impl Value<'_> {
 
 fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
     Cow::Owned(text.into_owned())
+}
+
+fn reborrowed_attributes<'a>(attributes: &'a [Attribute<'_>]) -> Vec<Attribute<'a>> {
+    attributes.iter().map(|(key, value)| (Cow::Borrowed(key.as_ref()), value.reborrow())).collect()
 }
 
 pub(crate) fn owned_attributes(attributes: Vec<Attribute<'_>>) -> Vec<Attribute<'static>> {

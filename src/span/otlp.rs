@@ -29,30 +29,41 @@ pub fn spans_from_otlp(message: &otlp::ResourceSpans) -> Vec<Result<Span<'_>, St
 ///
 /// Times that OTLP cannot hold (before 1970, after 2554) are limited to what it can.
 pub fn spans_to_otlp(spans: &[Span<'_>]) -> otlp::TracesData {
-    let mut resources: Vec<(&Arc<Resource>, otlp::ResourceSpans)> = Vec::new();
+    let mut groups: Vec<Group<'_>> = Vec::new();
     for span in spans {
-        let at = match resources.iter().rposition(|(known, _)| **known == span.resource) {
-            Some(at) => at,
-            None => {
-                resources.push((&span.resource, resource_spans(&span.resource)));
-                resources.len() - 1
-            }
-        };
-        let Some((_, message)) = resources.get_mut(at) else { continue };
-        let scope = scope_to_otlp(&span.scope);
-        let same = |known: &&mut otlp::ScopeSpans| {
-            known.schema_url == span.scope.schema_url && known.scope.as_ref() == Some(&scope)
-        };
-        match message.scope_spans.iter_mut().find(same) {
-            Some(known) => known.spans.push(span_to_otlp(span)),
-            None => message.scope_spans.push(otlp::ScopeSpans {
-                scope: Some(scope),
-                spans: vec![span_to_otlp(span)],
+        let at =
+            groups.iter().rposition(|group| is_same(group.resource, &span.resource)).unwrap_or_else(|| {
+                let message = resource_spans(&span.resource);
+                groups.push(Group { resource: &span.resource, scopes: Vec::new(), message });
+                groups.len() - 1
+            });
+        let Some(group) = groups.get_mut(at) else { continue };
+        let at = group.scopes.iter().rposition(|scope| is_same(scope, &span.scope)).unwrap_or_else(|| {
+            group.scopes.push(&span.scope);
+            group.message.scope_spans.push(otlp::ScopeSpans {
+                scope: Some(scope_to_otlp(&span.scope)),
+                spans: Vec::new(),
                 schema_url: span.scope.schema_url.clone(),
-            }),
+            });
+            group.scopes.len() - 1
+        });
+        if let Some(scope_spans) = group.message.scope_spans.get_mut(at) {
+            scope_spans.spans.push(span_to_otlp(span));
         }
     }
-    otlp::TracesData { resource_spans: resources.into_iter().map(|(_, message)| message).collect() }
+    otlp::TracesData { resource_spans: groups.into_iter().map(|group| group.message).collect() }
+}
+
+/// The spans of a resource, with the scopes of its message in their order.
+struct Group<'a> {
+    resource: &'a Arc<Resource>,
+    scopes: Vec<&'a Arc<Scope>>,
+    message: otlp::ResourceSpans,
+}
+
+/// Usually they are one and the same, and need not be compared.
+fn is_same<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
 }
 
 fn resource(message: &otlp::ResourceSpans) -> Resource {

@@ -84,9 +84,10 @@ impl TraceStore {
         if used { self.flush().await } else { Ok(()) }
     }
 
-    /// Ends the embedding behind the spans, within about 100 ms. Documents that still wait are embedded by the next
+    /// Ends what runs behind the spans, embedding and pruning, within about 100 ms. Documents that still wait are embedded by the next
     /// process. Call it before the process exits: the model must not be running then.
     pub async fn close(&self) {
+        self.inner.pruning.close();
         self.stop_backfill();
         while self.inner.backfill.runs.load(Ordering::Acquire) {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -115,7 +116,9 @@ impl TraceStore {
         let statement = connection.prepare_cached(&self.inner.sql.count_waiting).await.map_err(doing())?;
         let row = connection.query_one(&statement, &[&newest]).await.map_err(doing())?;
         connection.give_back();
-        Ok((row.get(0), row.get(1)))
+        let waiting: i64 = row.get(0);
+        self.inner.counters.embeddings_waiting.store(waiting.unsigned_abs(), Ordering::Relaxed);
+        Ok((waiting, row.get(1)))
     }
 
     /// Embeds some of the documents up to an id. Their rows are locked meanwhile, so that no two processes embed the same.

@@ -1,18 +1,26 @@
 //! What an operator wants to know of the store.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use serde::Serialize;
+use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
 
 use super::TraceStore;
+use super::connection::Connection;
+use super::roles::Roles;
 use super::schema::SCHEMA_VERSION;
 use crate::error::{Error, Result};
 
 /// The state of the store, from one look at the database.
+///
+/// What is `None` may not be read by this role, or there is none of it. Times are RFC 3339 in UTC, to the second.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Health {
-    /// Whether spans can be stored: database, schema and extension are there.
+    /// Whether spans can be stored: database, schema and extension are there, and the server is not read-only.
     pub healthy: bool,
     /// How many traces are stored; beyond a million spans an estimate, the number of roots.
     pub total_traces: u64,
@@ -34,22 +42,67 @@ pub struct Health {
     pub model: Option<String>,
     /// How many NULs this process has replaced in texts.
     pub nuls_replaced: u64,
+    /// When the oldest span started; beyond a million spans, the oldest root.
+    pub oldest_span: Option<String>,
+    /// When the newest span started; beyond a million spans, the newest root.
+    pub newest_span: Option<String>,
+    /// How many batches the ledger knows; beyond a million the planner's estimate.
+    pub ledger_entries: Option<u64>,
+    /// When the first of them was stored; none beyond a million.
+    pub ledger_oldest: Option<String>,
+    /// Bytes on disk of the schema's tables with their TOAST, without indexes.
+    pub table_bytes: Option<u64>,
+    /// Bytes on disk of the schema's indexes.
+    pub index_bytes: Option<u64>,
+    /// Connections to this database by `application_name`.
+    pub connections: Option<BTreeMap<String, u64>>,
+    /// Whether the server takes no writes now: it recovers, is a standby, or was set so.
+    pub read_only: Option<bool>,
+    /// The role that looked.
+    pub role: Option<String>,
+    /// The schema's group roles that are there, each with its members.
+    pub roles: Option<BTreeMap<String, Vec<String>>>,
+    /// How many attributes this process has masked or hashed, as a whole or a parameter in them.
+    pub attributes_redacted: u64,
+    /// How many attributes this process has dropped, by a rule or a limit.
+    pub attributes_dropped: u64,
+    /// How many texts and byte arrays in attributes this process has cut.
+    pub attributes_truncated: u64,
+    /// How many events this process has dropped by the limit.
+    pub events_dropped: u64,
+    /// How many links this process has dropped by the limit.
+    pub links_dropped: u64,
     /// Why it is not healthy, or what it lacks otherwise.
     pub error: Option<String>,
 }
 
-/// Up to so many spans everything is counted exactly.
+/// Up to so many rows everything is counted exactly.
 const COUNTED: i64 = 1_000_000;
+
+/// The planner's estimate of the rows of a table with its partitions, by the parameter $1.
+const ESTIMATE: &str = "SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint FROM pg_class \
+     WHERE oid = to_regclass($1) AND relkind = 'r' \
+        OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass($1))";
 
 impl TraceStore {
     /// Looks at the database and says how it is. Never fails: what is wrong stands in [`Health::error`].
     pub async fn health_check(&self) -> Health {
+        let scrubbed = self.inner.scrubbed.total();
         let mut health = Health {
             cache_size: self.inner.embedder.cache_size(),
             nuls_replaced: self.inner.nuls_replaced.load(Ordering::Relaxed),
+            attributes_redacted: scrubbed.attributes_redacted,
+            attributes_dropped: scrubbed.attributes_dropped,
+            attributes_truncated: scrubbed.attributes_truncated,
+            events_dropped: scrubbed.events_dropped,
+            links_dropped: scrubbed.links_dropped,
             ..Health::default()
         };
         match self.timed("checking the store", self.look(&mut health)).await {
+            Ok(()) if health.read_only == Some(true) => {
+                health.error =
+                    Some("the server is read-only: it recovers, is a standby, or was set so".into());
+            }
             Ok(()) => health.healthy = true,
             Err(error) => health.error = Some(error.to_string()),
         }
@@ -65,31 +118,106 @@ impl TraceStore {
         let row = connection
             .query_one(
                 &format!(
-                    "SELECT current_setting('server_version'), \
+                    "SELECT current_setting('server_version'), current_user::text, \
+                     current_setting('transaction_read_only') = 'on', \
                      (SELECT count(*) FROM {name}.span_documents), \
                      (SELECT count(*) FROM {name}.span_documents WHERE embedding IS NULL), \
-                     (SELECT name FROM {name}.embedding_model), \
-                     (SELECT coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint FROM pg_inherits i \
-                      JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass($1))"
+                     (SELECT name FROM {name}.embedding_model)"
                 ),
-                &[&format!("{name}.span_rows")],
+                &[],
             )
             .await
             .map_err(doing())?;
         health.server_version = Some(row.get(0));
-        health.documents = row.get::<_, i64>(1) as u64;
-        health.documents_waiting = row.get::<_, i64>(2) as u64;
-        health.model = row.get(3);
-        let estimate: i64 = row.get(4);
+        health.role = Some(row.get(1));
+        health.read_only = Some(row.get(2));
+        health.documents = row.get::<_, i64>(3) as u64;
+        health.documents_waiting = row.get::<_, i64>(4) as u64;
+        health.model = row.get(5);
+
+        let estimate = estimate(&connection, &format!("{name}.span_rows")).await?;
+        let (oldest, newest) = (rfc3339("min(start_time)"), rfc3339("max(start_time)"));
         let count = if estimate > COUNTED {
-            format!("SELECT {estimate}::bigint, count(*) FROM {name}.span_rows WHERE parent_span_id = 0")
+            format!(
+                "SELECT {estimate}::bigint, count(*), {oldest}, {newest} FROM {name}.span_rows WHERE parent_span_id = 0"
+            )
         } else {
-            format!("SELECT count(*), count(DISTINCT trace_id) FROM {name}.span_rows")
+            format!("SELECT count(*), count(DISTINCT trace_id), {oldest}, {newest} FROM {name}.span_rows")
         };
         let row = connection.query_one(&count, &[]).await.map_err(doing())?;
         health.total_spans = row.get::<_, i64>(0) as u64;
         health.total_traces = row.get::<_, i64>(1) as u64;
-        connection.give_back();
+        health.oldest_span = row.get(2);
+        health.newest_span = row.get(3);
+        self.look_at_ledger(&connection, health).await?;
+        self.look_around(&connection, health).await?;
+        // A connection that cannot write is of no use to anyone who stores.
+        if health.read_only != Some(true) {
+            connection.give_back();
+        }
         Ok(())
+    }
+
+    async fn look_at_ledger(&self, connection: &Connection, health: &mut Health) -> Result<()> {
+        let ledger = format!("{}.batches", self.inner.sql.schema);
+        let estimate = estimate(connection, &ledger).await?;
+        if estimate > COUNTED {
+            health.ledger_entries = Some(estimate as u64);
+            return Ok(());
+        }
+        let count = format!("SELECT count(*), {} FROM {ledger}", rfc3339("min(stored_at)"));
+        if let Some(row) = rows(connection, &count, &[]).await?.and_then(|mut rows| rows.pop()) {
+            health.ledger_entries = Some(row.get::<_, i64>(0) as u64);
+            health.ledger_oldest = row.get(1);
+        }
+        Ok(())
+    }
+
+    /// What the server knows beside the tables' content.
+    async fn look_around(&self, connection: &Connection, health: &mut Health) -> Result<()> {
+        let schema = &self.inner.settings.schema;
+        let sizes = "SELECT sum(pg_table_size(c.oid))::bigint, sum(pg_indexes_size(c.oid))::bigint FROM pg_class c \
+                     JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = $1 AND relkind = 'r'";
+        if let Some(row) = rows(connection, sizes, &[schema]).await?.and_then(|mut rows| rows.pop()) {
+            // Null where the tables were dropped meanwhile.
+            health.table_bytes = row.get::<_, Option<i64>>(0).map(|bytes| bytes as u64);
+            health.index_bytes = row.get::<_, Option<i64>>(1).map(|bytes| bytes as u64);
+        }
+        let connections = "SELECT coalesce(nullif(application_name, ''), 'unknown'), count(*) FROM pg_stat_activity \
+                           WHERE datname = current_database() AND backend_type = 'client backend' GROUP BY 1";
+        health.connections = rows(connection, connections, &[])
+            .await?
+            .map(|rows| rows.iter().map(|row| (row.get(0), row.get::<_, i64>(1) as u64)).collect());
+        let roles = "SELECT r.rolname::text, array_remove(array_agg(DISTINCT m.rolname::text), NULL) \
+                     FROM pg_roles r LEFT JOIN pg_auth_members a ON a.roleid = r.oid \
+                     LEFT JOIN pg_roles m ON m.oid = a.member WHERE r.rolname = ANY($1) GROUP BY 1";
+        health.roles = rows(connection, roles, &[&Roles::of(schema).names()])
+            .await?
+            .map(|rows| rows.iter().map(|row| (row.get(0), row.get(1))).collect());
+        Ok(())
+    }
+}
+
+/// A timestamp, or null, as text.
+fn rfc3339(time: &str) -> String {
+    format!("to_char({time} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')")
+}
+
+async fn estimate(connection: &Connection, table: &str) -> Result<i64> {
+    let row =
+        connection.query_one(ESTIMATE, &[&table]).await.map_err(Error::database("checking the store"))?;
+    Ok(row.get(0))
+}
+
+/// Rows, or `None` where this role may not read them.
+async fn rows(
+    connection: &Connection,
+    sql: &str,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> Result<Option<Vec<Row>>> {
+    match connection.query(sql, parameters).await {
+        Ok(rows) => Ok(Some(rows)),
+        Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => Ok(None),
+        Err(error) => Err(Error::database("checking the store")(error)),
     }
 }

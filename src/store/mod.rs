@@ -1,11 +1,16 @@
 //! Spans in PostgreSQL: what the exporter writes through, and the search reads through.
 
+mod activity;
 mod backfill;
 mod connection;
 mod copy;
 mod health;
+mod partition;
+mod prune;
 mod read;
+mod roles;
 mod schema;
+mod scrub;
 mod sql;
 mod write;
 
@@ -16,15 +21,18 @@ use std::time::Duration;
 use deadpool_postgres::Pool;
 use moka::sync::Cache;
 
+pub use activity::Activity;
 pub use health::Health;
+pub use roles::roles_sql;
 pub use schema::SCHEMA_VERSION;
 pub(crate) use write::Batch;
 pub use write::Stored;
+pub(crate) use write::new_batch_id;
 
 use crate::embedding::Embedder;
 use crate::error::Result;
 use crate::settings::Settings;
-use crate::span::{Resource, Splitter, Template};
+use crate::span::{Resource, Scrubber, Splitter, Template};
 pub(crate) use backfill::other_model;
 pub(crate) use connection::Connection;
 pub(crate) use copy::POSTGRES_EPOCH_US;
@@ -60,6 +68,7 @@ struct Inner {
     settings: Settings,
     pool: Pool,
     sql: Sql,
+    scrubber: Scrubber,
     splitter: Mutex<Splitter>,
     /// Ids of documents known to be stored, by the splitter's key.
     documents: Cache<u128, i32>,
@@ -74,7 +83,10 @@ struct Inner {
     /// Held while the schema is made or checked.
     preparing: tokio::sync::Mutex<()>,
     backfill: Arc<backfill::Backfill>,
+    pruning: prune::Pruning,
     nuls_replaced: AtomicU64,
+    counters: activity::Counters,
+    scrubbed: scrub::Counters,
 }
 
 /// Documents and resources whose ids are kept. At 100 B each, this is a few megabytes.
@@ -94,6 +106,7 @@ impl TraceStore {
             inner: Arc::new(Inner {
                 pool: connection::pool(&settings)?,
                 sql: Sql::new(&settings.schema),
+                scrubber: Scrubber::new(&settings)?,
                 splitter: Mutex::default(),
                 documents: Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR).build(),
                 resources: Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR).build(),
@@ -103,7 +116,10 @@ impl TraceStore {
                 schema: Mutex::default(),
                 preparing: tokio::sync::Mutex::default(),
                 backfill: Arc::default(),
+                pruning: prune::Pruning::default(),
                 nuls_replaced: AtomicU64::new(0),
+                counters: activity::Counters::default(),
+                scrubbed: scrub::Counters::default(),
                 settings,
             }),
         })
@@ -124,7 +140,7 @@ impl TraceStore {
 
     /// Forgets which documents, resources and schema are there, and the connections that prepared statements for them:
     /// after a failure the server may be another one.
-    fn forget(&self) {
+    pub(crate) fn forget(&self) {
         self.inner.documents.invalidate_all();
         self.inner.resources.invalidate_all();
         *self.known_schema() = None;

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use opentelemetry::otel_info;
+use tokio_postgres::error::SqlState;
 
 use super::TraceStore;
 use super::connection::Connection;
+use super::roles::Roles;
 use super::sql::quoted;
 use crate::error::{Error, Result};
 
@@ -13,6 +15,7 @@ use crate::error::{Error, Result};
 const MIGRATIONS: &[(&str, &str)] = &[
     ("tables", include_str!("../../sql/0001_tables.sql")),
     ("views", include_str!("../../sql/0002_views.sql")),
+    ("ledger", include_str!("../../sql/0003_ledger.sql")),
 ];
 
 /// The version of the schema that this crate writes and reads: the number of its last migration.
@@ -22,6 +25,14 @@ pub const SCHEMA_VERSION: i32 = MIGRATIONS.len() as i32;
 const PGVECTOR: (u32, u32) = (0, 7);
 /// The oldest server that works, as in `server_version_num`.
 const SERVER: i32 = 140_000;
+
+/// Where the migrations that were applied are noted.
+const MIGRATIONS_TABLE: &str = "\
+    CREATE TABLE migrations (version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now()); \
+    COMMENT ON TABLE migrations IS 'Migrations of this schema that were applied.'; \
+    COMMENT ON COLUMN migrations.version IS 'The migration''s number.'; \
+    COMMENT ON COLUMN migrations.name IS 'What it brought.'; \
+    COMMENT ON COLUMN migrations.applied_at IS 'When it was applied.'";
 
 /// What is known of the database's schema once it was checked.
 pub(crate) struct SchemaInfo {
@@ -97,53 +108,46 @@ impl TraceStore {
             return Ok(0);
         }
         let extension_schema = self.extension(connection).await?.0;
-        if version == 0 {
-            self.create_schema(connection).await?;
-        }
+        self.create_schema(connection).await?;
+        let has_roles = self.become_owner(connection).await?;
         let path = format!("SET LOCAL search_path TO {schema}, {}, pg_temp", quoted(&extension_schema));
         connection.batch_execute(&path).await.map_err(doing())?;
+        if version == 0 {
+            connection.batch_execute(MIGRATIONS_TABLE).await.map_err(|error| self.denied(error, version))?;
+        }
         for (number, (name, text)) in (1..).zip(MIGRATIONS).skip(version as usize) {
             let text =
                 text.replace("vector(384)", &format!("vector({})", self.inner.settings.embedding_dimension));
-            connection.batch_execute(&text).await.map_err(|error| self.denied(error, "create tables"))?;
+            connection.batch_execute(&text).await.map_err(|error| self.denied(error, version))?;
             connection
                 .execute("INSERT INTO migrations (version, name) VALUES ($1, $2)", &[&number, name])
                 .await
                 .map_err(doing())?;
+        }
+        if has_roles {
+            self.grant_to_roles(connection).await?;
         }
         connection.batch_execute("COMMIT").await.map_err(doing())?;
         otel_info!(name: "TraceStore.Migrated", schema = self.inner.settings.schema.as_str(), from = version, to = SCHEMA_VERSION);
         Ok((SCHEMA_VERSION - version) as usize)
     }
 
+    /// Creates the schema unless it is there, as where an administrator made it for a role that may not.
     async fn create_schema(&self, connection: &Connection) -> Result<()> {
         let schema = &self.inner.sql.schema;
-        // An administrator may have made the schema for a role that may not make one.
         let exists = connection
             .query_opt("SELECT FROM pg_namespace WHERE nspname = $1", &[&self.inner.settings.schema])
             .await
             .map_err(Error::database("looking for the schema"))?;
         if exists.is_none() {
             let create = format!("CREATE SCHEMA {schema}");
-            connection
-                .batch_execute(&create)
-                .await
-                .map_err(|error| self.denied(error, "create the schema"))?;
+            connection.batch_execute(&create).await.map_err(|error| self.denied(error, 0))?;
         }
-        let create = format!(
-            "CREATE TABLE {schema}.migrations (version integer PRIMARY KEY, name text NOT NULL, \
-             applied_at timestamptz NOT NULL DEFAULT now()); \
-             COMMENT ON TABLE {schema}.migrations IS 'Migrations of this schema that were applied.'; \
-             COMMENT ON COLUMN {schema}.migrations.version IS 'The migration''s number.'; \
-             COMMENT ON COLUMN {schema}.migrations.name IS 'What it brought.'; \
-             COMMENT ON COLUMN {schema}.migrations.applied_at IS 'When it was applied.'"
-        );
-        connection.batch_execute(&create).await.map_err(|error| self.denied(error, "create tables"))
+        Ok(())
     }
 
     /// The schema's version, 0 where there is none.
     pub(super) async fn version(&self, connection: &Connection) -> Result<i32> {
-        let doing = || Error::database("reading the schema's version");
         let schema = &self.inner.sql.schema;
         // By itself to_regclass answers from what the connection remembers, which is out of date once another process
         // had its turn; a table in FROM makes it look again.
@@ -153,14 +157,14 @@ impl TraceStore {
                 &[&format!("{schema}.migrations")],
             )
             .await
-            .map_err(|error| self.denied(error, "use the schema"))?;
+            .map_err(|error| self.may_not_use(error))?;
         if !there.get::<_, bool>(0) {
             return Ok(0);
         }
         let row = connection
             .query_one(&format!("SELECT coalesce(max(version), 0) FROM {schema}.migrations"), &[])
             .await
-            .map_err(doing())?;
+            .map_err(|error| self.may_not_use(error))?;
         Ok(row.get(0))
     }
 
@@ -262,15 +266,37 @@ impl TraceStore {
         })
     }
 
-    /// A missing right, with the SQL that grants it.
-    fn denied(&self, error: tokio_postgres::Error, to: &str) -> Error {
-        if error.code() != Some(&tokio_postgres::error::SqlState::INSUFFICIENT_PRIVILEGE) {
+    /// An error while migrating from a version; for a missing right, with what to run.
+    fn denied(&self, error: tokio_postgres::Error, version: i32) -> Error {
+        if error.code() != Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
             return Error::Database { doing: "migrating the schema", source: error };
         }
-        let schema = &self.inner.sql.schema;
+        let (schema, name) = (&self.inner.sql.schema, &self.inner.settings.schema);
+        let reason = crate::error::database_message(&error);
+        Error::Schema(if version == 0 {
+            format!(
+                "schema \"{name}\" is missing, and this role may not create it with its tables ({reason}). Run as a role that \
+                 may: otel-pgvector migrate; or ask an administrator to run, in this database: CREATE SCHEMA IF NOT EXISTS \
+                 {schema} AUTHORIZATION <role>; (or GRANT USAGE, CREATE ON SCHEMA {schema} TO <role>;)"
+            )
+        } else {
+            format!(
+                "schema \"{name}\" has version {version}, version {SCHEMA_VERSION} is needed, and this role may not migrate it \
+                 ({reason}). Run as the schema's owner or a member of it: otel-pgvector migrate"
+            )
+        })
+    }
+
+    /// An error while looking into the schema; for a missing right, with the SQL that grants it.
+    fn may_not_use(&self, error: tokio_postgres::Error) -> Error {
+        if error.code() != Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+            return Error::Database { doing: "reading the schema's version", source: error };
+        }
+        let [_, writer, reader] = Roles::of(&self.inner.settings.schema).quoted();
         Error::Schema(format!(
-            "this role may not {to} ({}). Ask an administrator to run, in this database: CREATE SCHEMA IF NOT EXISTS \
-             {schema} AUTHORIZATION <role>; (or GRANT USAGE, CREATE ON SCHEMA {schema} TO <role>;)",
+            "this role may not use schema \"{}\" ({}). Ask its owner to run: GRANT {writer} TO <role>; (or {reader} for one \
+             that only reads; sql/roles.sql makes both)",
+            self.inner.settings.schema,
             crate::error::database_message(&error)
         ))
     }

@@ -8,6 +8,14 @@ pub(crate) fn quoted(identifier: &str) -> String {
 /// Begins a batch's transaction, and lets its entry in the ledger tell that it is in one: the two travel in one flight,
 /// and an entry that is committed alone, since BEGIN failed, would make the next attempt believe that the spans are there.
 pub(crate) const BEGIN_BATCH: &str = "BEGIN; SET LOCAL opentelemetry_pgvector.batch = 'begun'";
+/// Quotes a string.
+pub(crate) fn literal(text: &str) -> String {
+    let quoted = text.replace('\'', "''");
+    match quoted.contains('\\') {
+        true => format!("E'{}'", quoted.replace('\\', "\\\\")),
+        false => format!("'{quoted}'"),
+    }
+}
 
 /// Texts of the statements that are prepared on each connection.
 pub(crate) struct Sql {
@@ -23,6 +31,7 @@ pub(crate) struct Sql {
     pub resource_bodies: String,
     pub waiting_documents: String,
     pub count_waiting: String,
+    pub prune_ledger: String,
 }
 
 impl Sql {
@@ -50,7 +59,7 @@ impl Sql {
             insert_resources: format!(
                 "INSERT INTO {schema}.span_resources (hash, service, body) \
                  SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[]) AS new (hash, service, body) ORDER BY hash \
-                 ON CONFLICT (hash) DO UPDATE SET service = excluded.service RETURNING id, hash"
+                 ON CONFLICT (hash) DO NOTHING"
             ),
             trace_rows: format!(
                 "SELECT trace_id, span_id, parent_span_id, start_time, duration_ns, document_id, resource_id, start_ns, \
@@ -65,6 +74,10 @@ impl Sql {
             ),
             count_waiting: format!(
                 "SELECT count(*), coalesce(max(id), 0) FROM {schema}.span_documents WHERE embedding IS NULL AND id <= $1"
+            ),
+            // One process at a time; the others get null.
+            prune_ledger: format!(
+                "SELECT CASE WHEN pg_try_advisory_xact_lock(hashtextextended($1, 0)) THEN {schema}.prune_ledger($2, $3) END"
             ),
             schema,
         }

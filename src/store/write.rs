@@ -4,10 +4,12 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::{SinkExt, future};
 use opentelemetry::otel_debug;
 use pgvector::Vector;
+use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -49,6 +51,13 @@ impl Batch {
 /// The longest fillers of one span. A field of PostgreSQL holds at most 1 GiB.
 const MAX_FILLERS: usize = 1 << 29;
 
+/// An id for the ledger. Ids of version 7 sort by time: they fill the index from one side, and are pruned by a range.
+pub(crate) fn new_batch_id() -> Uuid {
+    // A clock before 1970 makes ids that sort early, and nothing worse.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, now.as_secs(), now.subsec_nanos()))
+}
+
 impl TraceStore {
     /// Stores the spans of one trace; returns when they are committed.
     ///
@@ -66,26 +75,28 @@ impl TraceStore {
 
     /// Stores spans of any traces in one transaction; returns when they are committed.
     ///
+    /// What the settings redact or limit is not stored; `spans` stay as they are.
     /// Documents that are new are embedded behind it; [`flush`](Self::flush) waits for them.
     ///
     /// # Errors
     /// [`Error::Connect`], [`Error::Database`], [`Error::Timeout`] or [`Error::Schema`]: nothing is stored then, or,
     /// when the answer to COMMIT was lost, everything may be.
     pub async fn batch_store(&self, spans: &[Span<'_>]) -> Result<Stored> {
-        self.batch_store_with_id(Uuid::new_v4(), spans).await
+        self.batch_store_with_id(new_batch_id(), spans).await
     }
 
     /// As [`batch_store`](Self::batch_store), with an id of the caller's choice: a batch whose id is in the ledger is
-    /// not stored again. So the same batch may be sent until an answer comes.
+    /// not stored again. So the same batch may be sent until an answer comes; ids of version 7 leave the ledger
+    /// after `ledger_days`, others stay.
     ///
     /// # Errors
     /// As [`batch_store`](Self::batch_store).
     pub async fn batch_store_with_id(&self, id: Uuid, spans: &[Span<'_>]) -> Result<Stored> {
-        let batch = self.split(id, spans)?;
+        let batch = self.scrub_and_split(id, spans)?;
         self.send(&batch).await
     }
 
-    /// Splits spans; needs no database.
+    /// Splits spans that are [scrubbed](Self::scrub); needs no database.
     pub(crate) fn split(&self, id: Uuid, spans: &[Span<'_>]) -> Result<Batch> {
         let known = RefCell::new(HashMap::new());
         let is_known = |key: u128| {
@@ -117,14 +128,15 @@ impl TraceStore {
         if batch.len() == 0 {
             return Ok(Stored { spans: 0, new: true, new_documents: 0 });
         }
-        let result = self.timed("storing a batch", self.send_untimed(batch)).await;
-        if result.is_err() {
-            self.forget();
+        let result = self.timed("storing a batch", self.send_to_partitions(batch)).await;
+        match result {
+            Ok(_) => self.start_pruning(),
+            Err(_) => self.forget(),
         }
         result
     }
 
-    async fn send_untimed(&self, batch: &Batch) -> Result<Stored> {
+    pub(super) async fn send_once(&self, batch: &Batch) -> Result<Stored> {
         let (connection, schema) = self.connection().await?;
         let fresh = self.resolve_documents(&connection, &schema, batch).await?;
         let resources = self.resolve_resources(&connection, &batch.halves).await?;
@@ -139,6 +151,9 @@ impl TraceStore {
             rows.push(row, document_id, resource_id, &halves.fillers[row.fillers.clone()]);
         }
         let stored = self.commit(&connection, batch, rows).await?;
+        let counters = &self.inner.counters;
+        counters.documents_known.fetch_add(batch.known.len() as u64, Ordering::Relaxed);
+        counters.documents_new.fetch_add(fresh.len() as u64, Ordering::Relaxed);
         // A COPY that was refused leaves the driver out of step with the server: then the connection is closed.
         if stored.new {
             connection.give_back();
@@ -276,21 +291,16 @@ impl TraceStore {
         }
         let mut ids = HashMap::new();
         if !unknown.is_empty() {
-            let hashes: Vec<Uuid> = unknown.keys().copied().collect();
-            let find = connection.prepare_cached(&self.inner.sql.find_resources).await.map_err(doing())?;
-            let mut rows = connection.query(&find, &[&hashes]).await.map_err(doing())?;
-            for row in &rows {
-                unknown.remove(&row.get(1));
-            }
+            let mut rows = self.find_resources(connection, &mut unknown).await.map_err(doing())?;
             if !unknown.is_empty() {
                 let insert =
                     connection.prepare_cached(&self.inner.sql.insert_resources).await.map_err(doing())?;
                 let hashes: Vec<Uuid> = unknown.keys().copied().collect();
                 let services: Vec<&str> = unknown.values().map(|(service, _)| service.as_str()).collect();
                 let bodies: Vec<&str> = unknown.values().map(|(_, body)| *body).collect();
-                rows.extend(
-                    connection.query(&insert, &[&hashes, &services, &bodies]).await.map_err(doing())?,
-                );
+                connection.execute(&insert, &[&hashes, &services, &bodies]).await.map_err(doing())?;
+                // Another process may have been faster, and then the insertion waited for it.
+                rows.extend(self.find_resources(connection, &mut unknown).await.map_err(doing())?);
             }
             for row in rows {
                 let (id, hash): (i32, Uuid) = (row.get(0), row.get(1));
@@ -307,5 +317,20 @@ impl TraceStore {
                     .ok_or_else(|| Error::Corrupt("a resource lost its id on the way".into()))
             })
             .collect()
+    }
+
+    /// Finds resources by their hashes, and leaves those that were not found.
+    async fn find_resources<T>(
+        &self,
+        connection: &Connection,
+        unknown: &mut HashMap<Uuid, T>,
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let hashes: Vec<Uuid> = unknown.keys().copied().collect();
+        let find = connection.prepare_cached(&self.inner.sql.find_resources).await?;
+        let rows = connection.query(&find, &[&hashes]).await?;
+        for row in &rows {
+            unknown.remove(&row.get(1));
+        }
+        Ok(rows)
     }
 }

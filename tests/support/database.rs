@@ -93,6 +93,8 @@ impl TestDatabase {
         let mut settings = Settings::default();
         settings.connection_string = self.url();
         settings.pool_size = 8;
+        // A busy machine is no outage.
+        settings.hand_over_seconds = 30;
         if let Ok(model) = std::env::var("OTEL_STORAGE_EMBEDDING_MODEL") {
             settings.embedding_model = model;
         }
@@ -107,6 +109,21 @@ impl TestDatabase {
         name
     }
 
+    /// A schema's name that no other test has, whose group roles are dropped with the database.
+    pub fn schema_with_roles(&self) -> String {
+        let schema = format!("schema_{}", uuid::Uuid::new_v4().simple());
+        self.drop_roles_of(&schema);
+        schema
+    }
+
+    /// Drops the group roles of a schema with the database.
+    pub fn drop_roles_of(&self, schema: &str) {
+        let mut roles = self.roles.lock().expect("no panic");
+        for role in ["owner", "writer", "reader"] {
+            roles.push(format!("\"{}_{role}\"", schema.replace('"', "\"\"")));
+        }
+    }
+
     /// Settings for the database as another role.
     pub fn settings_as(&self, role: &str) -> Settings {
         let mut settings = self.settings();
@@ -117,6 +134,41 @@ impl TestDatabase {
     /// A store on the database.
     pub fn store(&self) -> TraceStore {
         TraceStore::new(self.settings()).expect("valid settings")
+    }
+
+    /// Takes the database away: connections are ended, new ones refused.
+    pub async fn take_away(&self) {
+        self.alter("WITH ALLOW_CONNECTIONS false").await;
+        self.end_connections().await;
+    }
+
+    /// Opens the database again.
+    pub async fn bring_back(&self) {
+        self.alter("WITH ALLOW_CONNECTIONS true").await;
+    }
+
+    /// Alters the database, from another one.
+    pub async fn alter(&self, how: &str) {
+        let alter = format!("ALTER DATABASE {} {how}", self.name);
+        connect(&self.server).await.batch_execute(&alter).await.expect("the database is altered");
+    }
+
+    /// Ends all connections to the database.
+    pub async fn end_connections(&self) {
+        connect(&self.server)
+            .await
+            .execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1",
+                &[&self.name],
+            )
+            .await
+            .expect("the connections are ended");
+    }
+
+    /// The numbers that [`numbered`](super::spans::numbered) spans have, in order, as often as they are stored.
+    pub async fn sequences(&self) -> Vec<i64> {
+        let sql = "SELECT (attributes ->> 'load.sequence')::bigint AS n FROM otel.spans ORDER BY n";
+        self.client().await.query(sql, &[]).await.expect("the spans").iter().map(|row| row.get(0)).collect()
     }
 
     /// A connection of the test's own.
@@ -158,7 +210,7 @@ impl Drop for TestDatabase {
             runtime.block_on(async {
                 let client = connect(&server).await;
                 let database = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
-                let roles = roles.iter().map(|role| format!("DROP ROLE {role}"));
+                let roles = roles.iter().map(|role| format!("DROP ROLE IF EXISTS {role}"));
                 for drop in std::iter::once(database).chain(roles) {
                     if let Err(error) = client.batch_execute(&drop).await {
                         eprintln!("{drop}: {error}");

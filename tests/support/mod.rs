@@ -11,4 +11,5 @@ pub mod proxy;
 #[cfg(target_os = "linux")]
 pub mod server;
 pub mod shared;
+pub mod spans;
 pub mod worker;

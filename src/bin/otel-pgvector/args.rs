@@ -69,7 +69,7 @@ pub struct SettingsOptions {
 #[derive(Subcommand)]
 pub enum Command {
     /// Create the tables, or bring them up to date.
-    Migrate,
+    Migrate(MigrateOptions),
     /// Say how the database is, and what it holds. Ends with 1 when spans cannot be stored.
     Health(HealthOptions),
     /// Store traces that were recorded to files.
@@ -79,6 +79,27 @@ pub enum Command {
     Search(SearchOptions),
     /// Show a trace, as a waterfall or as OTLP JSON.
     Trace(TraceOptions),
+}
+
+/// Create the tables, or bring them up to date.
+///
+/// With roles, the schema and its tables belong to the group role SCHEMA_owner; SCHEMA_writer may do what an exporter
+/// and an import need, without reading attributes of spans; SCHEMA_reader may read and search.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  otel-pgvector migrate --roles
+  otel-pgvector migrate --print-roles | psql postgresql://postgres@db/otel_traces
+  psql postgresql://postgres@db/otel_traces -c 'GRANT otel_writer TO checkout'")]
+pub struct MigrateOptions {
+    /// Make the group roles SCHEMA_owner, SCHEMA_writer and SCHEMA_reader, too, and give them their rights. It takes a
+    /// superuser, or the database's owner with CREATEROLE.
+    #[arg(long)]
+    pub roles: bool,
+
+    /// Print the SQL that makes the roles, to read it or to let an administrator run it; connect to nothing.
+    #[arg(long, conflicts_with = "roles")]
+    pub print_roles: bool,
 }
 
 #[derive(clap::Args)]
@@ -228,6 +249,11 @@ impl CommandSettings {
         let mut settings = self.0.load()?;
         settings.migrate &= writes;
         TraceStore::new(settings)
+    }
+
+    /// The schema alone, which needs no database.
+    pub fn schema(self) -> Result<String> {
+        Ok(self.0.set("enabled", false).load()?.schema)
     }
 }
 

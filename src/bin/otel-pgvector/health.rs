@@ -1,28 +1,13 @@
-//! `migrate` and `health`.
+//! `health`: how the database is, and what it holds.
 
 use std::io::Write;
 
 use opentelemetry_pgvector::TraceStore;
-use opentelemetry_pgvector::store::SCHEMA_VERSION;
 
 use crate::args::HealthOptions;
 use crate::failure::{Failure, Outcome};
-use crate::human::{count, thousands};
+use crate::human::{bytes, count, thousands};
 use crate::terminal::{Paint, stdout};
-
-pub async fn migrate(store: TraceStore) -> Outcome {
-    let applied = store.migrate().await?;
-    let schema = &store.settings().schema;
-    let mut out = stdout();
-    match applied {
-        0 => writeln!(out, "schema {schema}: is up to date, version {SCHEMA_VERSION}")?,
-        _ => {
-            let applied = count(applied as u64, "migration");
-            writeln!(out, "schema {schema}: applied {applied}, version {SCHEMA_VERSION}")?;
-        }
-    }
-    Ok(out.flush()?)
-}
 
 pub async fn health(store: TraceStore, options: &HealthOptions) -> Outcome {
     let health = store.health_check().await;
@@ -52,6 +37,29 @@ pub async fn health(store: TraceStore, options: &HealthOptions) -> Outcome {
         let model = health.model.clone().unwrap_or_else(|| "none yet".to_owned());
         writeln!(out, "model        {model}")?;
         writeln!(out, "cached       {}", count(health.cache_size, "embedding"))?;
+        if let (Some(oldest), Some(newest)) = (&health.oldest_span, &health.newest_span) {
+            writeln!(out, "period       {oldest} to {newest}")?;
+        }
+        if let Some(entries) = health.ledger_entries {
+            let oldest = health.ledger_oldest.as_ref().map(|oldest| format!(", the oldest of {oldest}"));
+            let batches = if entries == 1 { "batch" } else { "batches" };
+            writeln!(out, "ledger       {} {batches}{}", thousands(entries), oldest.unwrap_or_default())?;
+        }
+        if let (Some(tables), Some(indexes)) = (health.table_bytes, health.index_bytes) {
+            writeln!(out, "size         {} of tables, {} of indexes", bytes(tables), bytes(indexes))?;
+        }
+        if let Some(connections) = &health.connections {
+            let by_name: Vec<String> =
+                connections.iter().map(|(name, number)| format!("{number} {name}")).collect();
+            writeln!(out, "connections  {}", by_name.join(", "))?;
+        }
+        if let Some(role) = &health.role {
+            writeln!(out, "role         {role}")?;
+        }
+        for (role, members) in health.roles.iter().flatten() {
+            let members = if members.is_empty() { "no members".into() } else { members.join(", ") };
+            writeln!(out, "{role:<12} {members}")?;
+        }
         if health.nuls_replaced > 0 {
             writeln!(out, "NULs         {} replaced", thousands(health.nuls_replaced))?;
         }

@@ -39,6 +39,22 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
+/// With the unit that fits, as PostgreSQL's `pg_size_pretty` has it.
+pub fn bytes(number: u64) -> String {
+    let units = ["kB", "MB", "GB"];
+    let mut value = number as f64;
+    let mut unit = "bytes";
+    for larger in units {
+        if value < 1024.0 {
+            break;
+        }
+        value /= 1024.0;
+        unit = larger;
+    }
+    let digits = usize::from(unit != "bytes" && value < 100.0);
+    format!("{value:.digits$} {unit}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +66,11 @@ mod tests {
             assert_eq!(duration(Duration::from_nanos(ns)), expected);
         }
         assert_eq!(duration(Duration::from_millis(1_204)), "1.20 s");
+        assert_eq!(
+            (bytes(0), bytes(1023), bytes(1024)),
+            ("0 bytes".into(), "1023 bytes".into(), "1.0 kB".into())
+        );
+        assert_eq!((bytes(450 << 20), bytes(5 << 40)), ("450 MB".into(), "5120 GB".into()));
         assert_eq!(duration(Duration::from_secs(3_725)), "1 h 2 min");
         assert_eq!(duration(Duration::from_secs(61)), "1 min 1 s");
         assert_eq!(

@@ -5,6 +5,7 @@ mod failure;
 mod health;
 mod human;
 mod import;
+mod migrate;
 mod search;
 mod show;
 mod terminal;
@@ -33,7 +34,8 @@ fn main() -> ExitCode {
 async fn run(args: Args) -> Outcome {
     let settings = args.settings();
     match args.command {
-        Command::Migrate => health::migrate(settings.open(true)?).await,
+        Command::Migrate(options) if options.print_roles => migrate::print_roles(&settings.schema()?),
+        Command::Migrate(options) => migrate::migrate(settings.open(true)?, &options).await,
         Command::Health(options) => health::health(settings.open(false)?, &options).await,
         Command::Import(args::ImportCommand::Otlp(options)) => {
             import::otlp(settings.open(true)?, options).await

@@ -1,0 +1,34 @@
+//! `migrate`: the tables, and the roles.
+
+use std::io::Write;
+
+use opentelemetry_pgvector::TraceStore;
+use opentelemetry_pgvector::store::{SCHEMA_VERSION, roles_sql};
+
+use crate::args::MigrateOptions;
+use crate::failure::Outcome;
+use crate::human::count;
+use crate::terminal::stdout;
+
+pub async fn migrate(store: TraceStore, options: &MigrateOptions) -> Outcome {
+    let schema = &store.settings().schema;
+    let mut out = stdout();
+    if options.roles {
+        store.create_roles().await?;
+        writeln!(out, "roles {schema}_owner, {schema}_writer, {schema}_reader: are there")?;
+    }
+    match store.migrate().await? {
+        0 => writeln!(out, "schema {schema}: is up to date, version {SCHEMA_VERSION}")?,
+        applied => {
+            let applied = count(applied as u64, "migration");
+            writeln!(out, "schema {schema}: applied {applied}, version {SCHEMA_VERSION}")?;
+        }
+    }
+    Ok(out.flush()?)
+}
+
+pub fn print_roles(schema: &str) -> Outcome {
+    let mut out = stdout();
+    out.write_all(roles_sql(schema).as_bytes())?;
+    Ok(out.flush()?)
+}

@@ -1,0 +1,91 @@
+//! What the log says while batches cannot be stored: once at the beginning, a summary from time to time, once at the end.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use opentelemetry::{otel_info, otel_warn};
+
+use super::delivery::Summary;
+use crate::error::Error;
+
+/// Between summaries.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// Whether there is an outage, and what was said of it.
+#[derive(Default)]
+pub(super) struct Outage(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    since: Option<Instant>,
+    told: Option<Instant>,
+    reason: Option<String>,
+    /// When it was last said that spans are lost, and how many since.
+    drop_told: Option<Instant>,
+    dropped: u64,
+}
+
+impl Outage {
+    /// A batch could not be stored.
+    pub(super) fn failed(&self, error: &Error, summary: impl FnOnce() -> Summary) {
+        let mut state = self.state();
+        let now = Instant::now();
+        // An open circuit breaker is the consequence, not the reason.
+        if !matches!(error, Error::CircuitOpen { .. }) {
+            state.reason = Some(error.to_string());
+        }
+        let reason = state.reason.clone().unwrap_or_else(|| error.to_string());
+        let Some(since) = state.since else {
+            (state.since, state.told) = (Some(now), Some(now));
+            otel_warn!(name: "SpanExporter.OutageBegan", reason = reason.as_str());
+            return;
+        };
+        if state.told.is_none_or(|told| now - told >= INTERVAL) {
+            state.told = Some(now);
+            let summary = summary();
+            otel_warn!(
+                name: "SpanExporter.OutageContinues",
+                seconds = (now - since).as_secs(),
+                spans_in_memory = summary.waiting,
+                spans_in_spool = summary.spooled,
+                spans_dropped = summary.dropped,
+                reason = reason.as_str()
+            );
+        }
+    }
+
+    /// A batch was stored.
+    pub(super) fn ended(&self, summary: impl FnOnce() -> Summary) {
+        let mut state = self.state();
+        let Some(since) = state.since.take() else { return };
+        state.reason = None;
+        let summary = summary();
+        otel_info!(
+            name: "SpanExporter.OutageEnded",
+            seconds = since.elapsed().as_secs(),
+            spans_in_memory = summary.waiting,
+            spans_in_spool = summary.spooled,
+            spans_dropped = summary.dropped
+        );
+    }
+
+    /// Spans are lost.
+    pub(super) fn dropped(&self, spans: u64, reason: &str) {
+        let mut state = self.state();
+        state.dropped += spans;
+        if state.drop_told.is_none_or(|told| told.elapsed() >= INTERVAL) {
+            state.drop_told = Some(Instant::now());
+            let spans = std::mem::take(&mut state.dropped);
+            otel_warn!(name: "SpanExporter.SpansDropped", spans = spans, reason = reason);
+        }
+    }
+
+    /// Why the last batch could not be stored; none when it was.
+    pub(super) fn reason(&self) -> Option<String> {
+        self.state().reason.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,158 @@
+//! Batches that wait in memory, up to a bound of bytes.
+
+use std::collections::VecDeque;
+
+use uuid::Uuid;
+
+use super::parcel::Parcel;
+use crate::settings::WhenFull;
+
+/// What a batch in the queue costs beside its own bytes.
+const OVERHEAD: u64 = 128;
+
+/// The oldest batch is at the front. The caller counts what falls out.
+pub(super) struct Queue {
+    parcels: VecDeque<Parcel>,
+    bytes: u64,
+    spans: u64,
+    max_bytes: u64,
+    when_full: WhenFull,
+    /// The batch that is being delivered: it stays where it is, and is not dropped meanwhile.
+    in_hand: Option<Uuid>,
+}
+
+impl Queue {
+    pub(super) fn new(max_bytes: u64, when_full: WhenFull) -> Self {
+        Queue { parcels: VecDeque::new(), bytes: 0, spans: 0, max_bytes, when_full, in_hand: None }
+    }
+
+    /// Adds a batch; returns what did not fit: this batch, or the oldest ones.
+    pub(super) fn push(&mut self, parcel: Parcel) -> Vec<Parcel> {
+        let mut dropped = Vec::new();
+        let needed = cost(&parcel);
+        if self.when_full == WhenFull::DropOldest && needed <= self.max_bytes {
+            while self.bytes + needed > self.max_bytes
+                && let Some(oldest) = self.remove_oldest()
+            {
+                dropped.push(oldest);
+            }
+        }
+        if self.bytes + needed > self.max_bytes {
+            dropped.push(parcel);
+        } else {
+            self.bytes += needed;
+            self.spans += u64::from(parcel.spans);
+            self.parcels.push_back(parcel);
+        }
+        dropped
+    }
+
+    fn remove_oldest(&mut self) -> Option<Parcel> {
+        let at = self.parcels.iter().position(|parcel| Some(parcel.id) != self.in_hand)?;
+        self.remove_at(at)
+    }
+
+    fn remove_at(&mut self, at: usize) -> Option<Parcel> {
+        let parcel = self.parcels.remove(at)?;
+        self.bytes -= cost(&parcel);
+        self.spans -= u64::from(parcel.spans);
+        if self.in_hand == Some(parcel.id) {
+            self.in_hand = None;
+        }
+        Some(parcel)
+    }
+
+    /// The oldest batch, to be delivered: it stays in the queue until [`delivered`](Self::delivered).
+    pub(super) fn take_in_hand(&mut self) -> Option<Parcel> {
+        let oldest = self.parcels.front()?;
+        self.in_hand = Some(oldest.id);
+        Some(oldest.clone())
+    }
+
+    /// The batch in hand is stored.
+    pub(super) fn delivered(&mut self, id: Uuid) {
+        if let Some(at) = self.parcels.iter().position(|parcel| parcel.id == id) {
+            self.remove_at(at);
+        }
+    }
+
+    /// The batch in hand could not be stored: the others go first.
+    pub(super) fn put_back(&mut self, id: Uuid) {
+        self.in_hand = None;
+        if self.parcels.front().is_some_and(|parcel| parcel.id == id) {
+            self.parcels.rotate_left(1);
+        }
+    }
+
+    /// Everything, the oldest first.
+    pub(super) fn drain(&mut self) -> Vec<Parcel> {
+        (self.bytes, self.spans, self.in_hand) = (0, 0, None);
+        self.parcels.drain(..).collect()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.parcels.is_empty()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) fn spans(&self) -> u64 {
+        self.spans
+    }
+}
+
+fn cost(parcel: &Parcel) -> u64 {
+    parcel.bytes() as u64 + OVERHEAD
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn parcel(number: u128, bytes: usize) -> Parcel {
+        Parcel { id: Uuid::from_u128(number), spans: 10, otlp: Bytes::from(vec![0; bytes]) }
+    }
+
+    fn ids(parcels: &[Parcel]) -> Vec<u128> {
+        parcels.iter().map(|parcel| parcel.id.as_u128()).collect()
+    }
+
+    #[test]
+    fn the_newest_batch_is_dropped_when_it_does_not_fit() {
+        let mut queue = Queue::new(3000, WhenFull::DropNewest);
+        assert!(queue.push(parcel(1, 1000)).is_empty());
+        assert!(queue.push(parcel(2, 1000)).is_empty());
+        assert_eq!(ids(&queue.push(parcel(3, 1000))), [3]);
+        assert_eq!((queue.bytes(), queue.spans()), (2256, 20));
+        assert_eq!(ids(&queue.drain()), [1, 2]);
+        assert!(queue.is_empty() && queue.bytes() == 0);
+    }
+
+    #[test]
+    fn the_oldest_batches_are_dropped_for_a_new_one_but_not_the_one_in_hand() {
+        let mut queue = Queue::new(3500, WhenFull::DropOldest);
+        for number in 1..=3 {
+            assert!(queue.push(parcel(number, 1000)).is_empty());
+        }
+        queue.take_in_hand().expect("the oldest");
+        assert_eq!(ids(&queue.push(parcel(4, 1000))), [2]);
+        assert_eq!(ids(&queue.push(parcel(5, 4000))), [5], "it is larger than the queue");
+        queue.delivered(Uuid::from_u128(1));
+        assert_eq!(ids(&queue.drain()), [3, 4]);
+    }
+
+    #[test]
+    fn a_batch_that_could_not_be_stored_lets_the_others_go_first() {
+        let mut queue = Queue::new(9000, WhenFull::DropNewest);
+        for number in 1..=3 {
+            queue.push(parcel(number, 1000));
+        }
+        let first = queue.take_in_hand().expect("the oldest");
+        queue.put_back(first.id);
+        assert_eq!(queue.take_in_hand().map(|parcel| parcel.id.as_u128()), Some(2));
+    }
+}

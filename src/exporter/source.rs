@@ -1,0 +1,80 @@
+//! A batch on its way, kept until it is stored: after a failure it is split again.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use opentelemetry::Context;
+use opentelemetry_sdk::trace::SpanData;
+use uuid::Uuid;
+
+use super::parcel::Parcel;
+use crate::error::Result;
+use crate::span::{Resource, Scopes, Span, span_from_sdk};
+use crate::store::{Batch, TraceStore, new_batch_id};
+
+/// The spans of a batch, as the SDK handed them over or as they waited.
+pub(super) enum Source {
+    Sdk { id: Uuid, spans: Vec<SpanData>, resource: Arc<Resource> },
+    Parcel(Parcel),
+}
+
+impl Source {
+    /// A batch with an id of its own. It is version 7: its time lets the ledger be pruned, and keeps its index dense.
+    pub(super) fn new(spans: Vec<SpanData>, resource: Arc<Resource>) -> Self {
+        Source::Sdk { id: new_batch_id(), spans, resource }
+    }
+
+    pub(super) fn id(&self) -> Uuid {
+        match self {
+            Source::Sdk { id, .. } => *id,
+            Source::Parcel(parcel) => parcel.id,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Source::Sdk { spans, .. } => spans.len(),
+            Source::Parcel(parcel) => parcel.spans as usize,
+        }
+    }
+
+    /// Splits some of the spans, as the batch `id`.
+    pub(super) fn split(&self, store: &TraceStore, id: Uuid, range: Range<usize>) -> Result<Batch> {
+        self.with(store, range, |spans| store.split(id, spans))?
+    }
+
+    /// Some of the spans, in the form in which they wait.
+    pub(super) fn parcel(&self, store: &TraceStore, id: Uuid, range: Range<usize>) -> Result<Parcel> {
+        match self {
+            Source::Parcel(parcel) if range.len() == self.len() => Ok(parcel.clone()),
+            _ => self.with(store, range, |spans| Parcel::new(id, spans)),
+        }
+    }
+
+    fn with<T>(
+        &self,
+        store: &TraceStore,
+        range: Range<usize>,
+        act: impl FnOnce(&[Span<'_>]) -> T,
+    ) -> Result<T> {
+        let _suppressed = Context::enter_telemetry_suppressed_scope();
+        match self {
+            Source::Sdk { spans, resource, .. } => {
+                let mut scopes = Scopes::default();
+                let mut spans: Vec<Span<'_>> = spans
+                    .get(range)
+                    .unwrap_or_default()
+                    .iter()
+                    .map(|data| span_from_sdk(data, resource, &mut scopes))
+                    .collect();
+                // What is packed has been scrubbed; it is not done twice.
+                store.scrub(&mut spans);
+                Ok(act(&spans))
+            }
+            Source::Parcel(parcel) => {
+                let traces = parcel.traces()?;
+                Ok(act(traces.spans()?.get(range).unwrap_or_default()))
+            }
+        }
+    }
+}
