@@ -65,7 +65,7 @@ pub fn letters(mut number: u64) -> String {
 pub enum Outcome {
     /// `Ok`: it is in the table exactly once.
     Acknowledged,
-    /// An error that says that it is held in memory: it is in the table exactly once, later.
+    /// An error that says that it waits in memory: it is in the table exactly once, later.
     Held,
     /// Any other error: it is in the table at most once.
     Refused,
@@ -75,7 +75,7 @@ impl Outcome {
     pub fn of(result: &OTelSdkResult) -> Self {
         match result {
             Ok(()) => Outcome::Acknowledged,
-            Err(error) if error.to_string().contains("held in memory") => Outcome::Held,
+            Err(error) if error.to_string().contains("wait in memory") => Outcome::Held,
             Err(_) => Outcome::Refused,
         }
     }
@@ -112,6 +112,11 @@ impl Tally {
 
     pub fn count(&self, outcome: Outcome) -> usize {
         self.outcomes.lock().expect("no panic").values().filter(|other| **other == outcome).count()
+    }
+
+    /// How many spans are to be in the table in the end.
+    pub fn promised(&self) -> usize {
+        self.count(Outcome::Acknowledged) + self.count(Outcome::Held)
     }
 
     /// How many spans of the thousand from this number on came to this.
