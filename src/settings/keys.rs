@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::connection;
-use super::redact;
 use super::rule::{self, Rule};
 use super::value::{SettingValue, WhenFull};
 
