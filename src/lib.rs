@@ -33,6 +33,12 @@ mod documents {
     mod setup {}
     #[doc = include_str!("../docs/usage.md")]
     mod usage {}
+    #[doc = include_str!("../docs/reliability.md")]
+    mod reliability {}
+    #[doc = include_str!("../docs/roles.md")]
+    mod roles {}
+    #[doc = include_str!("../docs/spool.md")]
+    mod spool {}
     #[doc = include_str!("../docs/operations.md")]
     mod operations {}
     #[doc = include_str!("../docs/architecture.md")]
