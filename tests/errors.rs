@@ -68,7 +68,7 @@ async fn who_and_where_are_configuration() {
     let nowhere = database.url().replace(database.name(), "no_such_database");
     for (connection_string, expected) in [
         (database.url_as(&role, Some("guessed")), "28P01"),
-        (database.url_as(&role, None), "password missing"),
+        (database.url_as(&role, None), "asks for a password"),
         (nowhere, "3D000"),
     ] {
         let mut settings = database.settings();
