@@ -109,25 +109,37 @@ async fn a_missing_right_is_configuration_and_says_where_rights_come_from() {
     assert!(error.to_string().contains("--print-roles"), "{error}");
 }
 
-/// Stores while `span_rows` is locked, with a time-out of the server in force.
-async fn blocked_with(timeout: &str) -> Error {
-    let (database, store) = database().await;
+/// Stores while `span_rows` is locked, until `intervene` has done what it does to the waiting connection.
+async fn blocked(statement_timeout: u64, intervene: Option<&str>) -> Error {
+    let (database, _) = database().await;
     let mut client = database.client().await;
-    database.execute(&format!("ALTER DATABASE {} SET {timeout} = '200ms'", database.name())).await;
     let lock = client.transaction().await.expect("a transaction");
     lock.batch_execute("LOCK TABLE otel.span_rows IN ACCESS EXCLUSIVE MODE").await.expect("locked");
-    let store = TraceStore::new(store.settings().clone()).expect("valid settings");
-    let error = store.batch_store(&spans()).await.expect_err("blocked");
+    let mut settings = database.settings();
+    settings.statement_timeout_seconds = statement_timeout;
+    let store = TraceStore::new(settings).expect("valid settings");
+    let storing = tokio::spawn({
+        let store = store.clone();
+        async move { store.batch_store(&spans()).await }
+    });
+    if let Some(function) = intervene {
+        let waiting = "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+        eventually("it waits for the lock", async || {
+            database.value::<i64>(&format!("SELECT count({function}(pid)) {waiting}")).await > 0
+        })
+        .await;
+    }
+    let error = storing.await.expect("no panic").expect_err("blocked");
     lock.rollback().await.expect("unlocked");
-    database.execute(&format!("ALTER DATABASE {} RESET ALL", database.name())).await;
     store.batch_store(&spans()).await.expect("stored");
     error
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn time_outs_of_the_server_are_transient() {
-    assert_class(&blocked_with("lock_timeout").await, "55P03", ErrorClass::Transient);
-    assert_class(&blocked_with("statement_timeout").await, "57014", ErrorClass::Transient);
+    assert_class(&blocked(2, None).await, "55P03", ErrorClass::Transient);
+    // As a statement time-out ends it, and an administrator.
+    assert_class(&blocked(30, Some("pg_cancel_backend")).await, "57014", ErrorClass::Transient);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -57,6 +57,16 @@ impl Connection {
         self.clean = true;
     }
 
+    /// Prepares statements that are to travel in one flight. Behind a pooler they are never prepared.
+    pub(crate) async fn prepare_ahead(&self, statements: &[&str]) -> Result<(), DriverError> {
+        if self.session.pooled.is_none() {
+            for sql in statements {
+                self.session.client.prepare_cached(sql).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Runs a statement that stays prepared on the connection.
     pub(crate) async fn query_prepared(
         &self,

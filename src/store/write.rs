@@ -168,6 +168,7 @@ impl TraceStore {
     async fn commit(&self, connection: &Connection, batch: &Batch, rows: CopyRows) -> Result<Stored> {
         let failed = || Error::database("storing spans");
         let sql = &self.inner.sql;
+        connection.prepare_ahead(&[&sql.enter_batch, &sql.copy_rows]).await.map_err(failed())?;
         let spans = batch.len() as i32;
         let parameters: [&(dyn ToSql + Sync); 2] = [&batch.id, &spans];
         let (begun, entered, sink) = future::join3(
