@@ -12,6 +12,7 @@ use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::trace::SpanExporter as _;
 use support::database::{TestDatabase, eventually};
 use support::spans::{batch, spool_file};
+use support::worker;
 use uuid::Uuid;
 
 fn exporter(settings: Settings) -> SpanExporter {
@@ -300,4 +301,61 @@ async fn a_batch_that_waited_for_longer_than_the_ledger_remembers_is_not_stored_
         assert_eq!(database.sequences().await, all(0..10), "round {round}");
         database.execute("TRUNCATE otel.batches").await;
     }
+}
+
+/// Says where the process that is killed spools to.
+const DOOMED: &str = "OTEL_TEST_DOOMED_SPOOL";
+
+/// Runs in a process of its own: spools batches and prints the last number of each that is acknowledged.
+#[tokio::test(flavor = "multi_thread")]
+async fn doomed() {
+    let Some(folder) = std::env::var_os(DOOMED) else { return };
+    let mut settings = Settings::default();
+    settings.connection_string = "host=127.0.0.1 port=1 user=nobody dbname=nowhere".into();
+    settings.spool_dir = Some(folder.into());
+    let exporter = exporter(settings);
+    for first in (0..).step_by(10) {
+        exporter.export(batch(first..first + 10)).await.expect("spooled");
+        println!("\nacknowledged {}", first + 9);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_before_a_kill_is_stored_by_the_next_process() {
+    let database = TestDatabase::create().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut child = worker::command("doomed", DOOMED, &folder.path().display().to_string())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("a process");
+    let output = std::io::BufReader::new(child.stdout.take().expect("its output"));
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut last = -1;
+        for line in std::io::BufRead::lines(output).map_while(Result::ok) {
+            if let Some(number) = line.strip_prefix("acknowledged ") {
+                last = number.parse().expect("a number");
+            }
+            if last >= 400 {
+                child.kill().expect("killed");
+            }
+        }
+        child.wait().expect("ended");
+        last
+    });
+    let acknowledged: i64 =
+        tokio::time::timeout(Duration::from_secs(60), reading).await.expect("in time").expect("no panic");
+    assert!(acknowledged >= 400, "{acknowledged}");
+    let mut settings = database.settings();
+    settings.spool_dir = Some(folder.path().to_owned());
+    let exporter = exporter(settings);
+    let handle = exporter.handle();
+    eventually("the spool is replayed", async || {
+        let status = handle.status();
+        status.replayed > acknowledged as u64 && status.spool.batches == 0
+    })
+    .await;
+    let stored = database.sequences().await;
+    // A batch may be on disk whose answer nobody heard.
+    assert_eq!(stored, all(0..stored.len() as i64));
+    assert!(stored.len() as i64 > acknowledged, "{} stored, {acknowledged} acknowledged", stored.len());
 }

@@ -237,6 +237,39 @@ async fn a_fault_in_the_transaction_neither_loses_nor_doubles() {
     every_fault_at(TRANSACTION).await;
 }
 
+/// With a spool, no fault of the server or the network keeps an export from being acknowledged.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_spool_every_export_is_acknowledged_and_stored_once() {
+    let database = database().await;
+    let tally = Tally::default();
+    let actions = [Action::Cut, Action::Reset, Action::Truncate, Action::Stall];
+    let cases = TRANSACTION.iter().flat_map(|&step| actions.map(|action| (step, action)));
+    let rounds = (1..).zip(cases).map(async |(number, (step, action))| {
+        let fault = Fault { step, action, times: ALWAYS };
+        let first = number * 10;
+        tally.label(first, format!("case {number}: {fault}"));
+        let folder = tempfile::tempdir().expect("a folder");
+        let proxy = Proxy::start(database.address().await).await;
+        let mut settings = settings(&database, &proxy, 1);
+        settings.spool_dir = Some(folder.path().to_owned());
+        settings.hand_over_seconds = 1;
+        let exporter = SpanExporter::from_settings(settings).expect("built");
+        let handle = exporter.handle();
+        proxy.fail(fault);
+        let result = export(&exporter, &format!("step {}", letters(number as u64)), first).await;
+        assert!(result.is_ok(), "case {number}: {fault}: {result:?}");
+        tally.record(first..first + 3, Outcome::of(&result));
+        proxy.heal();
+        let done = || {
+            let status = handle.status();
+            (status.stored + status.replayed >= 3) && status.spool.batches == 0
+        };
+        eventually(&format!("case {number}: {fault}: the spool is replayed"), async || done()).await;
+    });
+    stream::iter(rounds).buffer_unordered(AT_ONCE).collect::<()>().await;
+    tally.assert_stored_in_the_end(&database.config(), &tally).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_to_commit_is_recognised_by_the_ledger() {
     let database = database().await;
