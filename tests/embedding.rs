@@ -1,5 +1,7 @@
 //! The embedder against the real model: `make setup` puts it into `.local/`, or the environment names another place.
 
+mod support;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -333,4 +335,33 @@ fn compile(folder: &Path, name: &str, source: &str) -> PathBuf {
     let status = Command::new(compiler).args(arguments).arg(&library).arg(&file).status().unwrap();
     assert!(status.success());
     library
+}
+
+/// Tells a process that it is the one that ends.
+const ENDING: &str = "OTEL_TEST_ENDING";
+
+/// Runs in a process of its own: ends it in the middle of an inference.
+#[test]
+fn ending() {
+    let Some(after) = std::env::var(ENDING).ok().and_then(|text| text.parse().ok()) else { return };
+    let embedder = embedder();
+    embedder.embed(&["loaded"]).expect("a vector");
+    let (begun, hear) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let texts: Vec<String> = (0..500).map(|number| format!("text number {number} of many")).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        begun.send(()).expect("heard");
+        embedder.embed(&texts)
+    });
+    hear.recv().expect("begun");
+    std::thread::sleep(std::time::Duration::from_millis(after));
+    std::process::exit(0);
+}
+
+#[test]
+fn a_process_may_end_in_the_middle_of_an_inference() {
+    for after in [0, 3, 10, 30, 60, 100] {
+        let child = support::worker::command("ending", ENDING, &after.to_string());
+        support::worker::run(child, std::time::Duration::from_secs(60));
+    }
 }

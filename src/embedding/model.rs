@@ -7,6 +7,7 @@ use ort::session::{Session, SessionInputValue};
 use ort::value::TensorRef;
 use serde::Deserialize;
 
+use super::exit;
 use super::locate;
 use super::runtime::{self, Runtime};
 use super::tokens::{self, Tokens};
@@ -74,6 +75,7 @@ impl Model {
         let graph = locate::graph(folder)
             .ok_or_else(|| Error::Model(format!("no model.onnx in {}", folder.display())))?;
         let session = runtime::open(&graph, runtime, threads)?;
+        exit::guard_exit();
         let inputs = inputs(&session)?;
         let (output, pooling) = output(&session, folder)?;
         let mut model = Self { tokens, session: Mutex::new(session), inputs, output, pooling, dimension: 0 };
@@ -138,6 +140,7 @@ impl Model {
                 TensorRef::from_array_view(([rows.len(), width], column.as_slice())).map_err(fault)?;
             values.push((&input.name, tensor.into()));
         }
+        let _exit_waits = exit::infer();
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         let outputs = session.run(values).map_err(fault)?;
         let output = outputs
