@@ -2,7 +2,6 @@
 //! database does not take it in time.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
 use backoff::backoff::Backoff;
@@ -58,7 +57,7 @@ pub(super) enum Delivered {
 /// What became of a batch that the database took, but for the spans it refused.
 #[derive(Default)]
 pub(super) struct Landed {
-    stored: u64,
+    pub(super) stored: u64,
     new_documents: usize,
     /// Refused spans, each a batch of its own.
     rejected: Vec<(Parcel, Error)>,
@@ -342,35 +341,6 @@ pub(super) struct Summary {
     pub waiting: u64,
     pub spooled: u64,
     pub dropped: u64,
-}
-
-/// Delivers what is held, one batch after another, for as long as the exporter lives.
-pub(super) async fn run_courier(delivery: Arc<Delivery>) {
-    loop {
-        let next = delivery.held.next().await;
-        while let Err(Error::CircuitOpen { seconds }) = delivery.breaker.admit() {
-            tokio::select! {
-                () = tokio::time::sleep(Duration::from_secs_f64(seconds)) => {}
-                () = delivery.probe.notified() => {}
-            }
-        }
-        let source = Source::Parcel(next.parcel().clone());
-        match delivery.land_within(delivery.timeout, &source).await {
-            Ok(landed) => {
-                let count =
-                    if next.is_spooled() { &delivery.counts.replayed } else { &delivery.counts.stored };
-                count.add(landed.stored);
-                // The log names what is lost; nobody else waits for it.
-                let _ = delivery.finish(&source, landed).await;
-                delivery.held.delivered(next).await;
-            }
-            Err(error) => {
-                delivery.held.put_back(next);
-                delivery.outage.failed(&error, || delivery.summary());
-                tokio::time::sleep(FIRST_PAUSE).await;
-            }
-        }
-    }
 }
 
 /// The id of a part of a batch: always the same one for the same part, so that it is stored once as well.

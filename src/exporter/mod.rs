@@ -3,6 +3,7 @@
 mod breaker;
 mod builder;
 mod counts;
+mod courier;
 mod delivery;
 mod handle;
 mod held;
@@ -12,6 +13,7 @@ pub(crate) mod parcel;
 mod processor;
 mod queue;
 mod runtime;
+mod shared;
 mod source;
 pub(crate) mod spool;
 
@@ -39,15 +41,15 @@ use crate::settings::Settings;
 use crate::span::{Resource, resource_from_sdk};
 use crate::store::TraceStore;
 use delivery::{Delivered, Delivery, UnderWay};
-use handle::LastStatus;
 use metrics::Metrics;
 use runtime::OwnedRuntime;
+use shared::{Shared, failed};
 use source::Source;
 
 /// Exports spans to PostgreSQL with pgvector.
 ///
 /// It owns its runtime of two threads, so it works under every processor of the SDK, inside and outside of tokio. It
-/// needs no database to be built: spans wait in the processor until there is one.
+/// needs no database to be built: batches wait in memory, or in the spool, until there is one.
 ///
 /// ```no_run
 /// use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -63,27 +65,6 @@ use source::Source;
 pub struct SpanExporter {
     shared: Arc<Shared>,
     resource: Arc<Resource>,
-}
-
-/// How long a shutdown waits for the model to end what it is computing, which takes a tenth of it.
-const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// What the exporter shares with its processor.
-struct Shared {
-    /// `None` when the setting `enabled` is off.
-    delivery: Option<Arc<Delivery>>,
-    runtime: OwnedRuntime,
-    is_shut_down: AtomicBool,
-    /// The meter that the builder was given; otherwise the global provider's is taken at the first export.
-    meter: Option<Meter>,
-    metrics: OnceLock<Metrics>,
-    /// For handles that outlive the exporter.
-    last: Arc<LastStatus>,
-    /// When a shutdown that has been announced has to be over.
-    end: OnceLock<Instant>,
-    /// Spans that the shutdown lost.
-    lost: AtomicU64,
-    flush_timeout: Duration,
 }
 
 impl SpanExporter {
@@ -118,7 +99,7 @@ impl SpanExporter {
         };
         if let Some(delivery) = &delivery {
             // The runtime is new, so it takes the task; it ends it when it ends.
-            let _ = runtime.spawn(delivery::run_courier(Arc::clone(delivery)));
+            let _ = runtime.spawn(courier::run(Arc::clone(delivery)));
         }
         Ok(SpanExporter {
             shared: Arc::new(Shared {
@@ -220,151 +201,5 @@ impl opentelemetry_sdk::trace::SpanExporter for SpanExporter {
 
     fn set_resource(&mut self, resource: &opentelemetry_sdk::Resource) {
         self.resource = Arc::new(resource_from_sdk(resource));
-    }
-}
-
-impl Shared {
-    /// Waits, on whatever thread, until what waits in memory and in the spool is stored, and then for the embeddings.
-    fn flush(&self, timeout: Duration) -> OTelSdkResult {
-        let Some(delivery) = &self.delivery else { return Ok(()) };
-        let delivery = Arc::clone(delivery);
-        let flush = async move {
-            delivery.drained().await;
-            delivery.store().flush_if_used().await
-        };
-        match self.wait_for(timeout, flush)? {
-            Some(Ok(())) => Ok(()),
-            Some(Err(error)) => Err(failed(&error)),
-            None => Err(OTelSdkError::Timeout(timeout)),
-        }
-    }
-
-    /// Limits the exports that are under way, and those that come, to a time.
-    fn end_exports(&self, by: Instant) {
-        if let Some(delivery) = &self.delivery {
-            delivery.end_by(by);
-        }
-    }
-
-    /// Limits the shutdown that follows to a time, whatever the processor grants it.
-    fn shut_down_by(&self, end: Instant) {
-        // The first announcement counts.
-        let _ = self.end.set(end);
-    }
-
-    fn shut_down(&self, timeout: Duration) -> OTelSdkResult {
-        if self.is_shut_down.swap(true, Ordering::AcqRel) {
-            return Err(OTelSdkError::AlreadyShutdown);
-        }
-        let timeout = self.end.get().map_or(timeout, |end| end.saturating_duration_since(Instant::now()));
-        let end = Instant::now() + timeout;
-        if let Some(delivery) = &self.delivery {
-            let lost = self.settle(delivery, timeout)?;
-            self.lost.store(lost, Ordering::Release);
-        }
-        self.close(end.saturating_duration_since(Instant::now()).min(CLOSE_TIMEOUT));
-        self.runtime.shut_down();
-        self.outcome()
-    }
-
-    /// Whether the shutdown lost spans.
-    fn outcome(&self) -> OTelSdkResult {
-        match self.lost.load(Ordering::Acquire) {
-            0 => Ok(()),
-            lost => Err(OTelSdkError::InternalFailure(format!(
-                "{lost} spans are lost: the database did not take them before the exporter was shut down, and they could \
-                 not be spooled (spool_dir)"
-            ))),
-        }
-    }
-
-    /// Stores what waits, or else spools it, within a time; returns how many spans are lost.
-    fn settle(&self, delivery: &Arc<Delivery>, timeout: Duration) -> Result<u64, OTelSdkError> {
-        // What is left for the spool and the model.
-        let reserve = (timeout / 4).min(CLOSE_TIMEOUT);
-        let end = Instant::now() + (timeout - reserve);
-        delivery.end_by(end);
-        let settling = Arc::clone(delivery);
-        let settle = async move {
-            let stored = async {
-                settling.returned().await;
-                settling.drained().await;
-                settling.store().flush_if_used().await
-            };
-            if let Ok(Err(error)) = tokio::time::timeout_at(end.into(), stored).await {
-                // The spans are stored: whoever comes next embeds what is left.
-                otel_debug!(name: "SpanExporter.ShutdownBeforeEmbedding", reason = error.to_string());
-            }
-            // Exports under way see the end too, and put their batches where they can.
-            let _ = tokio::time::timeout(reserve / 4, settling.returned()).await;
-            settling.evacuate().await
-        };
-        let lost = self.wait_for(timeout, settle)?;
-        Ok(lost.unwrap_or_else(|| delivery.abandon()))
-    }
-
-    /// What the exporter has done up to now.
-    fn status(&self) -> ExporterStatus {
-        let Some(delivery) = &self.delivery else { return ExporterStatus::default() };
-        let counts = &delivery.counts;
-        let (breaker, failures, breaker_opened) = delivery.breaker.status();
-        let (waiting, queue_bytes) = delivery.held.queue_usage();
-        ExporterStatus {
-            received: counts.received.get(),
-            stored: counts.stored.get(),
-            spooled: counts.spooled.get(),
-            replayed: counts.replayed.get(),
-            rejected: counts.rejected.get(),
-            dropped: counts.dropped.get(),
-            waiting,
-            queue_bytes,
-            spool: delivery.held.spool_usage(),
-            breaker,
-            failures,
-            breaker_opened,
-            store: delivery.store().activity(),
-            last_error: delivery.outage.reason(),
-        }
-    }
-
-    /// Ends the embedding, so that the model does not run while the process exits.
-    fn close(&self, timeout: Duration) {
-        if let Some(delivery) = &self.delivery {
-            let store = delivery.store().clone();
-            // A time-out leaves the model running, as dropping the exporter without a shutdown does.
-            let _ = self.wait_for(timeout, async move { store.close().await });
-        }
-    }
-
-    /// Runs a task on the exporter's runtime and waits for it on whatever thread; `None` after the time.
-    fn wait_for<T: Send + 'static>(
-        &self,
-        timeout: Duration,
-        task: impl Future<Output = T> + Send + 'static,
-    ) -> std::result::Result<Option<T>, OTelSdkError> {
-        let (done, wait) = std::sync::mpsc::channel();
-        self.runtime.spawn(async move {
-            // Nobody listens any more once the time is over.
-            let _ = done.send(task.await);
-        })?;
-        Ok(wait.recv_timeout(timeout).ok())
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        if let Some(delivery) = &self.delivery {
-            delivery.store().stop_backfill();
-            delivery.abandon();
-        }
-        self.last.set(self.status());
-    }
-}
-
-fn failed(error: &Error) -> OTelSdkError {
-    match error {
-        Error::Shutdown => OTelSdkError::AlreadyShutdown,
-        Error::Timeout { seconds, .. } => OTelSdkError::Timeout(Duration::from_secs_f64(*seconds)),
-        other => OTelSdkError::InternalFailure(other.to_string()),
     }
 }
