@@ -10,7 +10,8 @@ use tokio::task::JoinHandle;
 
 use crate::error::{Error, Result};
 
-/// Two threads for the network, and up to four more while the model embeds or the spool waits for the disk.
+/// Two threads for the network, and more for as long as the model embeds, the spool waits for the disk, or the system
+/// looks up names, which must not keep the spool waiting.
 pub(super) struct OwnedRuntime {
     handle: Handle,
     runtime: Mutex<Option<Runtime>>,
@@ -20,7 +21,7 @@ impl OwnedRuntime {
     pub(super) fn new() -> Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
-            .max_blocking_threads(4)
+            .max_blocking_threads(16)
             .thread_name("otel-pgvector")
             .enable_all()
             // What happens on these threads is telemetry's own work, and must not make telemetry. The guard would end
