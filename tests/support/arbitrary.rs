@@ -1,4 +1,6 @@
 //! Arbitrary spans: every type and every limit.
+//!
+//! Strategies are boxed: one within another, by value, they take more than a test thread's whole stack.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 /// Texts: names, literals, format signs, control characters, other scripts; no NUL.
-pub fn text() -> impl Strategy<Value = String> {
+pub fn text() -> BoxedStrategy<String> {
     prop_oneof![
         Just(String::new()),
         "[a-zA-Z ./_-]{1,20}",
@@ -25,9 +27,10 @@ pub fn text() -> impl Strategy<Value = String> {
         Just("%s %1$s %% %".to_owned()),
         Just("x".repeat(100_000)),
     ]
+    .boxed()
 }
 
-fn key() -> impl Strategy<Value = String> {
+fn key() -> BoxedStrategy<String> {
     prop_oneof![
         Just("http.request.method".to_owned()),
         Just("http.response.status_code".to_owned()),
@@ -40,6 +43,7 @@ fn key() -> impl Strategy<Value = String> {
         "[a-c]",
         text(),
     ]
+    .boxed()
 }
 
 fn double() -> impl Strategy<Value = f64> {
@@ -56,7 +60,7 @@ fn double() -> impl Strategy<Value = f64> {
     ]
 }
 
-pub fn value() -> impl Strategy<Value = Value<'static>> {
+pub fn value() -> BoxedStrategy<Value<'static>> {
     let leaf = prop_oneof![
         Just(Value::Empty),
         any::<bool>().prop_map(Value::Bool),
@@ -71,14 +75,15 @@ pub fn value() -> impl Strategy<Value = Value<'static>> {
             proptest::collection::vec((key().prop_map(Cow::Owned), inner), 0..4).prop_map(Value::KeyValues),
         ]
     })
+    .boxed()
 }
 
-pub fn attributes() -> impl Strategy<Value = Vec<Attribute<'static>>> {
-    proptest::collection::vec((key().prop_map(Cow::Owned), value()), 0..6)
+pub fn attributes() -> BoxedStrategy<Vec<Attribute<'static>>> {
+    proptest::collection::vec((key().prop_map(Cow::Owned), value()), 0..6).boxed()
 }
 
 /// Times at, around and far from the epoch.
-pub fn time() -> impl Strategy<Value = Timestamp> {
+pub fn time() -> BoxedStrategy<Timestamp> {
     prop_oneof![
         (1_600_000_000_000_000_000i128..1_900_000_000_000_000_000).prop_map(Timestamp),
         any::<u64>().prop_map(Timestamp::from),
@@ -88,6 +93,7 @@ pub fn time() -> impl Strategy<Value = Timestamp> {
         (any::<i64>(), 0..1_000_000_000i128)
             .prop_map(|(seconds, rest)| Timestamp(i128::from(seconds) * 1_000_000_000 + rest)),
     ]
+    .boxed()
 }
 
 fn count() -> impl Strategy<Value = u32> {
@@ -98,50 +104,51 @@ fn flags() -> impl Strategy<Value = u32> {
     prop_oneof![Just(0), Just(0x101), Just(0x301), any::<u32>()]
 }
 
-fn event() -> impl Strategy<Value = Event<'static>> {
-    (time(), prop_oneof![Just("exception".to_owned()), text()], attributes(), count()).prop_map(
-        |(time, name, attributes, dropped_attributes_count)| Event {
+fn event() -> BoxedStrategy<Event<'static>> {
+    (time(), prop_oneof![Just("exception".to_owned()), text()], attributes(), count())
+        .prop_map(|(time, name, attributes, dropped_attributes_count)| Event {
             time,
             name: name.into(),
             attributes,
             dropped_attributes_count,
-        },
-    )
+        })
+        .boxed()
 }
 
-fn link() -> impl Strategy<Value = Link<'static>> {
-    (any::<[u8; 16]>(), any::<[u8; 8]>(), text(), flags(), attributes(), count()).prop_map(
-        |(trace_id, span_id, trace_state, flags, attributes, dropped_attributes_count)| Link {
+fn link() -> BoxedStrategy<Link<'static>> {
+    (any::<[u8; 16]>(), any::<[u8; 8]>(), text(), flags(), attributes(), count())
+        .prop_map(|(trace_id, span_id, trace_state, flags, attributes, dropped_attributes_count)| Link {
             trace_id: TraceId::from_bytes(trace_id),
             span_id: SpanId::from_bytes(span_id),
             trace_state: trace_state.into(),
             flags,
             attributes,
             dropped_attributes_count,
-        },
-    )
+        })
+        .boxed()
 }
 
-fn resource() -> impl Strategy<Value = Arc<Resource>> {
-    (text(), attributes(), count(), text()).prop_map(
-        |(service, mut attributes, dropped_attributes_count, schema_url)| {
+fn resource() -> BoxedStrategy<Arc<Resource>> {
+    (text(), attributes(), count(), text())
+        .prop_map(|(service, mut attributes, dropped_attributes_count, schema_url)| {
             attributes.insert(0, ("service.name".into(), Value::String(service.into())));
             Arc::new(Resource { attributes, dropped_attributes_count, schema_url })
-        },
-    )
+        })
+        .boxed()
 }
 
-fn scope() -> impl Strategy<Value = Arc<Scope>> {
-    (text(), text(), attributes(), count(), text()).prop_map(
-        |(name, version, attributes, dropped_attributes_count, schema_url)| {
+fn scope() -> BoxedStrategy<Arc<Scope>> {
+    (text(), text(), attributes(), count(), text())
+        .prop_map(|(name, version, attributes, dropped_attributes_count, schema_url)| {
             Arc::new(Scope { name, version, attributes, dropped_attributes_count, schema_url })
-        },
-    )
+        })
+        .boxed()
 }
 
-fn status() -> impl Strategy<Value = Status<'static>> {
+fn status() -> BoxedStrategy<Status<'static>> {
     (prop_oneof![0..3, any::<i32>()], prop_oneof![Just(String::new()), text()])
         .prop_map(|(code, message)| Status { code: StatusCode(code), message: message.into() })
+        .boxed()
 }
 
 fn id<const N: usize>() -> impl Strategy<Value = [u8; N]>
@@ -164,12 +171,12 @@ pub fn sample(count: usize) -> Vec<Span<'static>> {
 }
 
 /// A span of anything that the SDK or OTLP can carry.
-pub fn span() -> impl Strategy<Value = Span<'static>> {
+pub fn span() -> BoxedStrategy<Span<'static>> {
     let identity = (resource(), scope(), id::<16>(), id::<8>(), id::<8>(), text(), flags());
     let body = (text(), prop_oneof![0..6, any::<i32>()], time(), time(), attributes(), status());
     let parts = (proptest::collection::vec(event(), 0..7), proptest::collection::vec(link(), 0..3));
-    (identity, body, parts, [count(), count(), count()]).prop_map(
-        |(identity, body, (events, links), dropped)| {
+    (identity, body, parts, [count(), count(), count()])
+        .prop_map(|(identity, body, (events, links), dropped)| {
             let (resource, scope, trace_id, span_id, parent_span_id, trace_state, flags) = identity;
             let (name, kind, start, end, attributes, status) = body;
             Span {
@@ -192,6 +199,6 @@ pub fn span() -> impl Strategy<Value = Span<'static>> {
                 dropped_links_count: dropped[2],
                 status,
             }
-        },
-    )
+        })
+        .boxed()
 }
