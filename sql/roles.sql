@@ -87,7 +87,7 @@ BEGIN
     ] LOOP
         EXECUTE format(command, traces, owner, writer, reader);
     END LOOP;
-    IF to_regprocedure(format('%I.prune_ledger(integer, integer)', traces)) IS NULL THEN
+    IF to_regprocedure(format('%I.attribute_number(jsonb)', traces)) IS NULL THEN
         RETURN; -- The migration that makes the tables runs this again.
     END IF;
 
@@ -96,7 +96,7 @@ BEGIN
         'REVOKE ALL ON ALL ROUTINES IN SCHEMA %1$I FROM %3$I, %4$I',
 
         'GRANT SELECT ON ALL TABLES IN SCHEMA %1$I TO %4$I',
-        'GRANT EXECUTE ON FUNCTION %1$I.span_kind_name, %1$I.span_status_name, %1$I.span_body TO %4$I',
+        'GRANT EXECUTE ON FUNCTION %1$I.span_kind_name, %1$I.span_status_name, %1$I.span_body, %1$I.span_attribute, %1$I.attribute_number TO %4$I',
 
         'GRANT SELECT ON %1$I.migrations, %1$I.batches, %1$I.embedding_model TO %3$I',
         'GRANT INSERT (id, spans) ON %1$I.batches TO %3$I',
@@ -106,7 +106,7 @@ BEGIN
         'GRANT SELECT (trace_id, span_id, parent_span_id, start_time) ON %1$I.span_rows TO %3$I',
         'GRANT INSERT (hash, service, body) ON %1$I.span_resources TO %3$I',
         'GRANT SELECT (id, hash) ON %1$I.span_resources TO %3$I',
-        'GRANT INSERT (hash, service, scope, name, kind, status_code, body, text, embedding) ON %1$I.span_documents TO %3$I',
+        'GRANT INSERT (hash, service, scope, name, kind, status_code, body, text, embedding, attributes) ON %1$I.span_documents TO %3$I',
         'GRANT SELECT (id, hash, text, embedding, last_seen) ON %1$I.span_documents TO %3$I',
         'GRANT UPDATE (embedding, last_seen) ON %1$I.span_documents TO %3$I'
     ] LOOP

@@ -23,6 +23,10 @@ pub struct Document {
     pub status_code: i16,
     /// The span as JSON, a format string for PostgreSQL's `format()`: `%1$s` stands for the row's first filler.
     pub body: String,
+    /// The span's attributes as JSON, for filters: a constant value as it is, `{"$string": n}` and `{"$json": n}` for the
+    /// n-th filler as the text of a string and as JSON, `{"$template": true}` for a text with fillers in it. `None` when
+    /// some attributes stand in the row as a whole.
+    pub attributes: Option<String>,
     /// What the operation is, in words, without literals: this is embedded.
     pub text: String,
 }
@@ -46,6 +50,7 @@ impl Document {
             status_code: if (0..=2).contains(&span.status.code.0) { span.status.code.0 as i16 } else { 0 },
             text: without_nul(&document_text(&service, &content.texts)),
             service,
+            attributes: content.attributes.map(|attributes| serde_json::Value::Object(attributes).to_string()),
             body: content.body,
         }
     }

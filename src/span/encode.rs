@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 
+use serde_json::{Map, Value as Json};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::json;
@@ -49,6 +50,8 @@ pub(crate) struct Encoder<'a> {
 pub(crate) struct Content {
     pub body: String,
     pub texts: Vec<Text>,
+    /// The span's attributes for filters, unless some of them stand in the row as a whole.
+    pub attributes: Option<Map<String, Json>>,
     current: String,
     fillers: usize,
 }
@@ -181,6 +184,33 @@ impl<'a> Encoder<'a> {
         }
     }
 
+    /// Where the next value begins, for [`note_attribute`](Self::note_attribute).
+    pub(crate) fn body_len(&self) -> usize {
+        self.content.as_ref().map_or(0, |content| content.body.len())
+    }
+
+    /// Begins to take note of attributes.
+    pub(crate) fn begin_attributes(&mut self) {
+        if let Some(content) = &mut self.content {
+            content.attributes = Some(Map::new());
+        }
+    }
+
+    /// Attributes stand in the row as a whole: the document cannot tell which.
+    pub(crate) fn forget_attributes(&mut self) {
+        if let Some(content) = &mut self.content {
+            content.attributes = None;
+        }
+    }
+
+    /// Takes note of an attribute whose value was just written: its value where it is constant, else where to find it.
+    pub(crate) fn note_attribute(&mut self, key: &str, value_start: usize) {
+        let Some(content) = &mut self.content else { return };
+        let Some(attributes) = &mut content.attributes else { return };
+        let value = content.body.get(value_start..).map_or(Json::Null, described);
+        attributes.insert(key.replace('\0', "\u{2400}"), value);
+    }
+
     /// Forgets a text that says nothing about the operation.
     pub(crate) fn drop_text(&mut self) {
         if let Some(content) = &mut self.content {
@@ -200,6 +230,24 @@ impl<'a> Encoder<'a> {
     fn hash(&mut self, text: &str) {
         self.hasher.update(&(text.len() as u32).to_le_bytes());
         self.hasher.update(text.as_bytes());
+    }
+}
+
+/// What a document says of a value, by its part of the body: the value itself, or `{"$string": n}` and `{"$json": n}` for
+/// the n-th filler as the text of a string and as JSON, or `{"$template": true}` for a text with fillers in it.
+fn described(value: &str) -> Json {
+    let filler = |text: &str| text.strip_prefix('%')?.strip_suffix("$s")?.parse::<u32>().ok();
+    let object = |key: &str, value: Json| Json::Object(Map::from_iter([(key.to_owned(), value)]));
+    if let Some(number) = filler(value) {
+        return object("$json", number.into());
+    }
+    if let Some(number) = value.strip_prefix('"').and_then(|text| filler(text.strip_suffix('"')?)) {
+        return object("$string", number.into());
+    }
+    let constant = value.replace("%%", "");
+    match serde_json::from_str(&value.replace("%%", "%")) {
+        Ok(constant_value) if !constant.contains('%') => constant_value,
+        _ => object("$template", true.into()),
     }
 }
 

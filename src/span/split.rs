@@ -154,10 +154,14 @@ impl<'a, 's> Walk<'a, 's> {
         out.syntax("{");
         self.header(&mut out, level);
         let full = level == Level::Service;
+        if !full && span.attributes.is_empty() {
+            out.begin_attributes();
+        }
         if full || !span.attributes.is_empty() {
             out.syntax(",\"attributes\":");
             match level {
                 Level::Full | Level::Conventional => {
+                    out.begin_attributes();
                     self.attributes(&mut out, &span.attributes, level, self.operation, Slot::Attribute);
                 }
                 _ => out.filler_json(|text| json::object_into(text, &span.attributes)),
@@ -228,6 +232,7 @@ impl<'a, 's> Walk<'a, 's> {
         operation: u64,
         slot: fn(String) -> Slot,
     ) {
+        let of_span = matches!(slot(String::new()), Slot::Attribute(_));
         out.syntax("{");
         let mut written = 0;
         let mut gap = 0..0;
@@ -240,16 +245,20 @@ impl<'a, 's> Walk<'a, 's> {
                     continue;
                 }
             };
-            self.gap(out, level, &attributes[gap], written, true);
+            self.gap(out, level, &attributes[gap], written, true, of_span);
             gap = at + 1..at + 1;
             out.syntax(if written > 0 { ",\"" } else { "\"" });
             written += 1;
             out.constant_key(key);
             out.syntax("\":");
+            let value_start = out.body_len();
             self.value(out, key, value, class, operation);
+            if of_span {
+                out.note_attribute(key, value_start);
+            }
             out.end_text(|| slot(key.to_string()));
         }
-        self.gap(out, level, &attributes[gap], written, false);
+        self.gap(out, level, &attributes[gap], written, false, of_span);
         out.syntax("}");
     }
 
@@ -263,9 +272,13 @@ impl<'a, 's> Walk<'a, 's> {
         gap: &[Attribute<'_>],
         written: usize,
         more_follow: bool,
+        of_span: bool,
     ) {
         if gap.is_empty() && level == Level::Full {
             return;
+        }
+        if of_span {
+            out.forget_attributes();
         }
         out.filler_json(|text| {
             let mut nuls = 0;

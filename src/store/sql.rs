@@ -108,10 +108,12 @@ impl Sql {
     /// Stores new documents. A vector has the type of the extension, which may be in any schema.
     pub(crate) fn insert_documents(&self, vector: &str) -> String {
         format!(
-            "INSERT INTO {schema}.span_documents (hash, service, scope, name, kind, status_code, body, text, embedding) \
-             SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::smallint[], \
-             $7::text[], $8::text[], {vectors}) \
-             AS new (hash, service, scope, name, kind, status_code, body, text, embedding) ORDER BY hash \
+            "INSERT INTO {schema}.span_documents \
+               (hash, service, scope, name, kind, status_code, body, text, embedding, attributes) \
+             SELECT hash, service, scope, name, kind, status_code, body, text, embedding, attributes::jsonb \
+             FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::smallint[], \
+             $7::text[], $8::text[], {vectors}, $10::text[]) \
+             AS new (hash, service, scope, name, kind, status_code, body, text, embedding, attributes) ORDER BY hash \
              ON CONFLICT (hash) DO UPDATE SET last_seen = now() RETURNING id, hash",
             schema = self.schema,
             vectors = self.vectors(9, vector)

@@ -249,7 +249,7 @@ impl TraceStore {
         let vectors: Vec<Option<Vector>> = column(missing, |document| {
             self.inner.embedder.cached(&document.text).map(|vector| Vector::new(&vector))
         });
-        let parameters: [&(dyn ToSql + Sync); 9] = [
+        let parameters: [&(dyn ToSql + Sync); 10] = [
             &column(missing, |document| Uuid::from_bytes(document.hash)),
             &column(missing, |document| document.service.as_str()),
             &column(missing, |document| document.scope.as_str()),
@@ -259,6 +259,7 @@ impl TraceStore {
             &column(missing, |document| document.body.as_str()),
             &column(missing, |document| document.text.as_str()),
             &vectors,
+            &column(missing, |document| document.attributes.as_deref()),
         ];
         for row in connection.query_prepared(&schema.insert_documents, &parameters).await? {
             ids.insert(row.get(1), row.get(0));
