@@ -2,11 +2,16 @@
 //!
 //! Documents are ranked by the cosine of their embedding to the query's, and by the query's words that they contain.
 
+mod conditions;
+mod filter;
 mod rank;
+mod time;
 
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::{SpanId, TraceId};
+
+pub use filter::{Comparison, Condition, Filter, Kind, Status, Test};
 
 use crate::error::Result;
 use crate::span::Timestamp;

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use opentelemetry::trace::{SpanId, TraceId};
 use tokio_postgres::Row;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
+use super::time::Time;
 use super::{OperationHit, SearchOptions, SpanHit, TraceHit};
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
@@ -291,38 +292,4 @@ async fn summarize(
         hit.error_count = row.get::<_, i64>(6) as u64;
     }
     Ok(())
-}
-
-/// A bound on `timestamptz`, in PostgreSQL's microseconds since 2000.
-#[derive(Debug)]
-struct Time(i64);
-
-impl Time {
-    const MIN: Time = Time(i64::MIN);
-    const MAX: Time = Time(i64::MAX);
-}
-
-impl From<Timestamp> for Time {
-    fn from(time: Timestamp) -> Self {
-        let microseconds = time.0.div_euclid(1000) - i128::from(crate::store::POSTGRES_EPOCH_US);
-        // -infinity and infinity where PostgreSQL's own range ends.
-        Time(i64::try_from(microseconds).unwrap_or(if time.0 < 0 { i64::MIN } else { i64::MAX }))
-    }
-}
-
-impl ToSql for Time {
-    fn to_sql(
-        &self,
-        _: &Type,
-        out: &mut bytes::BytesMut,
-    ) -> std::result::Result<tokio_postgres::types::IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        bytes::BufMut::put_i64(out, self.0);
-        Ok(tokio_postgres::types::IsNull::No)
-    }
-
-    fn accepts(ty: &Type) -> bool {
-        *ty == Type::TIMESTAMPTZ
-    }
-
-    tokio_postgres::types::to_sql_checked!();
 }

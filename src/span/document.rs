@@ -50,7 +50,9 @@ impl Document {
             status_code: if (0..=2).contains(&span.status.code.0) { span.status.code.0 as i16 } else { 0 },
             text: without_nul(&document_text(&service, &content.texts)),
             service,
-            attributes: content.attributes.map(|attributes| serde_json::Value::Object(attributes).to_string()),
+            attributes: content
+                .attributes
+                .map(|attributes| serde_json::Value::Object(attributes).to_string()),
             body: content.body,
         }
     }

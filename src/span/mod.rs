@@ -16,6 +16,7 @@ mod redact;
 mod row;
 mod scrub;
 mod sdk;
+mod semconv;
 mod split;
 mod words;
 
@@ -27,4 +28,5 @@ pub use otlp::{spans_from_otlp, spans_to_otlp};
 pub use row::Row;
 pub use scrub::{Scrubbed, Scrubber};
 pub use sdk::{Scopes, resource_from_sdk, span_from_sdk};
+pub use semconv::{names_of, renamed};
 pub use split::{Halves, Splitter};

@@ -4,6 +4,7 @@
 //! other step. Everything stands in one line without full stops, which moved it by another 0.02.
 
 use super::encode::{Slot, Text};
+use super::semconv::current_name;
 
 /// Attributes that say nothing about what a span does.
 const BOILERPLATE: &[&str] = &[
@@ -75,7 +76,7 @@ pub(crate) fn document_text(service: &str, texts: &[Text]) -> String {
             // What varies has left nothing to say, and numbers mean nothing to the model.
             _ if !text.contains(char::is_alphabetic) => continue,
             Slot::Attribute(key) | Slot::EventAttribute(key) if needs_key(key) => {
-                format!("{} {}", words(last_segment(key)), words(text))
+                format!("{} {}", words(last_segment(current_name(key))), words(text))
             }
             Slot::Name => split(text, |sign| "./:{}<>".contains(sign)),
             _ => words(text),

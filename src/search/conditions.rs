@@ -1,0 +1,306 @@
+//! A filter as SQL: what documents have to be, and what is left to ask of their rows.
+//!
+//! Literals travel as parameters only. The document is `d`, the row `r`.
+
+use std::time::{Duration, SystemTime};
+
+use tokio_postgres::types::ToSql;
+
+use super::filter::{Comparison, Condition, Filter, Test};
+use super::time::Time;
+use crate::span::{Timestamp, names_of};
+
+/// Parameters of a statement in the making.
+#[derive(Default)]
+pub(super) struct Parameters(Vec<Box<dyn ToSql + Send + Sync>>);
+
+impl Parameters {
+    /// Adds a parameter; returns what stands for it, such as `$3`.
+    pub(super) fn bind(&mut self, value: impl ToSql + Send + Sync + 'static) -> String {
+        self.0.push(Box::new(value));
+        format!("${}", self.0.len())
+    }
+
+    /// As the driver takes them.
+    pub(super) fn as_slice(&self) -> Vec<&(dyn ToSql + Sync)> {
+        self.0.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect()
+    }
+}
+
+/// The expression of the second column of the index span_rows_document.
+pub(super) const BIN: &str = "date_bin('10 s', r.start_time, 'epoch')";
+
+/// What documents have to be: `TRUE`, or conditions on `d`. A document that passes may have spans that fail; of one that
+/// fails every span does.
+pub(super) fn on_documents(filter: &Filter, schema: &str, parameters: &mut Parameters) -> String {
+    let mut all = Vec::new();
+    if !filter.services.is_empty() {
+        all.push(format!("d.service = ANY({})", parameters.bind(filter.services.clone())));
+    }
+    if let Some(name) = &filter.operation {
+        all.push(format!("(d.name = {} OR d.name LIKE '%…%')", parameters.bind(name.clone())));
+    }
+    if let Some(kind) = filter.kind {
+        all.push(format!("d.kind = {}", parameters.bind(kind as i16)));
+    }
+    if let Some(status) = filter.status {
+        all.push(format!("d.status_code = {}", parameters.bind(status as i16)));
+    }
+    for condition in &filter.attributes {
+        let keys = names_of(&condition.key);
+        let listed = parameters.bind(keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>());
+        let passes = any_name(&keys, parameters, |key, parameters| {
+            let value = format!("d.attributes -> {key}");
+            let test = test(&condition.test, &value, schema, parameters);
+            format!("CASE jsonb_typeof({value}) WHEN 'object' THEN true ELSE {test} END")
+        });
+        all.push(format!("(d.attributes IS NULL OR (d.attributes ?| {listed} AND {passes}))"));
+    }
+    if filter.exception == Some(true) {
+        all.push("d.body LIKE '%\"events\":%'".into());
+    }
+    joined(all)
+}
+
+/// What is left to ask of rows of documents that passed, other than their period.
+pub(super) fn on_rows(filter: &Filter, schema: &str, parameters: &mut Parameters) -> String {
+    let mut all = Vec::new();
+    let decoded = format!("{schema}.span_body(d.body, r.fillers)");
+    if let Some(name) = &filter.operation {
+        let name = parameters.bind(name.clone());
+        all.push(format!("(d.name = {name} OR {decoded} ->> 'name' = {name})"));
+    }
+    if let Some(least) = filter.min_duration {
+        all.push(format!("r.duration_ns >= {}", parameters.bind(nanoseconds(least))));
+    }
+    if let Some(most) = filter.max_duration {
+        all.push(format!("r.duration_ns <= {}", parameters.bind(nanoseconds(most))));
+    }
+    for condition in &filter.attributes {
+        all.push(any_name(&names_of(&condition.key), parameters, |key, parameters| {
+            let value = format!("{schema}.span_attribute(d.attributes, d.body, r.fillers, {key})");
+            test(&condition.test, &value, schema, parameters)
+        }));
+    }
+    for condition in &filter.resource {
+        let passes = any_name(&names_of(&condition.key), parameters, |key, parameters| {
+            test(&condition.test, &format!("s.body::jsonb -> 'attributes' -> {key}"), schema, parameters)
+        });
+        all.push(format!(
+            "r.resource_id = ANY(ARRAY(SELECT s.id FROM {schema}.span_resources s WHERE {passes}))"
+        ));
+    }
+    if let Some(has) = filter.exception {
+        // Where the document holds the events, it is the same for each of its spans.
+        all.push(format!(
+            "{}(CASE WHEN d.body LIKE '%\"events\":[%' THEN d.body LIKE '%\"events\":[%\"name\":\"exception\"%' \
+                     WHEN d.body LIKE '%\"events\":%' THEN ({decoded} -> 'events') @> '[{{\"name\": \"exception\"}}]' \
+                     ELSE false END)",
+            if has { "" } else { "NOT " }
+        ));
+    }
+    if !filter.trace_ids.is_empty() {
+        let ids = filter.trace_ids.iter().map(ToString::to_string).collect::<Vec<_>>();
+        all.push(format!(
+            "encode(uuid_send(r.trace_id), 'hex') COLLATE \"C\" = ANY({})",
+            parameters.bind(ids)
+        ));
+    }
+    for phrase in &filter.phrases {
+        all.push(phrase_condition(phrase, &decoded, parameters));
+    }
+    joined(all)
+}
+
+/// Rows of a period, by the expression of the index span_rows_document and exactly.
+pub(super) fn within(filter: &Filter, parameters: &mut Parameters) -> String {
+    let (since, until) = (bound(filter.since, Time::MIN), bound(filter.until, Time::MAX));
+    let (since, until) = (parameters.bind(since), parameters.bind(until));
+    format!(
+        "r.start_time >= {since} AND r.start_time < {until} \
+         AND {BIN} BETWEEN date_bin('10 s', {since}, 'epoch') AND date_bin('10 s', {until}, 'epoch')"
+    )
+}
+
+/// Whether the filter asks something of rows that their documents do not answer.
+pub(super) fn asks_rows(filter: &Filter) -> bool {
+    let documents_only = Filter {
+        services: filter.services.clone(),
+        kind: filter.kind,
+        status: filter.status,
+        ..Filter::default()
+    };
+    *filter != documents_only
+}
+
+fn bound(time: Option<SystemTime>, otherwise: Time) -> Time {
+    time.map_or(otherwise, |time| Time::from(Timestamp::from(time)))
+}
+
+fn nanoseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+fn joined(all: Vec<String>) -> String {
+    if all.is_empty() { "TRUE".into() } else { all.join(" AND ") }
+}
+
+/// A condition on an attribute that may have several names.
+fn any_name(
+    keys: &[&str],
+    parameters: &mut Parameters,
+    mut condition: impl FnMut(&str, &mut Parameters) -> String,
+) -> String {
+    let one_each: Vec<String> = keys
+        .iter()
+        .map(|key| {
+            let key = format!("{}::text", parameters.bind((*key).to_owned()));
+            format!("coalesce({}, false)", condition(&key, parameters))
+        })
+        .collect();
+    format!("({})", one_each.join(" OR "))
+}
+
+/// A test of a jsonb value, null where there is none.
+fn test(test: &Test, value: &str, schema: &str, parameters: &mut Parameters) -> String {
+    let text = format!("({value} #>> '{{}}')");
+    match test {
+        Test::Exists => format!("({value}) IS NOT NULL"),
+        Test::Is(wanted) => {
+            let wanted = parameters.bind(wanted.clone());
+            format!("({text} = {wanted} OR ({value}) @> to_jsonb({wanted}::text))")
+        }
+        Test::IsNot(other) => format!("{text} <> {}", parameters.bind(other.clone())),
+        Test::Matches(regex) => format!("{text} ~ {}", parameters.bind(regex.clone())),
+        Test::MatchesNot(regex) => format!("{text} !~ {}", parameters.bind(regex.clone())),
+        Test::Compares(comparison, number) => {
+            let operator = match comparison {
+                Comparison::Greater => ">",
+                Comparison::GreaterOrEqual => ">=",
+                Comparison::Less => "<",
+                Comparison::LessOrEqual => "<=",
+            };
+            format!(
+                "{schema}.attribute_number({value}) {operator} {}::float8::numeric",
+                parameters.bind(*number)
+            )
+        }
+    }
+}
+
+/// A text somewhere in the span. Decoding every span would take a minute for ten million: only those are decoded in
+/// which each run of letters and each run of digits is somewhere, in the body or in the fillers.
+fn phrase_condition(phrase: &str, decoded: &str, parameters: &mut Parameters) -> String {
+    // As JSON has it, since body and fillers are JSON.
+    let escaped = serde_json::Value::from(phrase).to_string();
+    let escaped = escaped.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or_default();
+    let runs = parameters.bind(runs(escaped).iter().map(|run| like(run)).collect::<Vec<_>>());
+    let candidate = format!("(d.body || r.fillers) ILIKE ALL({runs})");
+    let text = parameters.bind(like(phrase));
+    let service = format!("d.service ILIKE {text}");
+    if FIELDS.iter().any(|field| field.contains(&phrase.to_lowercase())) {
+        // The names of JSON's fields are in every span, and nothing that anybody looks for.
+        return format!(
+            "({service} OR CASE WHEN {candidate} THEN EXISTS ( \
+                 SELECT FROM jsonb_path_query({decoded}, 'strict $.**') AS part \
+                 WHERE jsonb_typeof(part) = 'string' AND part #>> '{{}}' ILIKE {text}) ELSE false END)"
+        );
+    }
+    let in_body = parameters.bind(like(&escaped.replace('%', "%%")));
+    let whole = parameters.bind(like(escaped));
+    format!(
+        "({service} OR CASE WHEN d.body ILIKE {in_body} OR r.fillers ILIKE {whole} THEN true \
+                            WHEN {candidate} THEN {decoded}::text ILIKE {whole} ELSE false END)"
+    )
+}
+
+/// The names of fields in a body.
+const FIELDS: &[&str] = &[
+    "attributes",
+    "dropped_attributes_count",
+    "dropped_events_count",
+    "dropped_links_count",
+    "end_unix_nano",
+    "events",
+    "flags",
+    "kind",
+    "links",
+    "name",
+    "offset_ns",
+    "schema_url",
+    "scope",
+    "span_id",
+    "start_unix_nano",
+    "status_code",
+    "status_message",
+    "trace_id",
+    "trace_state",
+    "version",
+    "$double",
+    "$bytes",
+];
+
+/// A pattern of LIKE for a text somewhere.
+fn like(text: &str) -> String {
+    let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    format!("%{escaped}%")
+}
+
+/// Runs of letters and runs of digits.
+fn runs(text: &str) -> Vec<&str> {
+    let class = |character: char| match character {
+        _ if character.is_alphabetic() => 1,
+        _ if character.is_numeric() => 2,
+        _ => 0,
+    };
+    let mut found = Vec::new();
+    let mut start = 0;
+    let mut previous = 0;
+    for (at, character) in text.char_indices() {
+        let current = class(character);
+        if current != previous {
+            if previous != 0 {
+                found.push(&text[start..at]);
+            }
+            (start, previous) = (at, current);
+        }
+    }
+    if previous != 0 {
+        found.push(&text[start..]);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phrase_falls_into_letters_and_digits() {
+        assert_eq!(runs("order-12a, ok"), ["order", "12", "a", "ok"]);
+        assert_eq!(runs("…"), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn no_literal_is_part_of_the_statement() {
+        let literal = "x'; DROP TABLE spans; --";
+        let mut filter = Filter::default().service(literal).operation(literal).phrase(literal);
+        for test in [
+            Test::Is(literal.into()),
+            Test::IsNot(literal.into()),
+            Test::Matches(literal.into()),
+            Test::Exists,
+        ] {
+            filter = filter.attribute(Condition { key: literal.into(), test: test.clone() });
+            filter = filter.resource_attribute(Condition { key: literal.into(), test });
+        }
+        let mut parameters = Parameters::default();
+        let text = [
+            on_documents(&filter, "\"otel\"", &mut parameters),
+            on_rows(&filter, "\"otel\"", &mut parameters),
+            within(&filter, &mut parameters),
+        ]
+        .concat();
+        assert!(!text.contains("DROP"), "{text}");
+    }
+}

@@ -1,0 +1,160 @@
+//! Spans of documents, read as far as a result shows them.
+
+use std::time::Duration;
+
+use opentelemetry::trace::{SpanId, TraceId};
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::SpanHit;
+use super::conditions::{BIN, Parameters, on_documents, on_rows, within};
+use super::filter::Filter;
+use crate::error::{Error, Result};
+use crate::span::Timestamp;
+use crate::store::{Connection, Microseconds, TraceStore};
+
+/// Documents of which spans are read, in the statements below: `wanted`, with the document's columns and a `place`.
+pub(super) enum Documents {
+    /// These, in this order.
+    Ranked(Vec<i32>),
+    /// All that the filter lets through up to an id, in no order.
+    All(i32),
+}
+
+/// The newest spans that pass the filter, at most `per_document` of each document and `limit` in all: in the order of the
+/// documents, or the newest first where these have none. Each comes with its document's id.
+pub(super) async fn newest(
+    store: &TraceStore,
+    connection: &Connection,
+    documents: &Documents,
+    filter: &Filter,
+    per_document: usize,
+    limit: usize,
+) -> Result<Vec<(i32, SpanHit)>> {
+    let schema = &store.sql().schema;
+    let mut parameters = Parameters::default();
+    let (wanted, order) = match documents {
+        Documents::Ranked(ids) => (
+            format!(
+                "SELECT d.*, place FROM unnest({}::integer[]) WITH ORDINALITY AS ranked (id, place) \
+                 JOIN {schema}.span_documents d USING (id)",
+                parameters.bind(ids.clone())
+            ),
+            "place, start_time DESC, start_ns DESC",
+        ),
+        Documents::All(last) => (
+            format!(
+                "SELECT d.*, 0 AS place FROM {schema}.span_documents d WHERE d.id <= {} AND {}",
+                parameters.bind(*last),
+                on_documents(filter, schema, &mut parameters)
+            ),
+            "start_time DESC, start_ns DESC, trace_id, span_id",
+        ),
+    };
+    let period = within(filter, &mut parameters);
+    let rows = on_rows(filter, schema, &mut parameters);
+    let (per_document, limit) = (parameters.bind(per_document as i64), parameters.bind(limit as i64));
+    // Rows are decoded when it is known which are shown.
+    let sql = format!(
+        "SELECT {COLUMNS} FROM ( \
+             SELECT d.id, d.service, d.status_code, d.body, d.place, r.* \
+             FROM ({wanted}) AS d CROSS JOIN LATERAL ( \
+                 SELECT r.* FROM {schema}.span_rows r \
+                 WHERE r.document_id = d.id AND {period} AND {rows} \
+                 ORDER BY {BIN} DESC, r.start_time DESC, r.start_ns DESC LIMIT {per_document}) AS r \
+             ORDER BY {order} LIMIT {limit}) AS f, \
+         LATERAL (SELECT {schema}.span_body(f.body, f.fillers) AS decoded) AS b \
+         ORDER BY {order}"
+    );
+    let found = connection.query(&sql, &parameters.as_slice()).await.map_err(reading(filter))?;
+    Ok(found.iter().map(|row| (row.get(0), span_hit(row))).collect())
+}
+
+/// The newest spans that pass a filter that asks nothing of documents, by ever longer periods back from the newest root.
+pub(super) async fn newest_of_all(
+    store: &TraceStore,
+    connection: &Connection,
+    filter: &Filter,
+    limit: usize,
+) -> Result<Vec<(i32, SpanHit)>> {
+    let schema = &store.sql().schema;
+    let mut parameters = Parameters::default();
+    let newest = format!(
+        "SELECT max(r.start_time) FROM {schema}.span_rows r WHERE r.parent_span_id = 0 AND {}",
+        within(filter, &mut parameters)
+    );
+    let newest = connection.query(&newest, &parameters.as_slice()).await.map_err(reading(filter))?;
+    let newest = newest.first().and_then(|row| row.get::<_, Option<Microseconds>>(0));
+    let mut parameters = Parameters::default();
+    let period = within(filter, &mut parameters);
+    let rows = on_rows(filter, schema, &mut parameters);
+    let limit_parameter = parameters.bind(limit as i64);
+    let mut length = Duration::from_secs(1);
+    loop {
+        let since = newest.as_ref().and_then(|newest| {
+            let newest = Timestamp(i128::from(newest.0) * 1000).to_system_time()?;
+            newest.checked_sub(length).filter(|since| filter.since.is_none_or(|given| given < *since))
+        });
+        // A year covers what is usual; what is older is read at once.
+        let since = since.filter(|_| length < Duration::from_secs(400 * 24 * 3600));
+        let recent = match since {
+            Some(since) => {
+                let since = Timestamp::from(since).0 / 1000;
+                format!("r.start_time >= 'epoch'::timestamptz + {since} * interval '1 microsecond'")
+            }
+            None => "TRUE".into(),
+        };
+        let sql = format!(
+            "SELECT {COLUMNS} FROM ( \
+                 SELECT d.id, d.service, d.status_code, d.body, r.* \
+                 FROM {schema}.span_rows r JOIN {schema}.span_documents d ON d.id = r.document_id \
+                 WHERE {period} AND {recent} AND {rows} \
+                 ORDER BY r.start_time DESC, r.start_ns DESC, r.trace_id, r.span_id LIMIT {limit_parameter}) AS f, \
+             LATERAL (SELECT {schema}.span_body(f.body, f.fillers) AS decoded) AS b \
+             ORDER BY start_time DESC, start_ns DESC, trace_id, span_id"
+        );
+        let found = connection.query(&sql, &parameters.as_slice()).await.map_err(reading(filter))?;
+        if found.len() >= limit || since.is_none() {
+            return Ok(found.iter().map(|row| (row.get(0), span_hit(row))).collect());
+        }
+        length *= 10;
+    }
+}
+
+/// What [`span_hit`] reads, of a row `f` with its document's columns, and `b.decoded`.
+const COLUMNS: &str = "f.id, f.trace_id, f.span_id, f.start_time, f.start_ns, f.duration_ns, f.service, f.status_code, \
+     b.decoded ->> 'name', \
+     coalesce(nullif(b.decoded ->> 'status_message', ''), \
+              jsonb_path_query_first(b.decoded, 'lax $.events[*].attributes.\"exception.message\"') #>> '{}')";
+
+fn span_hit(row: &Row) -> SpanHit {
+    SpanHit {
+        trace_id: TraceId::from_bytes(row.get::<_, Uuid>(1).into_bytes()),
+        span_id: SpanId::from_bytes(row.get::<_, i64>(2).to_be_bytes()),
+        score: 1.0,
+        service: row.get(6),
+        name: row.get::<_, Option<String>>(8).unwrap_or_default(),
+        is_error: row.get::<_, i16>(7) == 2,
+        message: row.get(9),
+        start: start(row, 3, 4),
+        duration: Duration::from_nanos(row.get::<_, i64>(5).max(0) as u64),
+    }
+}
+
+/// A start, of its columns in microseconds and the nanoseconds to add.
+pub(super) fn start(row: &Row, microseconds: usize, nanoseconds: usize) -> Timestamp {
+    let microseconds = i128::from(row.get::<_, Microseconds>(microseconds).0);
+    Timestamp(microseconds * 1000 + i128::from(row.get::<_, i16>(nanoseconds)))
+}
+
+/// An error of the database; of the one who asks where a regular expression is malformed.
+pub(super) fn reading(filter: &Filter) -> impl FnOnce(tokio_postgres::Error) -> Error {
+    let expressions: Vec<String> = filter.expressions().map(str::to_owned).collect();
+    move |error| match error.as_db_error() {
+        Some(refused) if refused.code().code() == "2201B" => Error::Input {
+            origin: format!("regular expression `{}`", expressions.join("`, `")),
+            reason: refused.message().to_owned(),
+        },
+        _ => Error::Database { doing: "reading spans", source: error },
+    }
+}
