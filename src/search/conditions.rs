@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio_postgres::types::ToSql;
 
-use super::filter::{Comparison, Condition, Filter, Test};
+use super::filter::{Comparison, Filter, Test};
 use super::time::Time;
 use crate::span::{Timestamp, names_of};
 
@@ -122,16 +122,20 @@ pub(super) fn within(filter: &Filter, parameters: &mut Parameters) -> String {
     )
 }
 
-/// Whether the filter asks something of rows that their documents do not answer.
-pub(super) fn asks_rows(filter: &Filter) -> bool {
-    let documents_only = Filter {
-        services: filter.services.clone(),
-        kind: filter.kind,
-        status: filter.status,
-        ..Filter::default()
-    };
-    *filter != documents_only
+/// Whether the filter asks something of documents.
+pub(super) fn asks_documents(filter: &Filter) -> bool {
+    on_documents(filter, "", &mut Parameters::default()) != TRUE || !filter.phrases.is_empty()
 }
+
+/// Whether the filter asks something of rows.
+pub(super) fn asks_rows(filter: &Filter) -> bool {
+    filter.since.is_some()
+        || filter.until.is_some()
+        || on_rows(filter, "", &mut Parameters::default()) != TRUE
+}
+
+/// What holds for everything.
+const TRUE: &str = "TRUE";
 
 fn bound(time: Option<SystemTime>, otherwise: Time) -> Time {
     time.map_or(otherwise, |time| Time::from(Timestamp::from(time)))
@@ -142,7 +146,7 @@ fn nanoseconds(duration: Duration) -> i64 {
 }
 
 fn joined(all: Vec<String>) -> String {
-    if all.is_empty() { "TRUE".into() } else { all.join(" AND ") }
+    if all.is_empty() { TRUE.into() } else { all.join(" AND ") }
 }
 
 /// A condition on an attribute that may have several names.
@@ -273,6 +277,7 @@ fn runs(text: &str) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::filter::Condition;
     use super::*;
 
     #[test]

@@ -1,9 +1,11 @@
 //! What a search is limited to: every condition holds for one and the same span.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::TraceId;
+use serde::Serialize;
 
 use crate::error::{Error, Result};
 
@@ -55,7 +57,8 @@ pub struct Filter {
 }
 
 /// The kind of a span, as OTLP numbers it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "OpenTelemetry's own words")]
 pub enum Kind {
     Internal = 1,
@@ -216,6 +219,38 @@ impl Condition {
     /// Any value.
     pub fn exists(key: impl Into<String>) -> Self {
         Condition { key: key.into(), test: Test::Exists }
+    }
+}
+
+impl Kind {
+    /// The kind with this number; `None` for 0 and for numbers that OTLP does not have.
+    pub fn from_number(number: i16) -> Option<Self> {
+        [Kind::Internal, Kind::Server, Kind::Client, Kind::Producer, Kind::Consumer]
+            .into_iter()
+            .find(|kind| *kind as i16 == number)
+    }
+}
+
+/// As it is read.
+impl fmt::Display for Condition {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = &self.key;
+        match &self.test {
+            Test::Exists => write!(formatter, "{key}"),
+            Test::Is(value) => write!(formatter, "{key}={value}"),
+            Test::IsNot(value) => write!(formatter, "{key}!={value}"),
+            Test::Matches(value) => write!(formatter, "{key}~{value}"),
+            Test::MatchesNot(value) => write!(formatter, "{key}!~{value}"),
+            Test::Compares(comparison, number) => {
+                let operator = match comparison {
+                    Comparison::Greater => ">",
+                    Comparison::GreaterOrEqual => ">=",
+                    Comparison::Less => "<",
+                    Comparison::LessOrEqual => "<=",
+                };
+                write!(formatter, "{key}{operator}{number}")
+            }
+        }
     }
 }
 

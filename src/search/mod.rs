@@ -1,156 +1,89 @@
-//! Finding traces by meaning: nearest documents first, then their newest spans.
+//! Finding traces: by meaning, by words, by conditions, by likeness.
 //!
-//! Documents are ranked by the cosine of their embedding to the query's, and by the query's words that they contain.
+//! Documents are ranked by the cosine of their embedding to the query's and by its words; for each the newest spans that
+//! pass the conditions are read. Conditions on attributes are answered by documents as far as these can.
+//! [`docs/search.md`](https://github.com/opentelemetry-pgvector/opentelemetry-pgvector/blob/main/docs/search.md) tells how.
 
+mod candidates;
+mod catalog;
 mod conditions;
 mod filter;
+mod hidden;
+mod hit;
+mod novel;
+mod query;
 mod rank;
+mod similar;
+mod spans;
 mod time;
+mod traces;
 
-use std::time::{Duration, SystemTime};
+use futures_util::{Stream, TryStreamExt, stream};
 
-use opentelemetry::trace::{SpanId, TraceId};
-
+pub use catalog::Operation;
 pub use filter::{Comparison, Condition, Filter, Kind, Status, Test};
+pub use hidden::Hidden;
+pub use hit::{OperationHit, SpanHit, TraceHit};
+pub use novel::{Nearest, NewOperation};
+pub use query::{Found, Page, SearchQuery};
+pub use similar::SimilarTrace;
 
 use crate::error::Result;
-use crate::span::Timestamp;
 use crate::store::TraceStore;
 
-/// What a search is limited to.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct SearchOptions {
-    /// The most results, 1 to 1000. Default 10.
-    pub limit: usize,
-    /// The lowest score, 0 (no limit) to 1; `None` is the setting `similarity_threshold`.
-    pub similarity_threshold: Option<f64>,
-    /// Only spans of this service.
-    pub service: Option<String>,
-    /// Only spans that started at this time or later.
-    pub since: Option<SystemTime>,
-    /// Only spans that started before this time.
-    pub until: Option<SystemTime>,
-}
-
-impl Default for SearchOptions {
-    fn default() -> Self {
-        SearchOptions { limit: 10, similarity_threshold: None, service: None, since: None, until: None }
-    }
-}
-
-impl SearchOptions {
-    /// With at most `limit` results.
-    pub fn with_limit(mut self, limit: usize) -> Self {
-        self.limit = limit;
-        self
-    }
-
-    /// With results of at least this score, 0 (no limit) to 1.
-    pub fn with_similarity_threshold(mut self, threshold: f64) -> Self {
-        self.similarity_threshold = Some(threshold);
-        self
-    }
-
-    /// With spans of this service only.
-    pub fn with_service(mut self, service: impl Into<String>) -> Self {
-        self.service = Some(service.into());
-        self
-    }
-
-    /// With spans that started at `time` or later.
-    pub fn since(mut self, time: SystemTime) -> Self {
-        self.since = Some(time);
-        self
-    }
-
-    /// With spans that started before `time`.
-    pub fn until(mut self, time: SystemTime) -> Self {
-        self.until = Some(time);
-        self
-    }
-}
-
-/// A trace in which spans matched.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct TraceHit {
-    /// The trace.
-    pub trace_id: TraceId,
-    /// The score of its best span.
-    pub score: f64,
-    /// The service of the root, or of the first span where there is no root.
-    pub root_service: String,
-    /// The name of the root.
-    pub root_name: String,
-    /// When the trace started.
-    pub start: Timestamp,
-    /// From the first start to the last end.
-    pub duration: Duration,
-    /// How many spans it has.
-    pub span_count: u64,
-    /// How many of them failed.
-    pub error_count: u64,
-    /// The spans that matched, best first.
-    pub spans: Vec<SpanHit>,
-}
-
-/// A span that matched.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct SpanHit {
-    /// The trace.
-    pub trace_id: TraceId,
-    /// The span.
-    pub span_id: SpanId,
-    /// How well its document fits the query, up to 1: four fifths are the cosine similarity of their embeddings, one fifth
-    /// is the share of the query's words that it has.
-    pub score: f64,
-    /// The service.
-    pub service: String,
-    /// The name, as it was exported.
-    pub name: String,
-    /// Whether it failed.
-    pub is_error: bool,
-    /// The status message or, where there is none, the message of its first exception.
-    pub message: Option<String>,
-    /// When it started.
-    pub start: Timestamp,
-    /// How long it took.
-    pub duration: Duration,
-}
-
-/// An operation that matched: a document, with its newest span as an example.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct OperationHit {
-    /// The document's id in the database.
-    pub document_id: i32,
-    /// What was embedded.
-    pub text: String,
-    /// The newest span of this operation.
-    pub example: SpanHit,
-}
-
 impl TraceStore {
-    /// Traces that show what `query` says, best first.
+    /// Traces with spans that fit a query, best first; without words, the newest first.
     ///
-    /// The query is embedded, the nearest documents are found by cosine, and for each its newest spans within the
-    /// options.
+    /// The query is embedded, the nearest documents are found by cosine and by words, and for each its newest spans that
+    /// pass the conditions. Dropping the future cancels the search.
     ///
     /// # Errors
     /// [`Error::Model`](crate::Error::Model) when the model is missing or another one made the embeddings;
+    /// [`Error::Input`](crate::Error::Input) for a malformed regular expression;
     /// [`Error::Connect`](crate::Error::Connect), [`Error::Database`](crate::Error::Database),
     /// [`Error::Timeout`](crate::Error::Timeout).
-    pub async fn search_traces(&self, query: &str, options: &SearchOptions) -> Result<Vec<TraceHit>> {
-        self.timed("searching traces", rank::traces(self, query, options)).await
+    pub async fn search_traces(&self, query: impl Into<SearchQuery>) -> Result<Found<TraceHit>> {
+        let query = query.into();
+        self.timed("searching traces", traces::traces(self, &query)).await
     }
 
-    /// Operations that do what `query` says, best first; none comes twice.
+    /// Traces with spans that pass these conditions, the newest first.
+    ///
+    /// # Errors
+    /// As [`search_traces`](Self::search_traces), but for the model, which is not needed.
+    pub async fn find_traces(&self, filter: Filter) -> Result<Found<TraceHit>> {
+        self.search_traces(filter).await
+    }
+
+    /// Spans that fit a query, best first; without words, the newest first.
     ///
     /// # Errors
     /// As [`search_traces`](Self::search_traces).
-    pub async fn search_operations(&self, query: &str, options: &SearchOptions) -> Result<Vec<OperationHit>> {
-        self.timed("searching operations", rank::operations(self, query, options)).await
+    pub async fn search_spans(&self, query: impl Into<SearchQuery>) -> Result<Found<SpanHit>> {
+        let query = query.into();
+        self.timed("searching spans", traces::spans(self, &query)).await
+    }
+
+    /// Operations that fit a query, best first; none comes twice.
+    ///
+    /// # Errors
+    /// As [`search_traces`](Self::search_traces).
+    pub async fn search_operations(&self, query: impl Into<SearchQuery>) -> Result<Found<OperationHit>> {
+        let query = query.into();
+        self.timed("searching operations", traces::operations(self, &query)).await
+    }
+
+    /// All traces that fit a query, page by page as the stream is read.
+    ///
+    /// # Errors
+    /// The stream ends with the first error, which is one of [`search_traces`](Self::search_traces).
+    pub fn stream_traces(&self, query: SearchQuery) -> impl Stream<Item = Result<TraceHit>> + Send + '_ {
+        let pages = stream::try_unfold(Some(query), move |query| async move {
+            let Some(query) = query else { return Ok(None) };
+            let found = self.search_traces(query.clone()).await?;
+            let next = found.next.map(|page| query.page(page));
+            Ok(Some((stream::iter(found.hits.into_iter().map(Ok)), next)))
+        });
+        pages.try_flatten()
     }
 }

@@ -41,7 +41,7 @@ pub(crate) use backfill::other_model;
 pub(crate) use connection::Connection;
 pub(crate) use copy::POSTGRES_EPOCH_US;
 pub(crate) use read::Microseconds;
-use schema::SchemaInfo;
+pub(crate) use schema::SchemaInfo;
 use sql::Sql;
 pub(crate) use vector::Vector;
 
@@ -51,14 +51,14 @@ pub(crate) use vector::Vector;
 ///
 /// ```no_run
 /// # async fn example(spans: Vec<opentelemetry_pgvector::span::Span<'_>>) -> opentelemetry_pgvector::Result<()> {
-/// use opentelemetry_pgvector::{Settings, TraceStore, search::SearchOptions};
+/// use opentelemetry_pgvector::{Settings, TraceStore};
 ///
 /// let mut settings = Settings::default();
 /// settings.connection_string = "postgresql://app@db/otel_traces".into();
 /// let store = TraceStore::new(settings)?;
 /// store.batch_store(&spans).await?;
 /// store.flush().await?;
-/// for trace in store.search_traces("payment declined", &SearchOptions::default()).await? {
+/// for trace in store.search_traces("payment declined").await? {
 ///     println!("{} {:.2} {}", trace.trace_id, trace.score, trace.root_name);
 /// }
 /// # Ok(())

@@ -1,0 +1,220 @@
+//! From ranked documents, or conditions alone, to traces, spans and operations.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry::trace::TraceId;
+use uuid::Uuid;
+
+use super::conditions::asks_documents;
+use super::query::{Found, SearchQuery};
+use super::rank::{Document, nearest};
+use super::spans::{Documents, newest, newest_of_all};
+use super::{OperationHit, SpanHit, TraceHit};
+use crate::error::{Error, Result};
+use crate::span::Timestamp;
+use crate::store::{Connection, Microseconds, SchemaInfo, TraceStore};
+
+/// How many spans of one document are looked at, at least; twice as many as results are wanted, when that is more.
+const SPANS_PER_DOCUMENT: usize = 20;
+/// The most matched spans that a trace shows.
+const SPANS_PER_TRACE: usize = 5;
+/// The most spans that are read for one page.
+const MAX_SPANS: usize = 1_000_000;
+
+pub(super) async fn traces(store: &TraceStore, query: &SearchQuery) -> Result<Found<TraceHit>> {
+    let (connection, schema, last) = begin(store).await?;
+    let (mut hits, places) = if query.text.is_empty() {
+        // Some traces have many spans that pass: it takes more spans until there are enough traces.
+        let mut count = query.wanted() * 4;
+        loop {
+            let spans = by_conditions(store, &connection, query, count).await?;
+            let all = spans.len() < count || count >= MAX_SPANS;
+            let traces = grouped(spans.into_iter().map(|(_, span)| span), query.wanted());
+            if all || traces.0.len() >= query.wanted() {
+                break traces;
+            }
+            count *= 8;
+        }
+    } else {
+        let documents = nearest(store, &connection, &schema, query).await?;
+        let spans = of_documents(store, &connection, &documents, query).await?;
+        grouped(spans.into_iter().map(|(_, span)| span), query.wanted())
+    };
+    summarize(store, &connection, &mut hits, &places).await?;
+    connection.give_back();
+    Ok(query.paged(hits, last))
+}
+
+pub(super) async fn spans(store: &TraceStore, query: &SearchQuery) -> Result<Found<SpanHit>> {
+    let (connection, schema, last) = begin(store).await?;
+    let spans = if query.text.is_empty() {
+        by_conditions(store, &connection, query, query.wanted()).await?
+    } else {
+        let documents = nearest(store, &connection, &schema, query).await?;
+        of_documents(store, &connection, &documents, query).await?
+    };
+    connection.give_back();
+    Ok(query.paged(spans.into_iter().map(|(_, span)| span).take(query.wanted()).collect(), last))
+}
+
+pub(super) async fn operations(store: &TraceStore, query: &SearchQuery) -> Result<Found<OperationHit>> {
+    let (connection, schema, last) = begin(store).await?;
+    let filter = query.bounded_filter();
+    let spans = if query.text.is_empty() {
+        let all = Documents::All(query.page.document);
+        newest(store, &connection, &all, &filter, 1, query.wanted() * 2).await?
+    } else {
+        let documents = nearest(store, &connection, &schema, query).await?;
+        let ids = Documents::Ranked(documents.iter().map(|document| document.id).collect());
+        let spans = newest(store, &connection, &ids, &filter, 1, MAX_SPANS).await?;
+        scored(spans, &documents)
+    };
+    let ids: Vec<i32> = spans.iter().map(|(id, _)| *id).collect();
+    let sql = format!("SELECT id, text FROM {}.span_documents WHERE id = ANY($1)", store.sql().schema);
+    let rows =
+        connection.query_prepared(&sql, &[&ids]).await.map_err(Error::database("reading operations"))?;
+    connection.give_back();
+    let mut texts: HashMap<i32, String> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let mut seen = HashSet::new();
+    let mut hits = Vec::new();
+    for (document_id, example) in spans {
+        let Some(text) = texts.remove(&document_id) else { continue };
+        // Two documents with the same text differ in what a person would not call another operation.
+        if seen.insert((example.service.clone(), text.clone())) {
+            hits.push(OperationHit { document_id, text, example });
+        }
+        if hits.len() == query.wanted() {
+            break;
+        }
+    }
+    Ok(query.paged(hits, last))
+}
+
+/// A connection, and the last document that there is now.
+async fn begin(store: &TraceStore) -> Result<(Connection, Arc<SchemaInfo>, i32)> {
+    let (connection, schema) = store.connection().await?;
+    let sql = format!("SELECT coalesce(max(id), 0) FROM {}.span_documents", store.sql().schema);
+    let rows = connection.query_prepared(&sql, &[]).await.map_err(Error::database("searching"))?;
+    Ok((connection, schema, rows.first().map_or(0, |row| row.get(0))))
+}
+
+/// The newest spans that pass the conditions.
+async fn by_conditions(
+    store: &TraceStore,
+    connection: &Connection,
+    query: &SearchQuery,
+    count: usize,
+) -> Result<Vec<(i32, SpanHit)>> {
+    let filter = query.bounded_filter();
+    if filter.trace_ids.is_empty() && !asks_documents(&filter) {
+        return newest_of_all(store, connection, &filter, count).await;
+    }
+    newest(store, connection, &Documents::All(query.page.document), &filter, count, count).await
+}
+
+/// The newest spans of ranked documents that pass the conditions, with the documents' scores.
+async fn of_documents(
+    store: &TraceStore,
+    connection: &Connection,
+    documents: &[Document],
+    query: &SearchQuery,
+) -> Result<Vec<(i32, SpanHit)>> {
+    let per_document = SPANS_PER_DOCUMENT.max(2 * query.wanted());
+    let ids = Documents::Ranked(documents.iter().map(|document| document.id).collect());
+    let spans = newest(store, connection, &ids, &query.bounded_filter(), per_document, MAX_SPANS).await?;
+    Ok(scored(spans, documents))
+}
+
+fn scored(mut spans: Vec<(i32, SpanHit)>, documents: &[Document]) -> Vec<(i32, SpanHit)> {
+    let scores: HashMap<i32, f64> = documents.iter().map(|document| (document.id, document.score)).collect();
+    for (id, span) in &mut spans {
+        span.score = scores.get(id).copied().unwrap_or_default();
+    }
+    spans
+}
+
+/// Traces in the order of their first spans, at most so many, and where each is.
+fn grouped(spans: impl Iterator<Item = SpanHit>, limit: usize) -> (Vec<TraceHit>, HashMap<TraceId, usize>) {
+    let mut hits: Vec<TraceHit> = Vec::new();
+    let mut places: HashMap<TraceId, usize> = HashMap::new();
+    for span in spans {
+        match places.get(&span.trace_id) {
+            Some(&at) if hits[at].spans.len() < SPANS_PER_TRACE => hits[at].spans.push(span),
+            Some(_) => {}
+            None if hits.len() < limit => {
+                places.insert(span.trace_id, hits.len());
+                hits.push(TraceHit {
+                    start: span.start,
+                    spans: vec![span.clone()],
+                    ..hit(span.trace_id, span.score)
+                });
+            }
+            None => {}
+        }
+    }
+    (hits, places)
+}
+
+/// A trace of which nothing else is known yet.
+fn hit(trace_id: TraceId, score: f64) -> TraceHit {
+    TraceHit {
+        trace_id,
+        score,
+        root_service: String::new(),
+        root_name: String::new(),
+        start: Timestamp(0),
+        duration: Duration::ZERO,
+        span_count: 0,
+        error_count: 0,
+        spans: Vec::new(),
+    }
+}
+
+/// Traces with these scores, in this order.
+pub(super) async fn summarized(
+    store: &TraceStore,
+    connection: &Connection,
+    scores: Vec<(TraceId, f64)>,
+) -> Result<Vec<TraceHit>> {
+    let places = scores.iter().enumerate().map(|(at, (id, _))| (*id, at)).collect();
+    let mut hits: Vec<TraceHit> = scores.into_iter().map(|(id, score)| hit(id, score)).collect();
+    summarize(store, connection, &mut hits, &places).await?;
+    Ok(hits)
+}
+
+/// Adds root, times and counts to the traces found.
+async fn summarize(
+    store: &TraceStore,
+    connection: &Connection,
+    hits: &mut [TraceHit],
+    places: &HashMap<TraceId, usize>,
+) -> Result<()> {
+    let tables = &store.sql().schema;
+    let sql = format!(
+        "SELECT DISTINCT ON (r.trace_id) r.trace_id, d.service, {tables}.span_body(d.body, r.fillers) ->> 'name', \
+                min(r.start_time) OVER whole, \
+                extract(epoch FROM max(r.start_time + make_interval(secs => r.duration_ns / 1e9)) OVER whole \
+                                   - min(r.start_time) OVER whole)::float8, \
+                count(*) OVER whole, count(*) FILTER (WHERE d.status_code = 2) OVER whole \
+         FROM {tables}.span_rows r JOIN {tables}.span_documents d ON d.id = r.document_id \
+         WHERE encode(uuid_send(r.trace_id), 'hex') COLLATE \"C\" = ANY($1) \
+         WINDOW whole AS (PARTITION BY r.trace_id) \
+         ORDER BY r.trace_id, r.parent_span_id <> 0, r.start_time, r.start_ns"
+    );
+    let doing = || Error::database("summarizing traces");
+    let ids: Vec<String> = hits.iter().map(|hit| hit.trace_id.to_string()).collect();
+    for row in connection.query_prepared(&sql, &[&ids]).await.map_err(doing())? {
+        let trace_id = TraceId::from_bytes(row.get::<_, Uuid>(0).into_bytes());
+        let Some(hit) = places.get(&trace_id).and_then(|&at| hits.get_mut(at)) else { continue };
+        hit.root_service = row.get(1);
+        hit.root_name = row.get::<_, Option<String>>(2).unwrap_or_default();
+        hit.start = Timestamp(i128::from(row.get::<_, Microseconds>(3).0) * 1000);
+        // Clocks that are wrong by thousands of years make a duration that is not worth an error.
+        hit.duration = Duration::try_from_secs_f64(row.get(4)).unwrap_or_default();
+        hit.span_count = row.get::<_, i64>(5) as u64;
+        hit.error_count = row.get::<_, i64>(6) as u64;
+    }
+    Ok(())
+}
