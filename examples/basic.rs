@@ -10,7 +10,7 @@ use std::io;
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{Span, SpanKind, Status, TraceContextExt, Tracer, TracerProvider};
-use opentelemetry_pgvector::search::SearchOptions;
+use opentelemetry_pgvector::search::{Filter, SearchQuery};
 use opentelemetry_pgvector::{Settings, TraceStore, tracer_provider};
 use opentelemetry_sdk::Resource;
 
@@ -34,8 +34,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     provider.shutdown()?;
 
     let store = TraceStore::new(settings)?;
-    let options = SearchOptions::default().with_service("checkout").with_limit(3);
-    for trace in store.search_traces("card was declined", &options).await? {
+    let query = SearchQuery::new("card was declined").filter(Filter::default().service("checkout")).limit(3);
+    for trace in store.search_traces(query).await? {
         println!("{}  {:.2}  {}: {}", trace.trace_id, trace.score, trace.root_service, trace.root_name);
         for span in &trace.spans {
             println!("    {:.2}  {}  {}", span.score, span.name, span.message.as_deref().unwrap_or(""));

@@ -20,5 +20,5 @@ COMMENT ON FUNCTION span_attribute IS 'The value of one attribute of a span, dec
 
 CREATE FUNCTION attribute_number(value jsonb) RETURNS numeric
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN substring(value #>> '{}' FROM '^[+-]?[0-9]{1,300}(?:\.[0-9]{0,300})?(?:[eE][+-]?[0-9]{1,3})?$')::numeric;
+    RETURN substring(value #>> '{}' FROM '^[+-]?[0-9]{1,255}(?:\.[0-9]{0,255})?(?:[eE][+-]?[0-9]{1,3})?$')::numeric;
 COMMENT ON FUNCTION attribute_number IS 'An attribute''s value as a number, also that of a text; null where it is none.';

@@ -135,7 +135,7 @@ async fn one_call_installs_it_and_its_flush_waits_for_the_embeddings() {
     provider.force_flush().expect("flushed");
     let store = database.store();
     assert_eq!(store.health_check().await.documents_waiting, 0);
-    let hits = store.search_traces("credit card was refused", &Default::default()).await.expect("searched");
+    let hits = store.search_traces("credit card was refused").await.expect("searched");
     assert_eq!(hits[0].trace_id, id);
     assert_eq!(hits[0].root_service, "shop");
     provider.shutdown().expect("shut down");

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use opentelemetry_pgvector::search::SearchOptions;
+use opentelemetry_pgvector::search::{Filter, SearchQuery};
 use opentelemetry_pgvector::{Error, Settings, TraceStore};
 use support::arbitrary;
 use support::database::TestDatabase;
@@ -76,7 +76,7 @@ async fn everything_works_in_transaction_mode_and_nothing_outlives_a_transaction
                 assert_eq!((stored.spans, stored.new), (4, true));
                 let read = store.get_trace(spans[0].trace_id).await?;
                 assert!(read.contains(&spans[0]), "store {number}");
-                store.search_traces("payment declined", &SearchOptions::default()).await?;
+                store.search_traces("payment declined").await?;
                 store.flush().await?;
                 Ok::<(), Error>(())
             })
@@ -92,11 +92,14 @@ async fn everything_works_in_transaction_mode_and_nothing_outlives_a_transaction
     let waiting: i64 =
         database.value("SELECT count(*) FROM otel.span_documents WHERE embedding IS NULL").await;
     assert_eq!(waiting, 0);
-    let mut since = SearchOptions::default();
-    since.since = Some(std::time::UNIX_EPOCH);
-    since.similarity_threshold = Some(0.0);
-    let hits = stores[0].search_traces(&spans[0].name, &since).await.expect("searched");
-    assert!(!hits.is_empty());
+    let since = SearchQuery::new(&spans[0].name)
+        .filter(Filter::default().since(std::time::UNIX_EPOCH))
+        .similarity_threshold(0.0);
+    assert!(!stores[0].search_traces(since).await.expect("searched").is_empty());
+    let newest = stores[0].find_traces(Filter::default()).await.expect("found");
+    assert!(!newest.is_empty());
+    assert!(!stores[0].similar_traces(newest[0].trace_id, 5).await.expect("found").is_empty());
+    assert!(!stores[0].new_since(std::time::UNIX_EPOCH, None, 5).await.expect("found").is_empty());
     let health = stores[0].health_check().await;
     assert!(health.healthy, "{health:?}");
 

@@ -2,7 +2,7 @@
 
 mod support;
 
-use opentelemetry_pgvector::search::SearchOptions;
+use opentelemetry_pgvector::search::SearchQuery;
 use opentelemetry_pgvector::span::Span;
 use opentelemetry_pgvector::store::{SCHEMA_VERSION, roles_sql};
 use opentelemetry_pgvector::{Error, ErrorClass, Settings, TraceStore};
@@ -190,7 +190,7 @@ async fn the_writer_reads_no_attribute_and_changes_nothing_that_is_stored() {
     }
     let error = store.get_trace(spans[0].trace_id).await.expect_err("attributes");
     assert_eq!(error.class(), ErrorClass::Configuration);
-    let error = store.search_traces("anything", &SearchOptions::default()).await.expect_err("attributes");
+    let error = store.search_traces("anything").await.expect_err("attributes");
     assert!(error.to_string().contains("42501"), "{error}");
 }
 
@@ -204,10 +204,9 @@ async fn the_reader_searches_and_writes_nothing() {
 
     let store = traces.store(&traces.reader);
     assert!(store.get_trace(spans[0].trace_id).await.expect("read").contains(&spans[0]));
-    let mut everything = SearchOptions::default();
-    everything.similarity_threshold = Some(0.0);
-    assert!(!store.search_traces("anything", &everything).await.expect("searched").is_empty());
-    assert!(!store.search_operations("anything", &everything).await.expect("searched").is_empty());
+    let everything = SearchQuery::new("anything").similarity_threshold(0.0);
+    assert!(!store.search_traces(everything.clone()).await.expect("searched").is_empty());
+    assert!(!store.search_operations(everything).await.expect("searched").is_empty());
     assert!(store.health_check().await.healthy);
 
     let client = traces.client(&traces.reader).await;

@@ -126,7 +126,7 @@ async fn any_schema_and_any_place_of_the_extension_will_do() {
     let spans = arbitrary::sample(3);
     store.batch_store(&spans).await.expect("stored");
     store.flush().await.expect("embedded");
-    store.search_traces("anything", &Default::default()).await.expect("searched");
+    store.search_traces("anything").await.expect("searched");
     assert!(store.get_trace(spans[0].trace_id).await.expect("read").contains(&spans[0]));
     let health = store.health_check().await;
     assert!(health.healthy && health.error.is_none(), "{health:?}");

@@ -5,7 +5,7 @@ mod support;
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::{SpanId, TraceId};
-use opentelemetry_pgvector::search::SearchOptions;
+use opentelemetry_pgvector::search::{Filter, SearchQuery, TraceHit};
 use opentelemetry_pgvector::span::{Resource, Span, Status, StatusCode, Timestamp, Value};
 use opentelemetry_pgvector::{Error, TraceStore};
 use support::database::TestDatabase;
@@ -63,10 +63,7 @@ async fn filled(database: &TestDatabase) -> TraceStore {
 async fn a_trace_is_found_by_its_meaning() {
     let database = TestDatabase::create().await;
     let store = filled(&database).await;
-    let hits = store
-        .search_traces("payment refused, credit card out of date", &SearchOptions::default())
-        .await
-        .expect("found");
+    let hits = store.search_traces("payment refused, credit card out of date").await.expect("found");
     let best = &hits[0];
     assert_eq!(best.trace_id, TraceId::from(1), "the newest of the best document comes first");
     assert_eq!((best.root_service.as_str(), best.root_name.as_str()), ("payments", "authorize card"));
@@ -80,29 +77,27 @@ async fn a_trace_is_found_by_its_meaning() {
 async fn options_limit_what_is_found() {
     let database = TestDatabase::create().await;
     let store = filled(&database).await;
-    let all = SearchOptions::default().with_similarity_threshold(0.0);
-    let query = "card declined";
-    let ids = |hits: Vec<opentelemetry_pgvector::search::TraceHit>| {
-        hits.iter().map(|hit| u128::from_be_bytes(hit.trace_id.to_bytes())).collect::<Vec<_>>()
+    let all = SearchQuery::new("card declined").similarity_threshold(0.0);
+    let only = |filter: Filter| all.clone().filter(filter);
+    let ids = async |query: SearchQuery| {
+        let hits = store.search_traces(query).await.expect("found");
+        hits.iter().map(|hit: &TraceHit| u128::from_be_bytes(hit.trace_id.to_bytes())).collect::<Vec<_>>()
     };
-    let found = ids(store.search_traces(query, &all.clone().with_limit(2)).await.expect("found"));
-    assert_eq!(found, [1, 2]);
-    let found = ids(store.search_traces(query, &all.clone().with_service("warehouse")).await.expect("found"));
+    assert_eq!(ids(all.clone().limit(2)).await, [1, 2]);
+    let found = ids(only(Filter::default().service("warehouse"))).await;
     assert!(found.len() == 2 && found.iter().all(|id| [3, 4].contains(id)), "{found:?}");
-    let since = now() - Duration::from_secs(15);
-    assert_eq!(ids(store.search_traces(query, &all.clone().since(since)).await.expect("found")), [1]);
-    let until = now() - Duration::from_secs(45);
-    assert_eq!(ids(store.search_traces(query, &all.clone().until(until)).await.expect("found")), [5]);
-    let high = SearchOptions::default().with_similarity_threshold(0.99);
-    assert!(store.search_traces("something else entirely", &high).await.expect("an answer").is_empty());
+    assert_eq!(ids(only(Filter::default().since(now() - Duration::from_secs(15)))).await, [1]);
+    assert_eq!(ids(only(Filter::default().until(now() - Duration::from_secs(45)))).await, [5]);
+    let high = SearchQuery::new("something else entirely").similarity_threshold(0.99);
+    assert!(ids(high).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operation_is_listed_once() {
     let database = TestDatabase::create().await;
     let store = filled(&database).await;
-    let all = SearchOptions::default().with_similarity_threshold(0.0);
-    let hits = store.search_operations("card declined", &all).await.expect("found");
+    let all = SearchQuery::new("card declined").similarity_threshold(0.0);
+    let hits = store.search_operations(all).await.expect("found");
     assert_eq!(hits.len(), 4, "two of the five spans are one operation");
     assert_eq!(hits[0].example.trace_id, TraceId::from(1));
 }
@@ -112,7 +107,7 @@ async fn embeddings_of_another_model_are_an_error_that_names_both() {
     let database = TestDatabase::create().await;
     let store = filled(&database).await;
     database.execute("UPDATE otel.embedding_model SET name = 'other-model'").await;
-    let error = store.search_traces("anything", &SearchOptions::default()).await.expect_err("refused");
+    let error = store.search_traces("anything").await.expect_err("refused");
     assert!(matches!(error, Error::Model(_)) && error.to_string().contains("other-model"), "{error}");
 }
 
@@ -124,7 +119,7 @@ async fn a_trace_over_thousands_of_years_does_not_hide_the_others() {
     (ancient.start, ancient.end) =
         (Timestamp(i128::from(i64::MIN) * 1_000_000_000), Timestamp(i128::from(i64::MAX)));
     store.batch_store(&[ancient]).await.expect("stored");
-    let hits = store.search_traces("card declined", &SearchOptions::default()).await.expect("found");
+    let hits = store.search_traces("card declined").await.expect("found");
     assert!(hits.iter().any(|hit| hit.trace_id == TraceId::from(1)), "{hits:?}");
 }
 
@@ -143,10 +138,9 @@ async fn a_period_is_searched_whole_also_when_nearer_documents_have_no_spans_in_
     spans.push(span(1000, "payments", "print a receipt", 5, ""));
     store.batch_store(&spans).await.expect("stored");
     store.flush().await.expect("embedded");
-    let recent =
-        SearchOptions::default().with_similarity_threshold(0.0).since(now() - Duration::from_secs(60));
-    let hits = store.search_traces("card declined", &recent).await.expect("found");
+    let all = SearchQuery::new("card declined").similarity_threshold(0.0);
+    let recent = all.clone().filter(Filter::default().since(now() - Duration::from_secs(60)));
+    let hits = store.search_traces(recent).await.expect("found");
     assert_eq!(hits.iter().map(|hit| hit.trace_id).collect::<Vec<_>>(), [TraceId::from(1000)]);
-    let many = SearchOptions::default().with_similarity_threshold(0.0).with_limit(200);
-    assert_eq!(store.search_traces("card declined", &many).await.expect("found").len(), 200);
+    assert_eq!(store.search_traces(all.limit(200)).await.expect("found").len(), 200);
 }

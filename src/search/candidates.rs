@@ -33,7 +33,7 @@ pub(super) async fn source(
     if exact {
         let mut own = Parameters::default();
         let count = format!(
-            "SELECT count(*) FROM (SELECT FROM {schema}.span_documents d WHERE {} LIMIT {}) AS some",
+            "SELECT count(*) FROM (SELECT FROM {schema}.span_documents d WHERE {} LIMIT {}) AS few",
             super::conditions::on_documents(&filter, schema, &mut own),
             COMPARED + 1
         );

@@ -208,20 +208,12 @@ impl FromStr for Page {
     }
 }
 
-impl<T> Found<T> {
-    /// Whether nothing was found.
-    pub fn is_empty(&self) -> bool {
-        self.hits.is_empty()
-    }
+/// The results of this page.
+impl<T> std::ops::Deref for Found<T> {
+    type Target = [T];
 
-    /// How many results this page has.
-    pub fn len(&self) -> usize {
-        self.hits.len()
-    }
-
-    /// The results.
-    pub fn iter(&self) -> std::slice::Iter<'_, T> {
-        self.hits.iter()
+    fn deref(&self) -> &[T] {
+        &self.hits
     }
 }
 
@@ -240,14 +232,6 @@ impl<'a, T> IntoIterator for &'a Found<T> {
 
     fn into_iter(self) -> Self::IntoIter {
         self.hits.iter()
-    }
-}
-
-impl<T> std::ops::Index<usize> for Found<T> {
-    type Output = T;
-
-    fn index(&self, at: usize) -> &T {
-        &self.hits[at]
     }
 }
 

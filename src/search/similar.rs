@@ -99,7 +99,8 @@ async fn similar(
             let shared: Vec<f64> =
                 documents.iter().filter_map(|document| weights.get(document)).copied().collect();
             let additional = documents.len() - shared.len();
-            let likeness = shared.iter().sum::<f64>() / (whole + additional as f64).max(f64::MIN_POSITIVE);
+            let union = (whole + additional as f64).max(f64::MIN_POSITIVE);
+            let likeness = (shared.iter().sum::<f64>() / union).min(1.0);
             let id = TraceId::from_bytes(row.get::<_, Uuid>(0).into_bytes());
             (likeness, id, [shared.len(), weights.len() - shared.len(), additional])
         })
