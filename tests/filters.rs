@@ -115,6 +115,7 @@ async fn each_condition_finds_its_spans() {
         (all().phrase("users/4711"), vec![3]),
         (all().phrase("name"), vec![]),
         (all().phrase("payments"), vec![2]),
+        (all().phrase("0000000000000006"), vec![6]),
         (all().service("shop").kind(Kind::Server).exception(false).phrase("cart"), vec![1, 5, 6]),
     ] {
         assert_eq!(found(&store, filter.clone()).await, expected, "{filter:?}");
@@ -253,6 +254,30 @@ async fn a_malformed_regular_expression_is_the_askers_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_id_is_found_whether_it_is_a_trace_s_or_an_attribute_s() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    let request = "123e4567-e89b-12d3-a456-426614174000";
+    let mut spans = spans(&[|_| {}, |_| {}]);
+    spans[1].attributes.push(("request.id".into(), text(request)));
+    store.batch_store(&spans).await.expect("stored");
+    for (query, expected) in [
+        ("00000000000000000000000000000001".to_owned(), 1),
+        ("\"00000000-0000-0000-0000-000000000001\"".to_owned(), 1),
+        (format!("\"{request}\""), 2),
+        (request.to_owned(), 2),
+        ("\"0000000000000002\"".to_owned(), 2),
+    ] {
+        let hits = store.search_traces(query.as_str()).await.expect("found");
+        assert_eq!(
+            hits.iter().map(|hit| hit.trace_id).collect::<Vec<_>>(),
+            [TraceId::from(expected)],
+            "{query}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_hides_results_is_told() {
     let database = TestDatabase::create().await;
     let store = database.store();
@@ -371,8 +396,8 @@ async fn conditions_find_in_a_recording_what_sql_over_decoded_spans_finds() {
             "coalesce(attributes ->> 'http.method', attributes ->> 'http.request.method') = 'GET'".into(),
         ),
         (
-            with("db.query.text~(?i)^delete"),
-            "coalesce(attributes ->> 'db.statement', attributes ->> 'db.query.text') ~* '^delete'".into(),
+            with("db.query.text~(?i)^with"),
+            "coalesce(attributes ->> 'db.statement', attributes ->> 'db.query.text') ~* '^with'".into(),
         ),
         (with("db.statement"), "attributes ?| '{db.statement,db.query.text}'".into()),
         (

@@ -201,7 +201,12 @@ fn phrase_condition(phrase: &str, decoded: &str, parameters: &mut Parameters) ->
     let runs = parameters.bind(runs(escaped).iter().map(|run| like(run)).collect::<Vec<_>>());
     let candidate = format!("(d.body || r.fillers) ILIKE ALL({runs})");
     let text = parameters.bind(like(phrase));
-    let service = format!("d.service ILIKE {text}");
+    let mut service = format!("d.service ILIKE {text}");
+    if phrase.len() == 16
+        && let Ok(id) = u64::from_str_radix(phrase, 16)
+    {
+        service += &format!(" OR r.span_id = {}", parameters.bind(id.cast_signed()));
+    }
     if FIELDS.iter().any(|field| field.contains(&phrase.to_lowercase())) {
         // The names of JSON's fields are in every span, and nothing that anybody looks for.
         return format!(

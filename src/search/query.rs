@@ -13,7 +13,7 @@ use crate::span::Timestamp;
 /// A search: words, conditions, or both.
 ///
 /// With words, results come by how well they fit, best first; without, newest first. Text in double quotes has to be in
-/// the span as it stands, in either case of letters; 32 hexadecimal digits alone are a trace's id.
+/// the span as it stands, in either case of letters, or be its own or its trace's id.
 ///
 /// ```
 /// use opentelemetry_pgvector::search::{Filter, SearchQuery, Status};
@@ -71,21 +71,18 @@ impl SearchQuery {
             page: Page::FIRST,
         };
         let text = text.as_ref().trim();
-        if let Some(id) = trace_id(text) {
-            query.filter.trace_ids.push(id);
+        if trace_id(text).is_some() {
+            query.filter.phrases.push(text.to_owned());
             return query;
         }
         let mut words = String::new();
         for (number, part) in text.split('"').enumerate() {
             // An odd quote at the end opens nothing.
             let is_quoted = number % 2 == 1 && number + 1 < text.split('"').count();
-            match trace_id(part) {
-                Some(id) if is_quoted => query.filter.trace_ids.push(id),
-                _ if is_quoted && !part.trim().is_empty() => {
-                    query.filter.phrases.push(part.trim().to_owned());
-                }
-                _ if !part.trim().is_empty() => words.push_str(part),
-                _ => {}
+            match part.trim() {
+                "" => {}
+                phrase if is_quoted => query.filter.phrases.push(phrase.to_owned()),
+                _ => words.push_str(part),
             }
         }
         // A phrase alone is exact, and needs no order by meaning; beside words it has one, too.
@@ -103,7 +100,6 @@ impl SearchQuery {
     /// Only spans that pass these conditions, besides those that the text makes.
     pub fn filter(mut self, mut filter: Filter) -> Self {
         filter.phrases.append(&mut self.filter.phrases);
-        filter.trace_ids.append(&mut self.filter.trace_ids);
         self.filter = filter;
         self
     }
@@ -236,7 +232,7 @@ impl<'a, T> IntoIterator for &'a Found<T> {
 }
 
 /// A text that is a trace's id: 32 hexadecimal digits, with or without dashes.
-fn trace_id(text: &str) -> Option<TraceId> {
+pub(super) fn trace_id(text: &str) -> Option<TraceId> {
     let digits = text.trim().replace('-', "");
     if digits.len() != 32 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
@@ -262,8 +258,7 @@ mod tests {
         let query = SearchQuery::new(r#"a 5" disk"#);
         assert_eq!((query.text.as_str(), query.filter.phrases.len()), ("a 5 disk", 0));
         let query = SearchQuery::new("4BF92F35-77b34da6a3ce929d0e0e4736");
-        assert_eq!(query.filter.trace_ids.len(), 1);
-        assert_eq!(query.text, "");
+        assert_eq!((query.text.as_str(), query.filter.phrases.len()), ("", 1));
         let query = SearchQuery::new(r#""x""#).filter(Filter::default().phrase("y"));
         assert_eq!(query.filter.phrases, ["y", "x"]);
     }

@@ -8,7 +8,7 @@ use opentelemetry::trace::TraceId;
 use uuid::Uuid;
 
 use super::conditions::asks_documents;
-use super::query::{Found, SearchQuery};
+use super::query::{Found, SearchQuery, trace_id};
 use super::rank::{Document, nearest};
 use super::spans::{Documents, newest, newest_of_all};
 use super::{OperationHit, SpanHit, TraceHit};
@@ -25,6 +25,7 @@ const MAX_SPANS: usize = 1_000_000;
 
 pub(super) async fn traces(store: &TraceStore, query: &SearchQuery) -> Result<Found<TraceHit>> {
     let (connection, schema, last) = begin(store).await?;
+    let query = &with_trace_ids(store, &connection, query).await?;
     let (mut hits, places) = if query.text.is_empty() {
         // Some traces have many spans that pass: it takes more spans until there are enough traces.
         let mut count = query.wanted() * 4;
@@ -49,6 +50,7 @@ pub(super) async fn traces(store: &TraceStore, query: &SearchQuery) -> Result<Fo
 
 pub(super) async fn spans(store: &TraceStore, query: &SearchQuery) -> Result<Found<SpanHit>> {
     let (connection, schema, last) = begin(store).await?;
+    let query = &with_trace_ids(store, &connection, query).await?;
     let spans = if query.text.is_empty() {
         by_conditions(store, &connection, query, query.wanted()).await?
     } else {
@@ -61,6 +63,7 @@ pub(super) async fn spans(store: &TraceStore, query: &SearchQuery) -> Result<Fou
 
 pub(super) async fn operations(store: &TraceStore, query: &SearchQuery) -> Result<Found<OperationHit>> {
     let (connection, schema, last) = begin(store).await?;
+    let query = &with_trace_ids(store, &connection, query).await?;
     let filter = query.bounded_filter();
     let spans = if query.text.is_empty() {
         let all = Documents::All(query.page.document);
@@ -98,6 +101,31 @@ async fn begin(store: &TraceStore) -> Result<(Connection, Arc<SchemaInfo>, i32)>
     let sql = format!("SELECT coalesce(max(id), 0) FROM {}.span_documents", store.sql().schema);
     let rows = connection.query_prepared(&sql, &[]).await.map_err(Error::database("searching"))?;
     Ok((connection, schema, rows.first().map_or(0, |row| row.get(0))))
+}
+
+/// The query with phrases that are ids of traces as such: these have an index.
+async fn with_trace_ids(
+    store: &TraceStore,
+    connection: &Connection,
+    query: &SearchQuery,
+) -> Result<SearchQuery> {
+    let mut query = query.clone();
+    let ids: Vec<TraceId> = query.filter.phrases.iter().filter_map(|phrase| trace_id(phrase)).collect();
+    if !ids.is_empty() {
+        let sql = format!(
+            "SELECT DISTINCT trace_id FROM {}.span_rows \
+             WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1)",
+            store.sql().schema
+        );
+        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let rows =
+            connection.query_prepared(&sql, &[&ids]).await.map_err(Error::database("looking for traces"))?;
+        let stored: Vec<TraceId> =
+            rows.iter().map(|row| TraceId::from_bytes(row.get::<_, Uuid>(0).into_bytes())).collect();
+        query.filter.phrases.retain(|phrase| trace_id(phrase).is_none_or(|id| !stored.contains(&id)));
+        query.filter.trace_ids.extend(stored);
+    }
+    Ok(query)
 }
 
 /// The newest spans that pass the conditions.
