@@ -87,7 +87,7 @@ BEGIN
     ] LOOP
         EXECUTE format(command, traces, owner, writer, reader);
     END LOOP;
-    IF to_regprocedure(format('%I.prune_ledger(integer, integer)', traces)) IS NULL THEN
+    IF to_regclass(format('%I.span_words', traces)) IS NULL THEN
         RETURN; -- The migration that makes the tables runs this again.
     END IF;
 
@@ -108,7 +108,9 @@ BEGIN
         'GRANT SELECT (id, hash) ON %1$I.span_resources TO %3$I',
         'GRANT INSERT (hash, service, scope, name, kind, status_code, body, text, embedding) ON %1$I.span_documents TO %3$I',
         'GRANT SELECT (id, hash, text, embedding, last_seen) ON %1$I.span_documents TO %3$I',
-        'GRANT UPDATE (embedding, last_seen) ON %1$I.span_documents TO %3$I'
+        'GRANT UPDATE (embedding, last_seen) ON %1$I.span_documents TO %3$I',
+        'GRANT INSERT (word, embedding) ON %1$I.span_words TO %3$I',
+        'GRANT SELECT (word) ON %1$I.span_words TO %3$I'
     ] LOOP
         EXECUTE format(command, traces, owner, writer, reader);
     END LOOP;

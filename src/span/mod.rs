@@ -28,3 +28,4 @@ pub use row::Row;
 pub use scrub::{Scrubbed, Scrubber};
 pub use sdk::{Scopes, resource_from_sdk, span_from_sdk};
 pub use split::{Halves, Splitter};
+pub(crate) use words::vocabulary;
