@@ -99,7 +99,9 @@ impl Tokens {
                 _ => words.push((word, start..end, at..at + 1)),
             }
         }
-        let words = words.into_iter().filter_map(|(_, bytes, places)| Some((text.get(bytes)?.to_lowercase(), places)));
+        let words = words
+            .into_iter()
+            .filter_map(|(_, bytes, places)| Some((text.get(bytes)?.to_lowercase(), places)));
         let ids = encoding.get_ids();
         Ok((if ids.is_empty() { vec![self.padding] } else { ids.to_vec() }, words.collect()))
     }

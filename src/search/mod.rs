@@ -1,9 +1,16 @@
 //! Finding traces by meaning: nearest documents first, then their newest spans.
 //!
-//! Documents are ranked by the cosine of their embedding to the query's, and by the query's words that they contain.
+//! Candidates (`candidates`) are the documents nearest by the cosine of their embedding, and those with the query's words.
+//! They are scored (`score`) by cosine, by how near their words are to the query's, and by failure (`failure`). Phrases in
+//! double quotes (`phrases`) must be in a span. `rank` brings documents to spans and traces.
 
+mod candidates;
+mod failure;
+mod phrases;
 mod rank;
+mod score;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::{SpanId, TraceId};
@@ -98,8 +105,7 @@ pub struct SpanHit {
     pub trace_id: TraceId,
     /// The span.
     pub span_id: SpanId,
-    /// How well its document fits the query, up to 1: four fifths are the cosine similarity of their embeddings, one fifth
-    /// is the share of the query's words that it has.
+    /// How well its document fits the query, up to 1; [`explanation`](Self::explanation) has the parts.
     pub score: f64,
     /// The service.
     pub service: String,
@@ -113,6 +119,36 @@ pub struct SpanHit {
     pub start: Timestamp,
     /// How long it took.
     pub duration: Duration,
+    /// What its score is made of.
+    pub explanation: Arc<Explanation>,
+}
+
+/// What a score is made of: 0.4 × `cosine` + 0.6 × `words` + `failure` + `company`, at most 1.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The cosine similarity of the embeddings of the query and of the document, -1 to 1.
+    pub cosine: f64,
+    /// How near the document's words are to the query's, 0 to 1; words that few candidates have count more.
+    pub words: f64,
+    /// What it gains because it failed and the query speaks of failure.
+    pub failure: f64,
+    /// What it gains because another document of its service fits better.
+    pub company: f64,
+    /// Words of the query with the nearest of the document, where they are near.
+    pub matched: Vec<MatchedWord>,
+}
+
+/// Two words that are near by their meaning.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct MatchedWord {
+    /// In the query, in lowercase.
+    pub query: String,
+    /// In the document, in lowercase.
+    pub document: String,
+    /// Their cosine similarity, up to 1. The query's word has its context, so it seldom is 1.
+    pub similarity: f64,
 }
 
 /// An operation that matched: a document, with its newest span as an example.
@@ -130,8 +166,9 @@ pub struct OperationHit {
 impl TraceStore {
     /// Traces that show what `query` says, best first.
     ///
-    /// The query is embedded, the nearest documents are found by cosine, and for each its newest spans within the
-    /// options.
+    /// Documents are found by the meaning of the query and by its words, and for each its newest spans within the options.
+    /// What stands in double quotes must be in a span, letter by letter but for the case: a message, an id, a code. When the
+    /// query speaks of failure, what failed comes first.
     ///
     /// # Errors
     /// [`Error::Model`](crate::Error::Model) when the model is missing or another one made the embeddings;

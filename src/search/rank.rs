@@ -1,6 +1,7 @@
 //! From a query to ranked documents, and from documents to spans and traces.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::trace::{SpanId, TraceId};
@@ -8,43 +9,32 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
+use super::candidates::Query;
+use super::failure::speaks_of_failure;
+use super::phrases::{self, Phrases};
+use super::score::{Document, score, words_of};
 use super::{OperationHit, SearchOptions, SpanHit, TraceHit};
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
-use crate::store::{Connection, Microseconds, TraceStore, Vector, other_model};
+use crate::store::{Connection, Microseconds, TraceStore};
 
-/// How many documents are considered for each wanted result, at least, and at most in all.
-const DOCUMENTS_PER_RESULT: usize = 8;
-const MIN_DOCUMENTS: usize = 160;
-const MAX_DOCUMENTS: usize = 1000;
 /// How many spans of one document are looked at, at least; twice as many as results are wanted, when that is more.
 const SPANS_PER_DOCUMENT: usize = 20;
-/// What the query's words count for in a score, beside the cosine; a rare word counts more than a common one.
-const WORDS_WEIGHT: f64 = 0.2;
 /// The most matched spans that a trace shows.
 const SPANS_PER_TRACE: usize = 5;
 
 /// Rows of a period, by the expression of the index span_rows_document and exactly.
-const WITHIN_5_AND_6: &str = "r.start_time >= $5 AND r.start_time < $6 \
+pub(super) const WITHIN_5_AND_6: &str = "r.start_time >= $5 AND r.start_time < $6 \
      AND date_bin('10 s', r.start_time, 'epoch') BETWEEN date_bin('10 s', $5, 'epoch') AND date_bin('10 s', $6, 'epoch')";
-
-/// A document near to the query.
-struct Document {
-    id: i32,
-    score: f64,
-    service: String,
-    text: String,
-    is_error: bool,
-}
 
 pub(super) async fn traces(
     store: &TraceStore,
     query: &str,
     options: &SearchOptions,
 ) -> Result<Vec<TraceHit>> {
-    let (connection, documents) = nearest(store, query, options).await?;
+    let Found { connection, phrases, documents } = found(store, query, options).await?;
     let per_document = SPANS_PER_DOCUMENT.max(2 * limit(options)) as i64;
-    let spans = spans_of(store, &connection, &documents, options, per_document).await?;
+    let spans = spans_of(store, &connection, &documents, options, &phrases, per_document).await?;
     let mut hits: Vec<TraceHit> = Vec::new();
     let mut places: HashMap<TraceId, usize> = HashMap::new();
     for (_, span) in spans {
@@ -78,8 +68,8 @@ pub(super) async fn operations(
     query: &str,
     options: &SearchOptions,
 ) -> Result<Vec<OperationHit>> {
-    let (connection, documents) = nearest(store, query, options).await?;
-    let spans = spans_of(store, &connection, &documents, options, 1).await?;
+    let Found { connection, phrases, documents } = found(store, query, options).await?;
+    let spans = spans_of(store, &connection, &documents, options, &phrases, 1).await?;
     connection.give_back();
     let mut texts: HashMap<i32, String> =
         documents.into_iter().map(|document| (document.id, document.text)).collect();
@@ -98,104 +88,37 @@ pub(super) async fn operations(
     Ok(hits)
 }
 
-fn limit(options: &SearchOptions) -> usize {
+pub(super) fn limit(options: &SearchOptions) -> usize {
     options.limit.clamp(1, 1000)
 }
 
-/// The documents nearest to the query, best first.
-async fn nearest(
-    store: &TraceStore,
-    query: &str,
-    options: &SearchOptions,
-) -> Result<(Connection, Vec<Document>)> {
-    let embedder = store.embedder().clone();
-    let text = query.to_owned();
-    let vector = tokio::task::spawn_blocking(move || embedder.embed(&[&text]))
-        .await
-        .map_err(|error| Error::Model(format!("the embedding was interrupted: {error}")))??;
-    let vector = Vector::new(vector.first().map(|vector| &vector[..]).unwrap_or_default());
-    let doing = || Error::database("searching documents");
-    let (connection, schema) = store.connection().await?;
-    let tables = &store.sql().schema;
-    let recorded = connection
-        .query_opt(&format!("SELECT name FROM {tables}.embedding_model"), &[])
-        .await
-        .map_err(doing())?;
-    if let Some(recorded) = recorded.map(|row| row.get::<_, String>(0))
-        && recorded != store.embedder().model_name()
-    {
-        return Err(other_model(&recorded, store.embedder().model_name()));
-    }
-    let count = (limit(options) * DOCUMENTS_PER_RESULT).clamp(MIN_DOCUMENTS, MAX_DOCUMENTS);
-    let distance = &schema.distance;
-    let wanted = store.sql().vector(1, &schema.vector);
-    // Filters leave few documents, which are compared exactly (OFFSET 0 keeps HNSW out): HNSW would look for the
-    // nearest of all documents, and find too few of these.
-    let source = if options.service.is_none() && options.since.is_none() && options.until.is_none() {
-        format!(
-            "(SELECT * FROM {tables}.span_documents WHERE embedding IS NOT NULL \
-              AND $3::text IS NULL AND $5::timestamptz IS NOT NULL AND $6::timestamptz IS NOT NULL)"
-        )
-    } else {
-        format!(
-            "(SELECT * FROM {tables}.span_documents d WHERE embedding IS NOT NULL \
-              AND ($3::text IS NULL OR service = $3) \
-              AND EXISTS (SELECT FROM {tables}.span_rows r WHERE r.document_id = d.id AND {WITHIN_5_AND_6}) OFFSET 0)"
-        )
-    };
-    let sql = format!(
-        "WITH query AS (SELECT tsvector_to_array(to_tsvector('pg_catalog.english', $4)) AS words), \
-         near AS MATERIALIZED ( \
-             SELECT id, 1 - (embedding {distance} {wanted}) AS score, service, text, status_code, words \
-             FROM {source} AS document ORDER BY embedding {distance} {wanted} LIMIT $2) \
-         SELECT near.id, score, service, text, status_code, query.words, \
-                ARRAY(SELECT unnest(query.words) INTERSECT SELECT unnest(tsvector_to_array(near.words))) \
-         FROM near CROSS JOIN query"
-    );
-    connection.batch_execute("BEGIN READ ONLY").await.map_err(doing())?;
-    connection.batch_execute(&format!("SET LOCAL hnsw.ef_search = {count}")).await.map_err(doing())?;
-    let (since, until) = period(options);
-    let parameters: [&(dyn ToSql + Sync); 6] =
-        [&vector, &(count as i64), &options.service, &query, &since, &until];
-    let rows = connection.query_prepared(&sql, &parameters).await.map_err(doing())?;
-    connection.batch_execute("COMMIT").await.map_err(doing())?;
-    let threshold = options.similarity_threshold.unwrap_or(store.settings().similarity_threshold);
-    Ok((connection, ranked(&rows, threshold)))
+/// What was found for a query.
+struct Found {
+    connection: Connection,
+    phrases: Phrases,
+    /// Best first.
+    documents: Vec<Document>,
 }
 
-/// Scores documents by cosine and by the query's words, leaves out what is below the threshold, and sorts.
-fn ranked(rows: &[Row], threshold: f64) -> Vec<Document> {
-    let mut found: HashMap<&str, usize> = HashMap::new();
-    for row in rows {
-        for word in row.get::<_, Vec<&str>>(6) {
-            *found.entry(word).or_default() += 1;
-        }
+/// The documents that fit the query, best first.
+async fn found(store: &TraceStore, query: &str, options: &SearchOptions) -> Result<Found> {
+    let embedded = Query::embed(store, query).await?;
+    let (connection, schema) = store.connection().await?;
+    let words = embedded.words(store, &connection).await?;
+    let candidates =
+        embedded.candidates(store, &connection, &schema.distance, &schema.vector, options).await?;
+    let vectors = store.word_vectors(&connection, words_of(&candidates)).await?;
+    let mut documents = score(&words, speaks_of_failure(query), candidates, &vectors);
+    let threshold = options.similarity_threshold.unwrap_or(store.settings().similarity_threshold);
+    // What has the phrases is what was asked for, whatever the model makes of them.
+    if threshold > 0.0 && embedded.phrases.is_empty() {
+        documents.retain(|document| document.score >= threshold);
     }
-    // A word that most of the documents near the query have tells little about any of them.
-    let weight =
-        |word: &str| (1.0 + rows.len() as f64 / (1.0 + found.get(word).copied().unwrap_or(0) as f64)).ln();
-    let total = |words: Vec<&str>| words.into_iter().map(weight).sum::<f64>();
-    let score = |row: &Row| {
-        let share = total(row.get(6)) / total(row.get(5)).max(f64::MIN_POSITIVE);
-        (1.0 - WORDS_WEIGHT) * row.get::<_, f64>(1) + WORDS_WEIGHT * share
-    };
-    let mut documents: Vec<Document> = rows
-        .iter()
-        .map(|row| Document {
-            id: row.get(0),
-            score: score(row),
-            service: row.get(2),
-            text: row.get(3),
-            is_error: row.get::<_, i16>(4) == 2,
-        })
-        .filter(|document| threshold <= 0.0 || document.score >= threshold)
-        .collect();
-    documents.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
-    documents
+    Ok(Found { connection, phrases: embedded.phrases, documents })
 }
 
 /// The bounds on the start of spans.
-fn period(options: &SearchOptions) -> (Time, Time) {
+pub(super) fn period(options: &SearchOptions) -> (Time, Time) {
     (
         options.since.map_or(Time::MIN, |time| Time::from(Timestamp::from(time))),
         options.until.map_or(Time::MAX, |time| Time::from(Timestamp::from(time))),
@@ -208,9 +131,14 @@ async fn spans_of(
     connection: &Connection,
     documents: &[Document],
     options: &SearchOptions,
+    phrases: &Phrases,
     per_document: i64,
 ) -> Result<Vec<(i32, SpanHit)>> {
     let tables = &store.sql().schema;
+    let with_phrases = match phrases.is_empty() {
+        true => String::from("$5::text[] IS NOT NULL AND $6::text[] IS NOT NULL"),
+        false => phrases::condition(tables, 5, 6),
+    };
     // The expression of the index span_rows_document.
     let bin = "date_bin('10 s', r.start_time, 'epoch')";
     let sql = format!(
@@ -224,13 +152,15 @@ async fn spans_of(
              SELECT * FROM {tables}.span_rows r \
              WHERE r.document_id = wanted.id AND r.start_time >= $2 AND r.start_time < $3 \
                AND {bin} BETWEEN date_bin('10 s', $2, 'epoch') AND date_bin('10 s', $3, 'epoch') \
+               AND {with_phrases} \
              ORDER BY {bin} DESC, r.start_time DESC, r.start_ns DESC LIMIT $4) s \
          ORDER BY wanted.place, s.start_time DESC, s.start_ns DESC"
     );
     let ids: Vec<i32> = documents.iter().map(|document| document.id).collect();
     let (since, until) = period(options);
     let doing = || Error::database("reading matched spans");
-    let parameters: [&(dyn ToSql + Sync); 4] = [&ids, &since, &until, &per_document];
+    let parameters: [&(dyn ToSql + Sync); 6] =
+        [&ids, &since, &until, &per_document, &phrases.patterns, &phrases.parts];
     let rows = connection.query_prepared(&sql, &parameters).await.map_err(doing())?;
     let by_id: HashMap<i32, &Document> = documents.iter().map(|document| (document.id, document)).collect();
     Ok(rows
@@ -250,6 +180,7 @@ fn span_hit(row: &Row, document: &Document) -> SpanHit {
         message: row.get(7),
         start: start(row, 3, 4),
         duration: Duration::from_nanos(row.get::<_, i64>(5).max(0) as u64),
+        explanation: Arc::clone(&document.explanation),
     }
 }
 
@@ -295,7 +226,7 @@ async fn summarize(
 
 /// A bound on `timestamptz`, in PostgreSQL's microseconds since 2000.
 #[derive(Debug)]
-struct Time(i64);
+pub(super) struct Time(i64);
 
 impl Time {
     const MIN: Time = Time(i64::MIN);
