@@ -108,7 +108,9 @@ BEGIN
         'GRANT SELECT (id, hash) ON %1$I.span_resources TO %3$I',
         'GRANT INSERT (hash, service, scope, name, kind, status_code, body, text, embedding, attributes) ON %1$I.span_documents TO %3$I',
         'GRANT SELECT (id, hash, text, embedding, last_seen) ON %1$I.span_documents TO %3$I',
-        'GRANT UPDATE (embedding, last_seen) ON %1$I.span_documents TO %3$I'
+        'GRANT UPDATE (embedding, last_seen) ON %1$I.span_documents TO %3$I',
+        'GRANT INSERT (word, embedding) ON %1$I.span_words TO %3$I',
+        'GRANT SELECT (word) ON %1$I.span_words TO %3$I'
     ] LOOP
         EXECUTE format(command, traces, owner, writer, reader);
     END LOOP;

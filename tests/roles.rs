@@ -267,6 +267,8 @@ const WRITER: &[(&str, &str, &str)] = &[
     ("span_documents", "text", "si-"),
     ("span_documents", "embedding", "siu"),
     ("span_documents", "last_seen", "s-u"),
+    ("span_words", "word", "si-"),
+    ("span_words", "embedding", "-i-"),
     ("span_rows", "trace_id", "si-"),
     ("span_rows", "span_id", "si-"),
     ("span_rows", "parent_span_id", "si-"),
@@ -332,7 +334,7 @@ async fn a_writer_hears_what_to_run_where_the_schema_is_missing_or_old() {
     let traces = Traces::create().await;
     traces
         .execute(&format!(
-            "DELETE FROM otel.migrations WHERE version = {SCHEMA_VERSION}; DROP FUNCTION otel.prune_ledger"
+            "DELETE FROM otel.migrations WHERE version = {SCHEMA_VERSION}; DROP TABLE otel.span_words"
         ))
         .await;
     let error = traces.store(&traces.writer).batch_store(&spans()).await.expect_err("old");

@@ -31,6 +31,16 @@ const RETRY_LOADING: Duration = Duration::from_secs(30);
 /// The inner product of two embeddings is their cosine similarity.
 pub type Vector = Arc<[f32]>;
 
+/// A text's embedding, and that of each of its words in the context of the others.
+pub(crate) struct InContext {
+    pub vector: Vector,
+    /// Words in lowercase, in their order, punctuation among them.
+    pub words: Vec<(String, Vector)>,
+}
+
+/// How many queries are remembered with their words, at some 20 kB each.
+const QUERIES: u64 = 256;
+
 /// A cache's key: the text's hash, so that long texts take no more memory than short ones.
 type Key = [u8; 32];
 
@@ -63,6 +73,7 @@ struct Inner {
     library: Option<PathBuf>,
     loading: Mutex<Loading>,
     cache: Cache<Key, Vector>,
+    queries: Cache<Key, Arc<InContext>>,
     cache_hits: AtomicU64,
     cache_misses: AtomicU64,
 }
@@ -89,6 +100,7 @@ impl Embedder {
                 library: settings.onnxruntime_library.clone(),
                 loading: Mutex::new(Loading::Untried),
                 cache: Cache::new(settings.cache_size),
+                queries: Cache::new(settings.cache_size.min(QUERIES)),
                 cache_hits: AtomicU64::new(0),
                 cache_misses: AtomicU64::new(0),
             }),
@@ -128,6 +140,38 @@ impl Embedder {
     /// The same as [`Embedder::embed`]. After the deadline the model is not loaded, so that cannot fail.
     pub fn embed_within(&self, texts: &[&str], deadline: Instant) -> Result<Vec<Option<Vector>>> {
         self.embed_while(texts, || Instant::now() < deadline)
+    }
+
+    /// Embeds a query with its words, which takes no longer than without them; recent ones are remembered.
+    ///
+    /// # Errors
+    /// The same as [`Embedder::embed`].
+    pub(crate) fn embed_in_context(&self, text: &str) -> Result<Arc<InContext>> {
+        let key = key(text);
+        if let Some(known) = self.inner.queries.get(&key) {
+            self.inner.cache_hits.fetch_add(1, Ordering::Relaxed);
+            return Ok(known);
+        }
+        let (vector, words) = self.model()?.embed_in_context(text)?;
+        self.inner.cache_misses.fetch_add(1, Ordering::Relaxed);
+        let words = words.into_iter().map(|(word, vector)| (word, vector.into())).collect();
+        let embedded = Arc::new(InContext { vector: vector.into(), words });
+        self.inner.queries.insert(key, Arc::clone(&embedded));
+        Ok(embedded)
+    }
+
+    /// Embeds texts that are not to take the cache's place, as far as `proceed` allows: for each, its vector or `None`.
+    ///
+    /// # Errors
+    /// The same as [`Embedder::embed`].
+    pub(crate) fn embed_aside(
+        &self,
+        texts: &[&str],
+        proceed: impl FnMut() -> bool,
+    ) -> Result<Vec<Option<Vector>>> {
+        let mut vectors = vec![None; texts.len()];
+        self.model()?.embed_each(texts, proceed, |index, vector| vectors[index] = Some(vector.into()))?;
+        Ok(vectors)
     }
 
     /// The vector of a text that was embedded recently. Never loads or runs the model.

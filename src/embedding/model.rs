@@ -120,8 +120,49 @@ impl Model {
         Ok(())
     }
 
+    /// Embeds a text, and each of its words in the context of the others: one run of the graph.
+    ///
+    /// All vectors have the model's dimension and length 1. A word's vector is the mean of its tokens'; a graph that gives
+    /// no tokens' vectors is run on each word alone.
+    ///
+    /// # Errors
+    /// [`Error::Model`] when ONNX Runtime fails.
+    pub(super) fn embed_in_context(&self, text: &str) -> Result<(Vec<f32>, Vec<(String, Vec<f32>)>)> {
+        let (ids, words) = self.tokens.words(text)?;
+        let mut vectors = Vec::with_capacity(words.len());
+        let run = self.run_each(&[&ids], |row, output, dimension| {
+            if self.pooling != Pooling::Done {
+                for (_, places) in &words {
+                    let tokens = &output[places.start * dimension..places.end * dimension];
+                    vectors.push(unit(pool(Pooling::Mean, tokens, places.len(), dimension))?);
+                }
+            }
+            unit(pool(self.pooling, output, row.len(), dimension))
+        })?;
+        let words = words.into_iter().map(|(word, _)| word);
+        let words: Vec<(String, Vec<f32>)> = if self.pooling == Pooling::Done {
+            let alone = |word: String| {
+                let vector = self.run(&[&self.tokens.ids(&word)?])?.pop().unwrap_or_default();
+                Ok((word, vector))
+            };
+            words.map(alone).collect::<Result<_>>()?
+        } else {
+            words.zip(vectors).collect()
+        };
+        Ok((run.into_iter().next().unwrap_or_default(), words))
+    }
+
     /// Runs the graph on one bucket: one unit vector per row of token ids, in the same order.
     fn run(&self, rows: &[&[u32]]) -> Result<Vec<Vec<f32>>> {
+        self.run_each(rows, |row, output, dimension| unit(pool(self.pooling, output, row.len(), dimension)))
+    }
+
+    /// Runs the graph on one bucket, and calls `each` with each row, the graph's output for it, and the dimension.
+    fn run_each<T>(
+        &self,
+        rows: &[&[u32]],
+        mut each: impl FnMut(&[u32], &[f32], usize) -> Result<T>,
+    ) -> Result<Vec<T>> {
         let width = rows.iter().map(|row| row.len()).max().unwrap_or(0);
         let padding = self.tokens.padding();
         let columns: Vec<Vec<i64>> = self
@@ -153,10 +194,7 @@ impl Model {
             return Err(Error::Model(format!("the graph's output {} has shape {shape}", self.output)));
         }
         let outputs = numbers.chunks_exact(vectors_per_row * dimension);
-        rows.iter()
-            .zip(outputs)
-            .map(|(row, output)| unit(pool(self.pooling, output, row.len(), dimension)))
-            .collect()
+        rows.iter().zip(outputs).map(|(row, output)| each(row, output, dimension)).collect()
     }
 }
 

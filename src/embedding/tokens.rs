@@ -1,6 +1,7 @@
 //! From text to the token ids that a BERT-like model reads.
 
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -78,6 +79,31 @@ impl Tokens {
         let ids = encoding.get_ids();
         // A tokenizer without special tokens makes nothing of an empty text, and a model cannot read nothing.
         Ok(if ids.is_empty() { vec![self.padding] } else { ids.to_vec() })
+    }
+
+    /// The ids of a text as [`ids`](Self::ids) has them, and its words in lowercase, each with the places of its tokens.
+    ///
+    /// # Errors
+    /// The same as [`ids`](Self::ids).
+    pub(super) fn words(&self, text: &str) -> Result<(Vec<u32>, Vec<(String, Range<usize>)>)> {
+        let text = &text[..text.floor_char_boundary(MAX_BYTES)];
+        let encoding = self
+            .tokenizer
+            .encode(text, true)
+            .map_err(|error| Error::Model(format!("cannot tokenise a text: {error}")))?;
+        let mut words: Vec<(Option<u32>, Range<usize>, Range<usize>)> = Vec::new();
+        let tokens = encoding.get_word_ids().iter().zip(encoding.get_offsets());
+        for (at, (&word, &(start, end))) in tokens.enumerate().filter(|(_, (word, _))| word.is_some()) {
+            match words.last_mut() {
+                Some((last, bytes, places)) if *last == word => (bytes.end, places.end) = (end, at + 1),
+                _ => words.push((word, start..end, at..at + 1)),
+            }
+        }
+        let words = words
+            .into_iter()
+            .filter_map(|(_, bytes, places)| Some((text.get(bytes)?.to_lowercase(), places)));
+        let ids = encoding.get_ids();
+        Ok((if ids.is_empty() { vec![self.padding] } else { ids.to_vec() }, words.collect()))
     }
 }
 

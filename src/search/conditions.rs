@@ -106,10 +106,29 @@ pub(super) fn on_rows(filter: &Filter, schema: &str, parameters: &mut Parameters
             parameters.bind(ids)
         ));
     }
-    for phrase in &filter.phrases {
-        all.push(phrase_condition(phrase, &decoded, parameters));
+    for (at, phrase) in filter.phrases.iter().enumerate() {
+        all.push(phrase_condition(at, phrase, schema, parameters));
     }
     joined(all)
+}
+
+/// What is found out once for each document, for [`on_rows`]: more columns of `d`. Whoever selects them fences the
+/// subquery with `OFFSET 0`, or they are computed for each row.
+pub(super) fn columns(filter: &Filter, parameters: &mut Parameters) -> String {
+    let mut columns = String::new();
+    for (at, phrase) in filter.phrases.iter().enumerate() {
+        let text = parameters.bind(like(phrase));
+        let in_body = match is_field(phrase) {
+            true => "false".into(),
+            false => format!("d.body ILIKE {}", parameters.bind(like(&in_json(phrase).replace('%', "%%")))),
+        };
+        let runs = parameters.bind(runs(&in_json(phrase)).iter().map(|run| like(run)).collect::<Vec<_>>());
+        columns += &format!(
+            ", (d.service ILIKE {text} OR {in_body}) AS has_phrase_{at}, \
+             ARRAY(SELECT run FROM unnest({runs}::text[]) AS run WHERE d.body NOT ILIKE run) AS runs_{at}"
+        );
+    }
+    columns
 }
 
 /// Rows of a period, by the expression of the index span_rows_document and exactly.
@@ -194,33 +213,41 @@ fn test(test: &Test, value: &str, schema: &str, parameters: &mut Parameters) -> 
 
 /// A text somewhere in the span. Decoding every span would take a minute for ten million: only those are decoded in
 /// which each run of letters and each run of digits is somewhere, in the body or in the fillers.
-fn phrase_condition(phrase: &str, decoded: &str, parameters: &mut Parameters) -> String {
-    // As JSON has it, since body and fillers are JSON.
-    let escaped = serde_json::Value::from(phrase).to_string();
-    let escaped = escaped.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or_default();
-    let runs = parameters.bind(runs(escaped).iter().map(|run| like(run)).collect::<Vec<_>>());
-    let candidate = format!("(d.body || r.fillers) ILIKE ALL({runs})");
-    let text = parameters.bind(like(phrase));
-    let mut service = format!("d.service ILIKE {text}");
+fn phrase_condition(at: usize, phrase: &str, schema: &str, parameters: &mut Parameters) -> String {
+    let mut ids = String::new();
     if phrase.len() == 16
         && let Ok(id) = u64::from_str_radix(phrase, 16)
     {
-        service += &format!(" OR r.span_id = {}", parameters.bind(id.cast_signed()));
+        ids = format!("r.span_id = {} OR ", parameters.bind(id.cast_signed()));
     }
-    if FIELDS.iter().any(|field| field.contains(&phrase.to_lowercase())) {
-        // The names of JSON's fields are in every span, and nothing that anybody looks for.
-        return format!(
-            "({service} OR CASE WHEN {candidate} THEN EXISTS ( \
-                 SELECT FROM jsonb_path_query({decoded}, 'strict $.**') AS part \
-                 WHERE jsonb_typeof(part) = 'string' AND part #>> '{{}}' ILIKE {text}) ELSE false END)"
+    // The names of JSON's fields are in every span, and nothing that anybody looks for: only values are looked at then.
+    let (in_fillers, decoded) = if is_field(phrase) {
+        let text = parameters.bind(like(phrase));
+        let decoded = format!(
+            "EXISTS (SELECT FROM jsonb_path_query({schema}.span_body(d.body, r.fillers), 'strict $.**') AS part \
+                     WHERE jsonb_typeof(part) = 'string' AND part #>> '{{}}' ILIKE {text})"
         );
-    }
-    let in_body = parameters.bind(like(&escaped.replace('%', "%%")));
-    let whole = parameters.bind(like(escaped));
+        ("false".to_owned(), decoded)
+    } else {
+        let whole = parameters.bind(like(&in_json(phrase)));
+        let text = "format(d.body, VARIADIC string_to_array(r.fillers, E'\\x1f'))";
+        (format!("r.fillers ILIKE {whole}"), format!("{text} ILIKE {whole}"))
+    };
     format!(
-        "({service} OR CASE WHEN d.body ILIKE {in_body} OR r.fillers ILIKE {whole} THEN true \
-                            WHEN {candidate} THEN {decoded}::text ILIKE {whole} ELSE false END)"
+        "({ids}d.has_phrase_{at} OR {in_fillers} \
+          OR CASE WHEN r.fillers ILIKE ALL (d.runs_{at}) THEN {decoded} ELSE false END)"
     )
+}
+
+/// As JSON has it, since body and fillers are JSON.
+fn in_json(text: &str) -> String {
+    let json = serde_json::Value::from(text).to_string();
+    json.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or_default().to_owned()
+}
+
+/// Whether a text is in the name of a field of a body.
+fn is_field(text: &str) -> bool {
+    FIELDS.iter().any(|field| field.contains(&text.to_lowercase()))
 }
 
 /// The names of fields in a body.
@@ -307,6 +334,7 @@ mod tests {
         let mut parameters = Parameters::default();
         let text = [
             on_documents(&filter, "\"otel\"", &mut parameters),
+            columns(&filter, &mut parameters),
             on_rows(&filter, "\"otel\"", &mut parameters),
             within(&filter, &mut parameters),
         ]

@@ -1,5 +1,6 @@
 //! What a search finds.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::trace::{SpanId, TraceId};
@@ -38,9 +39,10 @@ pub struct SpanHit {
     pub trace_id: TraceId,
     /// The span.
     pub span_id: SpanId,
-    /// How well its document fits the query, up to 1: four fifths are the cosine similarity of their embeddings, one fifth
-    /// is the share of the query's words that it has.
+    /// How well its document fits the query, up to 1; 1 where there was nothing to rank by.
     pub score: f64,
+    /// What its score is made of; `None` where there was nothing to rank by.
+    pub explanation: Option<Arc<Explanation>>,
     /// The service.
     pub service: String,
     /// The name, as it was exported.
@@ -65,4 +67,32 @@ pub struct OperationHit {
     pub text: String,
     /// The newest span of this operation.
     pub example: SpanHit,
+}
+
+/// What a score is made of: 0.4 × `cosine` + 0.6 × `words` + `failure` + `company`, at most 1.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The cosine similarity of the embeddings of the query and of the document, -1 to 1.
+    pub cosine: f64,
+    /// How near the document's words are to the query's, 0 to 1; words that few candidates have count more.
+    pub words: f64,
+    /// What it gains because it failed and the query speaks of failure.
+    pub failure: f64,
+    /// What it gains because another document of its service fits better.
+    pub company: f64,
+    /// Words of the query with the nearest of the document, where they are near.
+    pub matched: Vec<MatchedWord>,
+}
+
+/// Two words that are near by their meaning.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct MatchedWord {
+    /// In the query, in lowercase.
+    pub query: String,
+    /// In the document, in lowercase.
+    pub document: String,
+    /// Their cosine similarity, up to 1. The query's word has its context, so it seldom is 1.
+    pub similarity: f64,
 }

@@ -1,18 +1,22 @@
 //! Finding traces: by meaning, by words, by conditions, by likeness.
 //!
-//! Documents are ranked by the cosine of their embedding to the query's and by its words; for each the newest spans that
-//! pass the conditions are read. Conditions on attributes are answered by documents as far as these can.
+//! Candidates are the documents nearest by the cosine of their embedding, and those with the query's words. They are scored
+//! by cosine, by how near their words are to the query's, and by failure; for each the newest spans that pass the conditions
+//! are read. Conditions on attributes are answered by documents as far as these can.
 //! [`docs/search.md`](https://github.com/opentelemetry-pgvector/opentelemetry-pgvector/blob/main/docs/search.md) tells how.
 
 mod candidates;
 mod catalog;
+mod compared;
 mod conditions;
+mod failure;
 mod filter;
 mod hidden;
 mod hit;
 mod novel;
 mod query;
 mod rank;
+mod score;
 mod similar;
 mod spans;
 mod time;
@@ -23,7 +27,7 @@ use futures_util::{Stream, TryStreamExt, stream};
 pub use catalog::Operation;
 pub use filter::{Comparison, Condition, Filter, Kind, Status, Test};
 pub use hidden::Hidden;
-pub use hit::{OperationHit, SpanHit, TraceHit};
+pub use hit::{Explanation, MatchedWord, OperationHit, SpanHit, TraceHit};
 pub use novel::{Nearest, NewOperation};
 pub use query::{Found, Page, SearchQuery};
 pub use similar::SimilarTrace;
@@ -34,8 +38,8 @@ use crate::store::TraceStore;
 impl TraceStore {
     /// Traces with spans that fit a query, best first; without words, the newest first.
     ///
-    /// The query is embedded, the nearest documents are found by cosine and by words, and for each its newest spans that
-    /// pass the conditions. Dropping the future cancels the search.
+    /// Documents are found by the meaning of the query and by its words, and for each its newest spans that pass the
+    /// conditions. When the query speaks of failure, what failed comes first. Dropping the future cancels the search.
     ///
     /// # Errors
     /// [`Error::Model`](crate::Error::Model) when the model is missing or another one made the embeddings;

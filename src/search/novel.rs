@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::SystemTime;
 
 use super::OperationHit;
-use super::candidates::settings;
+use super::compared::settings;
 use super::filter::Filter;
 use super::spans::{Documents, newest};
 use super::time::Time;

@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::SpanHit;
-use super::conditions::{BIN, Parameters, on_documents, on_rows, within};
+use super::conditions::{BIN, Parameters, columns, on_documents, on_rows, within};
 use super::filter::Filter;
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
@@ -36,15 +36,17 @@ pub(super) async fn newest(
     let (wanted, order) = match documents {
         Documents::Ranked(ids) => (
             format!(
-                "SELECT d.*, place FROM unnest({}::integer[]) WITH ORDINALITY AS ranked (id, place) \
-                 JOIN {schema}.span_documents d USING (id)",
+                "SELECT d.*, place{} FROM unnest({}::integer[]) WITH ORDINALITY AS ranked (id, place) \
+                 JOIN {schema}.span_documents d USING (id) OFFSET 0",
+                columns(filter, &mut parameters),
                 parameters.bind(ids.clone())
             ),
             "place, start_time DESC, start_ns DESC",
         ),
         Documents::All(last) => (
             format!(
-                "SELECT d.*, 0 AS place FROM {schema}.span_documents d WHERE d.id <= {} AND {}",
+                "SELECT d.*, 0 AS place{} FROM {schema}.span_documents d WHERE d.id <= {} AND {} OFFSET 0",
+                columns(filter, &mut parameters),
                 parameters.bind(*last),
                 on_documents(filter, schema, &mut parameters)
             ),
@@ -132,6 +134,7 @@ fn span_hit(row: &Row) -> SpanHit {
         trace_id: TraceId::from_bytes(row.get::<_, Uuid>(1).into_bytes()),
         span_id: SpanId::from_bytes(row.get::<_, i64>(2).to_be_bytes()),
         score: 1.0,
+        explanation: None,
         service: row.get(6),
         name: row.get::<_, Option<String>>(8).unwrap_or_default(),
         is_error: row.get::<_, i16>(7) == 2,

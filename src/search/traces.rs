@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::conditions::asks_documents;
 use super::query::{Found, SearchQuery, trace_id};
-use super::rank::{Document, nearest};
+use super::rank::nearest;
+use super::score::Document;
 use super::spans::{Documents, newest, newest_of_all};
 use super::{OperationHit, SpanHit, TraceHit};
 use crate::error::{Error, Result};
@@ -156,9 +157,12 @@ async fn of_documents(
 }
 
 fn scored(mut spans: Vec<(i32, SpanHit)>, documents: &[Document]) -> Vec<(i32, SpanHit)> {
-    let scores: HashMap<i32, f64> = documents.iter().map(|document| (document.id, document.score)).collect();
+    let by_id: HashMap<i32, &Document> = documents.iter().map(|document| (document.id, document)).collect();
     for (id, span) in &mut spans {
-        span.score = scores.get(id).copied().unwrap_or_default();
+        if let Some(document) = by_id.get(id) {
+            span.score = document.score;
+            span.explanation = Some(Arc::clone(&document.explanation));
+        }
     }
     spans
 }

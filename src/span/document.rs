@@ -24,7 +24,7 @@ pub struct Document {
     /// The span as JSON, a format string for PostgreSQL's `format()`: `%1$s` stands for the row's first filler.
     pub body: String,
     /// The span's attributes as JSON, for filters: a constant value as it is, `{"$string": n}` and `{"$json": n}` for the
-    /// n-th filler as the text of a string and as JSON, `{"$template": true}` for a text with fillers in it. `None` when
+    /// n-th filler as the text of a string and as JSON, `{"$template": "…"}` with the format string of a text. `None` when
     /// some attributes stand in the row as a whole.
     pub attributes: Option<String>,
     /// What the operation is, in words, without literals: this is embedded.

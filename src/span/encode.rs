@@ -207,8 +207,10 @@ impl<'a> Encoder<'a> {
     pub(crate) fn note_attribute(&mut self, key: &str, value_start: usize) {
         let Some(content) = &mut self.content else { return };
         let Some(attributes) = &mut content.attributes else { return };
-        let value = content.body.get(value_start..).map_or(Json::Null, described);
-        attributes.insert(key.replace('\0', "\u{2400}"), value);
+        match content.body.get(value_start..).and_then(described) {
+            Some(value) => drop(attributes.insert(key.replace('\0', "\u{2400}"), value)),
+            None => content.attributes = None,
+        }
     }
 
     /// Forgets a text that says nothing about the operation.
@@ -234,21 +236,21 @@ impl<'a> Encoder<'a> {
 }
 
 /// What a document says of a value, by its part of the body: the value itself, or `{"$string": n}` and `{"$json": n}` for
-/// the n-th filler as the text of a string and as JSON, or `{"$template": true}` for a text with fillers in it.
-fn described(value: &str) -> Json {
+/// the n-th filler as the text of a string and as JSON, or `{"$template": "…"}` with the format string of a text.
+fn described(value: &str) -> Option<Json> {
     let filler = |text: &str| text.strip_prefix('%')?.strip_suffix("$s")?.parse::<u32>().ok();
     let object = |key: &str, value: Json| Json::Object(Map::from_iter([(key.to_owned(), value)]));
     if let Some(number) = filler(value) {
-        return object("$json", number.into());
+        return Some(object("$json", number.into()));
     }
-    if let Some(number) = value.strip_prefix('"').and_then(|text| filler(text.strip_suffix('"')?)) {
-        return object("$string", number.into());
+    if !value.replace("%%", "").contains('%') {
+        return serde_json::from_str(&value.replace("%%", "%")).ok();
     }
-    let constant = value.replace("%%", "");
-    match serde_json::from_str(&value.replace("%%", "%")) {
-        Ok(constant_value) if !constant.contains('%') => constant_value,
-        _ => object("$template", true.into()),
-    }
+    let text = value.strip_prefix('"')?.strip_suffix('"')?;
+    Some(match filler(text) {
+        Some(number) => object("$string", number.into()),
+        None => object("$template", text.into()),
+    })
 }
 
 /// `%` is `format()`'s own sign: doubled, it stands for itself.

@@ -30,3 +30,4 @@ pub use scrub::{Scrubbed, Scrubber};
 pub use sdk::{Scopes, resource_from_sdk, span_from_sdk};
 pub use semconv::{names_of, renamed};
 pub use split::{Halves, Splitter};
+pub(crate) use words::vocabulary;

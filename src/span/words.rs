@@ -54,6 +54,8 @@ const BOILERPLATE: &[&str] = &[
 /// The most characters of one text, and of the whole: the model reads about 256 words.
 const MAX_PART: usize = 400;
 const MAX_TEXT: usize = 1500;
+/// The longest word that counts as one, in bytes.
+const MAX_WORD: usize = 40;
 
 /// Describes an operation by its service, its name, its failure and its attributes, in this order.
 pub(crate) fn document_text(service: &str, texts: &[Text]) -> String {
@@ -93,6 +95,13 @@ pub(crate) fn document_text(service: &str, texts: &[Text]) -> String {
         seen.push(said);
     }
     sentence
+}
+
+/// The words of a document's text in lowercase, as often as they occur: letters alone, so an identifier makes several.
+pub(crate) fn vocabulary(text: &str) -> impl Iterator<Item = String> + '_ {
+    text.split(|character: char| !character.is_alphabetic())
+        .filter(|word| (1..=MAX_WORD).contains(&word.len()))
+        .map(str::to_lowercase)
 }
 
 /// A bare `true` or `gold` says nothing without its key; a statement or a message speaks for itself.

@@ -29,6 +29,12 @@ pub(super) struct Backfill {
     progress: watch::Sender<Progress>,
 }
 
+impl Backfill {
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+}
+
 /// What those who flush hear of it.
 #[derive(Clone, Default)]
 struct Progress {
@@ -75,7 +81,7 @@ impl TraceStore {
             }
             waiting = self.waiting(newest).await?.0;
         }
-        Ok(())
+        self.embed_words().await
     }
 
     /// As [`flush`](Self::flush), but a store that was never connected has nothing to wait for.
@@ -227,6 +233,10 @@ impl TraceStore {
             }
             Ok(Step::Busy) => Some(BUSY),
             Ok(Step::Done) => {
+                if let Err(error) = self.embed_words().await {
+                    // A search embeds what it misses; the next documents bring another attempt.
+                    otel_warn!(name: "TraceStore.EmbeddingWordsFailed", reason = error.to_string());
+                }
                 backfill.runs.store(false, Ordering::Release);
                 // A document stored between the last look and this line started no backfill of its own.
                 match self.waiting(i32::MAX).await {

@@ -17,9 +17,10 @@ mod scrub;
 mod sql;
 mod tls;
 mod vector;
+mod vocabulary;
 mod write;
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -84,6 +85,13 @@ struct Inner {
     /// Resources by id, for reading.
     resource_bodies: Cache<i32, Arc<Resource>>,
     embedder: Embedder,
+    /// Unit vectors of words of documents, for searching.
+    words: Cache<String, crate::embedding::Vector>,
+    /// Whether there may be documents whose words were not looked at, and the last one of those that were.
+    words_wait: AtomicBool,
+    words_seen: AtomicI32,
+    /// Held while words are looked at, so that who waits for them does.
+    looking: tokio::sync::Mutex<()>,
     schema: Mutex<Option<Arc<SchemaInfo>>>,
     /// Held while the schema is made or checked.
     preparing: tokio::sync::Mutex<()>,
@@ -96,6 +104,8 @@ struct Inner {
 
 /// Documents and resources whose ids are kept. At 100 B each, this is a few megabytes.
 const KNOWN: u64 = 32 * 1024;
+/// Words whose vectors are kept, at 1.6 kB each.
+const WORDS: u64 = 8 * 1024;
 /// How long a process relies on a document without looking whether it is still there. Unused documents are kept for
 /// days, so a row never refers to a document that is gone.
 const KNOWN_FOR: Duration = Duration::from_secs(6 * 3600);
@@ -118,6 +128,10 @@ impl TraceStore {
                 templates: Cache::new(settings.cache_size),
                 resource_bodies: Cache::new(settings.cache_size),
                 embedder: Embedder::new(&settings),
+                words: Cache::new(WORDS),
+                words_wait: AtomicBool::new(true),
+                words_seen: AtomicI32::new(0),
+                looking: tokio::sync::Mutex::default(),
                 schema: Mutex::default(),
                 preparing: tokio::sync::Mutex::default(),
                 backfill: Arc::default(),
@@ -149,6 +163,8 @@ impl TraceStore {
         self.inner.documents.invalidate_all();
         self.inner.resources.invalidate_all();
         *self.known_schema() = None;
+        self.inner.words_seen.store(0, Ordering::Release);
+        self.inner.words_wait.store(true, Ordering::Release);
         self.inner.pool.retain(|_, _| false);
     }
 

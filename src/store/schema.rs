@@ -16,7 +16,8 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("tables", include_str!("../../sql/0001_tables.sql")),
     ("views", include_str!("../../sql/0002_views.sql")),
     ("ledger", include_str!("../../sql/0003_ledger.sql")),
-    ("filters", include_str!("../../sql/0004_filters.sql")),
+    ("words", include_str!("../../sql/0004_words.sql")),
+    ("filters", include_str!("../../sql/0005_filters.sql")),
 ];
 
 /// The version of the schema that this crate writes and reads: the number of its last migration.

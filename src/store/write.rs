@@ -159,6 +159,7 @@ impl TraceStore {
             connection.give_back();
         }
         if !fresh.is_empty() {
+            self.inner.words_wait.store(true, Ordering::Release);
             self.start_backfill();
         }
         Ok(Stored { new_documents: fresh.len(), ..stored })

@@ -1,0 +1,251 @@
+//! Scores: how well each candidate fits the query, and why.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::hit::{Explanation, MatchedWord};
+use crate::embedding::Vector;
+use crate::span::vocabulary;
+
+/// What the words count for in a score; the rest is the cosine.
+const WORDS: f64 = 0.6;
+/// What a failed document gains when the query speaks of failure.
+const FAILURE: f64 = 0.1;
+/// What the best document of the same service counts for, beside the document itself.
+const COMPANY: f64 = 0.2;
+/// From which similarity on an explanation names a pair of words.
+const NAMED: f64 = 0.3;
+
+/// A word of the query.
+pub(super) struct QueryWord {
+    /// In lowercase.
+    pub word: String,
+    /// Its unit vector in the context of the query.
+    pub vector: Vector,
+}
+
+/// A document that may fit.
+pub(super) struct Candidate {
+    pub id: i32,
+    /// The cosine of its embedding to the query's.
+    pub cosine: f64,
+    pub service: String,
+    pub text: String,
+    /// Whether it is an error or has an exception.
+    pub failed: bool,
+}
+
+/// A document that was scored.
+pub(super) struct Document {
+    pub id: i32,
+    pub score: f64,
+    pub explanation: Arc<Explanation>,
+}
+
+/// The words of all candidates, each once.
+pub(super) fn words_of(candidates: &[Candidate]) -> HashSet<String> {
+    let texts: HashSet<&str> = candidates.iter().map(|candidate| candidate.text.as_str()).collect();
+    texts.into_iter().flat_map(vocabulary).collect()
+}
+
+/// Scores candidates, best first. `vectors` are the unit vectors of the candidates' words.
+pub(super) fn score(
+    query: &[QueryWord],
+    speaks_of_failure: bool,
+    candidates: Vec<Candidate>,
+    vectors: &HashMap<String, Vector>,
+) -> Vec<Document> {
+    let similarities = similarities(query, vectors);
+    let mut texts: HashMap<&str, Vec<Best<'_>>> = HashMap::new();
+    for candidate in &candidates {
+        texts.entry(&candidate.text).or_insert_with_key(|text| best_words(query.len(), text, &similarities));
+    }
+    let scale = Scale::new(query.len(), texts.values());
+    let explanations: Vec<Explanation> = candidates
+        .iter()
+        .map(|candidate| {
+            let best = texts.get(candidate.text.as_str()).map_or(&[][..], Vec::as_slice);
+            Explanation {
+                cosine: candidate.cosine,
+                words: scale.score(best),
+                failure: if speaks_of_failure && candidate.failed { FAILURE } else { 0.0 },
+                company: 0.0,
+                matched: matched(query, best),
+            }
+        })
+        .collect();
+    let own = |explanation: &Explanation| {
+        (1.0 - WORDS) * explanation.cosine + WORDS * explanation.words + explanation.failure
+    };
+    let mut best: HashMap<String, f64> = HashMap::new();
+    for (candidate, explanation) in candidates.iter().zip(&explanations) {
+        let score = own(explanation);
+        match best.get_mut(&candidate.service) {
+            Some(best) => *best = best.max(score),
+            None => drop(best.insert(candidate.service.clone(), score)),
+        }
+    }
+    drop(texts);
+    let mut documents: Vec<Document> = candidates
+        .into_iter()
+        .zip(explanations)
+        .map(|(candidate, mut explanation)| {
+            let own = own(&explanation);
+            let best = best.get(&candidate.service).copied().unwrap_or(own);
+            explanation.company = COMPANY * (best - own);
+            Document {
+                id: candidate.id,
+                score: (own + explanation.company).min(1.0),
+                explanation: Arc::new(explanation),
+            }
+        })
+        .collect();
+    documents.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
+    documents
+}
+
+/// The word of a document that is nearest to a word of the query.
+#[derive(Clone, Copy, Default)]
+struct Best<'a> {
+    word: &'a str,
+    similarity: f64,
+}
+
+/// For each word of documents, its cosine to each word of the query, not below 0.
+fn similarities<'a>(query: &[QueryWord], vectors: &'a HashMap<String, Vector>) -> HashMap<&'a str, Vec<f64>> {
+    let cosine = |a: &[f32], b: &[f32]| f64::from(a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>()).max(0.0);
+    vectors
+        .iter()
+        .map(|(word, vector)| {
+            (word.as_str(), query.iter().map(|wanted| cosine(&wanted.vector, vector)).collect())
+        })
+        .collect()
+}
+
+/// For each word of the query, the nearest word of a text.
+fn best_words<'a>(count: usize, text: &str, similarities: &HashMap<&'a str, Vec<f64>>) -> Vec<Best<'a>> {
+    let mut best = vec![Best::default(); count];
+    for word in vocabulary(text) {
+        let Some((&word, similarities)) = similarities.get_key_value(word.as_str()) else { continue };
+        for (best, &similarity) in best.iter_mut().zip(similarities) {
+            if similarity > best.similarity {
+                *best = Best { word, similarity };
+            }
+        }
+    }
+    best
+}
+
+/// What each word of the query is measured by.
+struct Scale {
+    /// The highest similarity that any candidate has.
+    highest: Vec<f64>,
+    /// What the word counts for, 1 in all: the more candidates are near to it, the less it tells.
+    weights: Vec<f64>,
+    /// The weighted mean of the highest: low when the words are foreign to all candidates.
+    reach: f64,
+}
+
+impl Scale {
+    fn new<'a>(count: usize, texts: impl Iterator<Item = &'a Vec<Best<'a>>> + Clone) -> Self {
+        let column =
+            |at: usize| texts.clone().filter_map(move |best| best.get(at)).map(|best| best.similarity);
+        let number = texts.clone().count() as f64;
+        let highest: Vec<f64> = (0..count).map(|at| column(at).fold(f64::EPSILON, f64::max)).collect();
+        let rarity = |at: usize| (1.0 + number / (1.0 + column(at).sum::<f64>() / highest[at])).ln();
+        let rarities: Vec<f64> = (0..count).map(rarity).collect();
+        let total = rarities.iter().sum::<f64>().max(f64::EPSILON);
+        let weights: Vec<f64> = rarities.iter().map(|rarity| rarity / total).collect();
+        let reach = weights.iter().zip(&highest).map(|(weight, highest)| weight * highest).sum();
+        Scale { highest, weights, reach }
+    }
+
+    /// How near a text's words are to the query's, 0 to 1.
+    fn score(&self, best: &[Best<'_>]) -> f64 {
+        let shares = best.iter().zip(&self.highest).map(|(best, highest)| best.similarity / highest);
+        self.reach * shares.zip(&self.weights).map(|(share, weight)| share * weight).sum::<f64>()
+    }
+}
+
+fn matched(query: &[QueryWord], best: &[Best<'_>]) -> Vec<MatchedWord> {
+    let pairs = query.iter().zip(best).filter(|(_, best)| best.similarity >= NAMED);
+    pairs
+        .map(|(wanted, best)| MatchedWord {
+            query: wanted.word.clone(),
+            document: best.word.to_owned(),
+            similarity: best.similarity,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(id: i32, service: &str, text: &str, failed: bool) -> Candidate {
+        Candidate { id, cosine: 0.5, service: service.into(), text: text.into(), failed }
+    }
+
+    fn vector(numbers: [f32; 3]) -> Vector {
+        Vector::from(numbers.as_slice())
+    }
+
+    fn scored(speaks_of_failure: bool, candidates: Vec<Candidate>) -> Vec<Document> {
+        let query = ["pay", "order"].into_iter().zip([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]);
+        let query: Vec<QueryWord> =
+            query.map(|(word, numbers)| QueryWord { word: word.into(), vector: vector(numbers) }).collect();
+        let vectors = HashMap::from([
+            ("payment".to_owned(), vector([0.8, 0.0, 0.6])),
+            ("orders".to_owned(), vector([0.0, 0.8, 0.6])),
+            ("station".to_owned(), vector([0.0, 0.0, 1.0])),
+        ]);
+        score(&query, speaks_of_failure, candidates, &vectors)
+    }
+
+    fn ids(documents: &[Document]) -> Vec<i32> {
+        documents.iter().map(|document| document.id).collect()
+    }
+
+    #[test]
+    fn a_word_that_all_have_tells_less_than_a_rare_one() {
+        let documents = scored(
+            false,
+            vec![
+                candidate(1, "a", "orders", false),
+                candidate(2, "b", "Orders of a station", false),
+                candidate(3, "c", "Payment", false),
+            ],
+        );
+        assert_eq!(ids(&documents), [3, 1, 2]);
+        let matched = &documents[0].explanation.matched[0];
+        assert_eq!((matched.query.as_str(), matched.document.as_str()), ("pay", "payment"));
+    }
+
+    #[test]
+    fn failure_counts_when_it_is_asked_for() {
+        let candidates = || vec![candidate(1, "a", "payment", false), candidate(2, "a", "payment", true)];
+        assert_eq!(ids(&scored(false, candidates())), [1, 2]);
+        let documents = scored(true, candidates());
+        assert_eq!(ids(&documents), [2, 1]);
+        assert_eq!(documents[0].explanation.failure, FAILURE);
+    }
+
+    #[test]
+    fn a_document_is_judged_in_the_company_of_its_service() {
+        let documents = scored(
+            false,
+            vec![
+                candidate(1, "stations", "station", false),
+                candidate(2, "payments", "station", false),
+                candidate(3, "payments", "payment", false),
+            ],
+        );
+        assert_eq!(ids(&documents), [3, 2, 1]);
+    }
+
+    #[test]
+    fn a_score_is_finite_without_words() {
+        let documents = score(&[], true, vec![candidate(1, "", "", true)], &HashMap::new());
+        assert!((documents[0].score - 0.3).abs() < 1e-9, "{}", documents[0].score);
+    }
+}

@@ -1,0 +1,166 @@
+//! The words of documents, each with an embedding of its own, which a search compares with those of a query.
+//!
+//! They are few, since documents are: some hundreds. What is missing in the database costs a search time, never results.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::TraceStore;
+use super::connection::Connection;
+use crate::embedding::Vector;
+use crate::error::{Error, Result};
+use crate::span::vocabulary;
+
+/// Documents looked through at a time, and words embedded at a time: about a quarter of a second of one core.
+const DOCUMENTS: i64 = 1000;
+const WORDS: usize = 256;
+
+impl TraceStore {
+    /// Embeds the words of documents that came since the last time, and stores those that are new.
+    pub(super) async fn embed_words(&self) -> Result<()> {
+        let _one_at_a_time = self.inner.looking.lock().await;
+        if !self.inner.words_wait.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let result = self.look_through().await;
+        if result.is_err() {
+            self.inner.words_wait.store(true, Ordering::Release);
+        }
+        result
+    }
+
+    async fn look_through(&self) -> Result<()> {
+        let tables = &self.inner.sql.schema;
+        let doing = || Error::database("storing the embeddings of words");
+        let seen = &self.inner.words_seen;
+        while !self.inner.backfill.is_stopped() {
+            let after = seen.load(Ordering::Acquire);
+            let (connection, _) = self.connection().await?;
+            let select =
+                format!("SELECT id, text FROM {tables}.span_documents WHERE id > $1 ORDER BY id LIMIT $2");
+            let rows = connection.query_prepared(&select, &[&after, &DOCUMENTS]).await.map_err(doing())?;
+            let Some(last) = rows.last().map(|row| row.get::<_, i32>(0)) else {
+                connection.give_back();
+                return Ok(());
+            };
+            let words: HashSet<String> =
+                rows.iter().flat_map(|row| vocabulary(row.get(1)).collect::<Vec<_>>()).collect();
+            let words: Vec<String> = words.into_iter().collect();
+            let select = format!("SELECT word FROM {tables}.span_words WHERE word = ANY($1)");
+            let stored: HashSet<String> = connection
+                .query_prepared(&select, &[&words])
+                .await
+                .map_err(doing())?
+                .iter()
+                .map(|row| row.get(0))
+                .collect();
+            connection.give_back();
+            let missing: Vec<String> = words.into_iter().filter(|word| !stored.contains(word)).collect();
+            for words in missing.chunks(WORDS) {
+                self.store_words(words).await?;
+            }
+            seen.fetch_max(last, Ordering::AcqRel);
+        }
+        Ok(())
+    }
+
+    async fn store_words(&self, words: &[String]) -> Result<()> {
+        let vectors = self.embed_each(words).await?;
+        let (words, bytes): (Vec<&str>, Vec<Vec<u8>>) = words
+            .iter()
+            .zip(vectors)
+            .filter_map(|(word, vector)| Some((word.as_str(), to_bytes(&vector?))))
+            .unzip();
+        let doing = || Error::database("storing the embeddings of words");
+        let (connection, _) = self.connection().await?;
+        // In order, so that two writers cannot wait for each other.
+        let insert = format!(
+            "INSERT INTO {}.span_words (word, embedding) SELECT * FROM unnest($1::text[], $2::bytea[]) AS new (word, embedding) \
+             ORDER BY word ON CONFLICT DO NOTHING",
+            self.inner.sql.schema
+        );
+        connection.execute_prepared(&insert, &[&words, &bytes]).await.map_err(doing())?;
+        connection.give_back();
+        Ok(())
+    }
+
+    /// The unit vectors of words: remembered, stored, or, up to some hundred, embedded now.
+    pub(crate) async fn word_vectors(
+        &self,
+        connection: &Connection,
+        words: HashSet<String>,
+    ) -> Result<HashMap<String, Vector>> {
+        let known = &self.inner.words;
+        let mut vectors = HashMap::with_capacity(words.len());
+        let mut missing = Vec::new();
+        for word in words {
+            match known.get(&word) {
+                Some(vector) => drop(vectors.insert(word, vector)),
+                None => missing.push(word),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(vectors);
+        }
+        let select =
+            format!("SELECT word, embedding FROM {}.span_words WHERE word = ANY($1)", self.inner.sql.schema);
+        let doing = || Error::database("reading the embeddings of words");
+        for row in connection.query_prepared(&select, &[&missing]).await.map_err(doing())? {
+            vectors.insert(row.get(0), from_bytes(row.get(1)));
+        }
+        missing.retain(|word| !vectors.contains_key(word));
+        missing.sort_unstable();
+        missing.truncate(WORDS);
+        for (word, vector) in missing.iter().zip(self.embed_each(&missing).await?) {
+            if let Some(vector) = vector {
+                vectors.insert(word.clone(), vector);
+            }
+        }
+        for (word, vector) in &vectors {
+            known.insert(word.clone(), Arc::clone(vector));
+        }
+        Ok(vectors)
+    }
+
+    /// Embeds each word, on a thread for it; those that are left when the store is closed have no vector.
+    async fn embed_each(&self, words: &[String]) -> Result<Vec<Option<Vector>>> {
+        if words.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (words, inner) = (words.to_vec(), Arc::clone(&self.inner));
+        tokio::task::spawn_blocking(move || {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            inner.embedder.embed_aside(&words, || !inner.backfill.is_stopped())
+        })
+        .await
+        .map_err(|error| Error::Model(format!("the embedding was interrupted: {error}")))?
+    }
+}
+
+/// A signed byte a dimension: the cosine to what it stands for is 0.9999.
+fn to_bytes(vector: &[f32]) -> Vec<u8> {
+    let largest = vector.iter().fold(f32::MIN_POSITIVE, |largest, number| largest.max(number.abs()));
+    vector.iter().map(|number| (number / largest * 127.0).round() as i8 as u8).collect()
+}
+
+fn from_bytes(bytes: &[u8]) -> Vector {
+    let numbers = bytes.iter().map(|&byte| f32::from(byte as i8));
+    let length = numbers.clone().map(|number| number * number).sum::<f32>().sqrt().max(1.0);
+    numbers.map(|number| number / length).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_a_dimension_keeps_the_direction() {
+        let vector: Vec<f32> = (0..384).map(|at| (at as f32 * 0.7).sin() / 13.85).collect();
+        let length = vector.iter().map(|number| number * number).sum::<f32>().sqrt();
+        let restored = from_bytes(&to_bytes(&vector));
+        let cosine = vector.iter().zip(&*restored).map(|(a, b)| a * b).sum::<f32>() / length;
+        assert!(cosine > 0.9999, "{cosine}");
+        assert!(from_bytes(&[]).is_empty() && from_bytes(&[0, 0]).iter().all(|number| *number == 0.0));
+    }
+}
