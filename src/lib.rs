@@ -45,4 +45,6 @@ mod documents {
     mod architecture {}
     #[doc = include_str!("../docs/redaction.md")]
     mod redaction {}
+    #[doc = include_str!("../docs/conditions.md")]
+    mod conditions {}
 }

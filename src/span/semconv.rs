@@ -83,6 +83,16 @@ mod tests {
     }
 
     #[test]
+    fn the_table_in_the_documents_is_this_one() {
+        let document = include_str!("../../docs/conditions.md");
+        for names in RENAMED {
+            let earlier: Vec<String> = names[1..].iter().map(|name| format!("`{name}`")).collect();
+            let row = format!("| `{}` | {} |\n", names[0], earlier.join(", "));
+            assert!(document.contains(&row), "{row}");
+        }
+    }
+
+    #[test]
     fn old_and_new_names_are_one() {
         assert_eq!(names_of("http.method"), ["http.request.method", "http.method"]);
         assert_eq!(names_of("db.query.text"), ["db.query.text", "db.statement"]);
