@@ -9,6 +9,7 @@ mod health;
 mod partition;
 mod password;
 mod prune;
+mod psql;
 mod read;
 mod refusal;
 mod roles;

@@ -22,14 +22,8 @@ pub(super) fn find(
     string: &ConnectionString,
     login: &Login<'_>,
 ) -> Result<Option<Vec<u8>>, String> {
-    if let Some(password) = string.config.get_password().filter(|password| !password.is_empty()) {
-        return Ok(Some(password.to_owned()));
-    }
-    if !settings.password.is_empty() {
-        return Ok(Some(settings.password.clone().into_bytes()));
-    }
-    if let Some(path) = &settings.password_file {
-        return from_file(path).map(Some);
+    if let Some(password) = given(settings, string)? {
+        return Ok(Some(password));
     }
     if let Some(password) = std::env::var_os("PGPASSWORD").filter(|password| !password.is_empty()) {
         return Ok(Some(password.into_encoded_bytes()));
@@ -38,6 +32,17 @@ pub(super) fn find(
     let default = || std::env::home_dir().map(|home| home.join(".pgpass"));
     let path = string.passfile.clone().or_else(variable).or_else(default);
     Ok(path.and_then(|path| passfile(&path)).and_then(|lines| look_up(&lines, login)))
+}
+
+/// The password that the settings give.
+pub(super) fn given(settings: &Settings, string: &ConnectionString) -> Result<Option<Vec<u8>>, String> {
+    if let Some(password) = string.config.get_password().filter(|password| !password.is_empty()) {
+        return Ok(Some(password.to_owned()));
+    }
+    if !settings.password.is_empty() {
+        return Ok(Some(settings.password.clone().into_bytes()));
+    }
+    settings.password_file.as_deref().map(from_file).transpose()
 }
 
 fn from_file(path: &Path) -> Result<Vec<u8>, String> {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use opentelemetry_pgvector::Error;
 
-use crate::terminal::Paint;
+use crate::terminal::{Paint, one_line};
 
 /// `Ok` is exit code 0.
 pub type Outcome = Result<(), Failure>;
@@ -21,6 +21,10 @@ pub enum Failure {
     Reported,
     /// There is nothing like it; the text says so.
     NotFound(String),
+    /// The command line asks for what cannot be.
+    Usage(String),
+    /// With the exit code of another program.
+    Code(u8),
     /// Ctrl-C.
     Interrupted,
 }
@@ -53,9 +57,14 @@ pub fn exit_code(outcome: Outcome) -> ExitCode {
         }
         Failure::Reported => 1,
         Failure::NotFound(what) => {
-            eprintln!("{what}");
+            eprintln!("{}", one_line(&what));
             3
         }
+        Failure::Usage(text) => {
+            say("error", &text);
+            2
+        }
+        Failure::Code(code) => code,
         Failure::Interrupted => 130,
     })
 }
@@ -68,7 +77,7 @@ pub fn report(error: &Error) {
     while let Some(inner) = cause {
         let text = inner.to_string();
         if !message.contains(&text) && !matches!(error, Error::Database { .. }) {
-            eprintln!("  caused by: {text}");
+            eprintln!("  caused by: {}", one_line(&text));
         }
         cause = inner.source();
     }
@@ -81,5 +90,5 @@ pub fn warn(text: &str) {
 fn say(what: &str, text: &str) {
     let paint = Paint::stderr();
     let label = if what == "error" { paint.red(what) } else { paint.yellow(what) };
-    eprintln!("{label}: {}", text.replace('\n', " "));
+    eprintln!("{label}: {}", one_line(text));
 }

@@ -1,26 +1,41 @@
 //! The command `otel-pgvector`: traces in PostgreSQL, from the terminal.
 
 mod args;
+mod catalog;
+mod config;
+mod critical;
+mod explain;
 mod failure;
 mod health;
+mod highlight;
+mod hits;
 mod human;
 mod import;
+mod manual;
 mod migrate;
+mod new;
+mod nothing;
 mod search;
 mod show;
+mod similar;
+mod sql;
+mod suggest;
+mod tail;
 mod terminal;
 mod time;
+mod tree;
 mod waterfall;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Args, Command};
+use args::{Args, Command, ImportCommand};
 use failure::Outcome;
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    terminal::choose_colour(args.color);
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return failure::exit_code(Err(error.into())),
@@ -34,13 +49,20 @@ fn main() -> ExitCode {
 async fn run(args: Args) -> Outcome {
     let settings = args.settings();
     match args.command {
+        Command::Search(options) => search::search(settings.open(false)?, &options).await,
+        Command::Trace(options) => show::trace(settings.open(false)?, &options).await,
+        Command::Services(options) => catalog::services(settings.open(false)?, &options).await,
+        Command::Operations(options) => catalog::operations(settings.open(false)?, &options).await,
+        Command::Similar(options) => similar::similar(settings.open(false)?, &options).await,
+        Command::New(options) => new::new(settings.open(false)?, &options).await,
+        Command::Tail(options) => tail::tail(settings.open(false)?, &options).await,
+        Command::Sql(options) => sql::sql(&settings.open(false)?, &options),
+        Command::Import(ImportCommand::Otlp(options)) => import::otlp(settings.open(true)?, options).await,
         Command::Migrate(options) if options.print_roles => migrate::print_roles(&settings.schema()?),
         Command::Migrate(options) => migrate::migrate(settings.open(true)?, &options).await,
         Command::Health(options) => health::health(settings.open(false)?, &options).await,
-        Command::Import(args::ImportCommand::Otlp(options)) => {
-            import::otlp(settings.open(true)?, options).await
-        }
-        Command::Search(options) => search::search(settings.open(false)?, &options).await,
-        Command::Trace(options) => show::trace(settings.open(false)?, &options).await,
+        Command::Config(options) => config::config(&settings.loaded()?, &options),
+        Command::Completions(options) => manual::completions(&options),
+        Command::Man(options) => manual::man(&options),
     }
 }

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use opentelemetry_pgvector::TraceStore;
 use opentelemetry_pgvector::store::{SCHEMA_VERSION, roles_sql};
+use serde_json::json;
 
 use crate::args::MigrateOptions;
 use crate::failure::Outcome;
@@ -15,12 +16,19 @@ pub async fn migrate(store: TraceStore, options: &MigrateOptions) -> Outcome {
     let mut out = stdout();
     if options.roles {
         store.create_roles().await?;
-        writeln!(out, "roles {schema}_owner, {schema}_writer, {schema}_reader: are there")?;
+        if !options.json {
+            writeln!(out, "roles {schema}_owner, {schema}_writer, {schema}_reader: are there")?;
+        }
     }
-    match store.migrate().await? {
+    let applied = store.migrate().await? as u64;
+    match applied {
+        _ if options.json => {
+            let done = json!({ "schema": schema, "version": SCHEMA_VERSION, "applied": applied, "roles": options.roles });
+            writeln!(out, "{done}")?;
+        }
         0 => writeln!(out, "schema {schema}: is up to date, version {SCHEMA_VERSION}")?,
         applied => {
-            let applied = count(applied as u64, "migration");
+            let applied = count(applied, "migration");
             writeln!(out, "schema {schema}: applied {applied}, version {SCHEMA_VERSION}")?;
         }
     }

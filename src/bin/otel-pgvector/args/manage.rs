@@ -1,0 +1,116 @@
+//! `migrate`, `health`, `sql`, `config`, `completions`, `man`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap_complete::Shell;
+
+/// Create the tables, or bring them up to date.
+///
+/// With roles, the schema and its tables belong to the group role SCHEMA_owner; SCHEMA_writer may do what an exporter
+/// and an import need, without reading attributes of spans; SCHEMA_reader may read and search.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  otel-pgvector migrate --roles
+  otel-pgvector migrate --print-roles | psql postgresql://postgres@db/otel_traces
+  psql postgresql://postgres@db/otel_traces -c 'GRANT otel_writer TO checkout'")]
+pub struct MigrateOptions {
+    /// Make the group roles SCHEMA_owner, SCHEMA_writer and SCHEMA_reader, too, and give them their rights. It takes a
+    /// superuser, or the database's owner with CREATEROLE.
+    #[arg(long)]
+    pub roles: bool,
+
+    /// Print the SQL that makes the roles, to read it or to let an administrator run it; connect to nothing.
+    #[arg(long, conflicts_with = "roles")]
+    pub print_roles: bool,
+
+    /// One JSON object instead of text.
+    #[arg(long, conflicts_with = "print_roles")]
+    pub json: bool,
+}
+
+#[derive(clap::Args)]
+pub struct HealthOptions {
+    /// One JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Open psql on the traces, or run SQL.
+///
+/// psql gets the connection of the settings, the password through its environment, and the schema in front of its search
+/// path: `SELECT * FROM traces` finds the view. Its exit code is that of this command.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  otel-pgvector sql
+  otel-pgvector sql -c 'SELECT service, count(*) FROM spans GROUP BY service'
+  otel-pgvector sql -c 'TABLE traces LIMIT 5' -- --csv
+  otel-pgvector sql -- -f report.sql")]
+pub struct SqlOptions {
+    /// Run this instead of asking for input, without the start-up file. May be given several times; the first that fails
+    /// ends it.
+    #[arg(long, short, value_name = "SQL")]
+    pub command: Vec<String>,
+
+    /// Each statement's rows as JSON, an object a line.
+    #[arg(long, requires = "command")]
+    pub json: bool,
+
+    /// Further options for psql.
+    #[arg(last = true, value_name = "OPTION")]
+    pub options: Vec<OsString>,
+}
+
+/// Show the settings, and where each comes from.
+///
+/// Passwords and keys are hidden. It connects to nothing.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  otel-pgvector config
+  otel-pgvector config pool_size --verbose
+  otel-pgvector config --json | jq -r 'select(.layer != \"defaults\") | .key'")]
+pub struct ConfigOptions {
+    /// Only these settings.
+    #[arg(value_name = "KEY")]
+    pub keys: Vec<String>,
+
+    /// Say what each is for, and what is allowed.
+    #[arg(long, short)]
+    pub verbose: bool,
+
+    /// One JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Print a shell's completions of this command line.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  otel-pgvector completions bash > ~/.local/share/bash-completion/completions/otel-pgvector
+  otel-pgvector completions zsh > ~/.zfunc/_otel-pgvector
+  otel-pgvector completions fish > ~/.config/fish/completions/otel-pgvector.fish")]
+pub struct CompletionsOptions {
+    /// The shell.
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// Print the manual, or write all its pages to a folder.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  otel-pgvector man search | man -l -
+  otel-pgvector man --dir /usr/local/share/man/man1")]
+pub struct ManOptions {
+    /// The page of this command, such as `search` or `import otlp`.
+    #[arg(value_name = "COMMAND", conflicts_with = "dir")]
+    pub page: Vec<String>,
+
+    /// Write a file for every page into this folder, which is made where it is missing.
+    #[arg(long, value_name = "FOLDER")]
+    pub dir: Option<PathBuf>,
+}

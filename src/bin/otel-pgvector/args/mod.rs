@@ -1,0 +1,109 @@
+//! The command line: what there is, and how it is explained.
+
+mod import;
+mod manage;
+mod search;
+mod settings;
+mod show;
+mod values;
+
+use clap::{Parser, Subcommand};
+
+pub use import::{ImportCommand, ImportOptions};
+pub use manage::{CompletionsOptions, ConfigOptions, HealthOptions, ManOptions, MigrateOptions, SqlOptions};
+pub use search::{By, NewOptions, SearchOptions, SimilarOptions, TailOptions};
+pub use settings::CommandSettings;
+pub use show::{OperationsOptions, ServicesOptions, TraceOptions};
+
+use crate::terminal::Colour;
+use settings::SettingsOptions;
+
+const AFTER_HELP: &str = "\
+Settings come from the defaults, then the section `otel_storage` of --config, then
+environment variables such as OTEL_STORAGE_CONNECTION_STRING, then --set, then the
+options above; the later wins. `otel-pgvector config` shows them, and where each is from.
+
+Results go to the standard output, everything else to the standard error. There is no
+pager: `otel-pgvector trace ID --color always | less -R`.
+
+Exit codes:
+    0  done; a search that finds nothing is done, too
+    1  failed, or done with records that were rejected, or not healthy
+    2  the command line or a setting is wrong
+    3  there is no such trace, service or command
+  130  interrupted
+
+Examples:
+  export OTEL_STORAGE_CONNECTION_STRING=postgresql://app@db/otel_traces
+  otel-pgvector migrate
+  otel-pgvector import otlp traces.jsonl.gz
+  otel-pgvector search 'payment declined for an expired card' --since 2h
+  otel-pgvector trace 4bf92f3577b34da6a3ce929d0e0e4736
+  otel-pgvector new --since 1h
+  otel-pgvector tail --status error";
+
+/// Traces in PostgreSQL, found by meaning.
+///
+/// Imports recorded traces, finds them again by what they mean, and shows them.
+#[derive(Parser)]
+#[command(name = "otel-pgvector", version, after_help = AFTER_HELP, max_term_width = 110)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+
+    #[command(flatten)]
+    settings: SettingsOptions,
+
+    /// Whether text is coloured. By itself it is on a terminal, unless NO_COLOR is set or TERM is `dumb`.
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
+    pub color: Colour,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Find traces by what they mean, by words, by conditions.
+    Search(SearchOptions),
+    /// Show a trace, as a waterfall or as OTLP JSON.
+    Trace(TraceOptions),
+    /// List the services that have spans.
+    Services(ServicesOptions),
+    /// List the operations of a service.
+    Operations(OperationsOptions),
+    /// Find traces like another one.
+    Similar(SimilarOptions),
+    /// Show operations that were never seen before, such as since a deploy.
+    New(NewOptions),
+    /// Show spans as they are stored.
+    Tail(TailOptions),
+    /// Open psql on the traces, or run SQL.
+    Sql(SqlOptions),
+    /// Store traces that were recorded to files.
+    #[command(subcommand)]
+    Import(ImportCommand),
+    /// Create the tables, or bring them up to date.
+    Migrate(MigrateOptions),
+    /// Say how the database is, and what it holds. Ends with 1 when spans cannot be stored.
+    Health(HealthOptions),
+    /// Show the settings, and where each comes from.
+    Config(ConfigOptions),
+    /// Print a shell's completions of this command line.
+    Completions(CompletionsOptions),
+    /// Print the manual, or write all its pages to a folder.
+    Man(ManOptions),
+}
+
+impl Args {
+    pub fn settings(&self) -> CommandSettings {
+        self.settings.layered()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,77 @@
+//! The settings of the command line.
+
+use std::path::PathBuf;
+
+use opentelemetry_pgvector::settings::{LoadedSettings, SettingsLoader};
+use opentelemetry_pgvector::{Result, Settings, TraceStore};
+
+use super::values::key_value;
+
+#[derive(clap::Args, Clone)]
+#[command(next_help_heading = "Settings")]
+pub struct SettingsOptions {
+    /// A YAML file with a section `otel_storage`.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Where the database is. A password in it is visible to other users of this machine: prefer the environment.
+    #[arg(long, global = true, value_name = "URL")]
+    connection_string: Option<String>,
+
+    /// The database schema that holds the tables; `otel` by default.
+    #[arg(long, global = true, value_name = "NAME")]
+    schema: Option<String>,
+
+    /// The embedding model: its name, or the folder that holds it.
+    #[arg(long, global = true, value_name = "MODEL")]
+    embedding_model: Option<String>,
+
+    /// Any other setting, such as `similarity_threshold=0.3`. May be given several times.
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = key_value)]
+    set: Vec<(String, String)>,
+}
+
+/// The settings of the command line, over those of the library's other layers.
+pub struct CommandSettings(SettingsLoader);
+
+impl SettingsOptions {
+    pub fn layered(&self) -> CommandSettings {
+        let mut loader = Settings::loader();
+        if let Some(file) = &self.config {
+            loader = loader.with_yaml_file(file);
+        }
+        for (key, value) in &self.set {
+            loader = loader.set(key, value.as_str());
+        }
+        let named = [
+            ("connection_string", &self.connection_string),
+            ("schema", &self.schema),
+            ("embedding_model", &self.embedding_model),
+        ];
+        for (key, value) in named {
+            if let Some(value) = value {
+                loader = loader.set(key, value.as_str());
+            }
+        }
+        CommandSettings(loader)
+    }
+}
+
+impl CommandSettings {
+    /// The store; a command that only reads does not create tables.
+    pub fn open(self, writes: bool) -> Result<TraceStore> {
+        let mut settings = self.0.load()?;
+        settings.migrate &= writes;
+        TraceStore::new(settings)
+    }
+
+    /// The schema alone, which needs no database.
+    pub fn schema(self) -> Result<String> {
+        Ok(self.0.set("enabled", false).load()?.schema)
+    }
+
+    /// With the layer of each.
+    pub fn loaded(self) -> Result<LoadedSettings> {
+        self.0.load_with_layers()
+    }
+}

@@ -1,0 +1,143 @@
+//! The words of a query within what was found.
+
+use std::ops::Range;
+
+use opentelemetry_pgvector::search::SearchQuery;
+
+use crate::terminal::Paint;
+
+/// What is looked for in texts.
+pub struct Words {
+    /// As they were typed, with their stems.
+    words: Vec<(String, String)>,
+    phrases: Vec<String>,
+}
+
+/// Endings that leave the sense as it is, the longer ones first.
+const ENDINGS: [&str; 14] =
+    ["ures", "ions", "ings", "ing", "ure", "ion", "ies", "ers", "ed", "es", "er", "e", "s", "y"];
+/// Words that every text has.
+const COMMON: [&str; 30] = [
+    "a", "an", "and", "are", "as", "at", "be", "by", "did", "does", "for", "from", "how", "in", "is", "it",
+    "not", "of", "on", "or", "that", "the", "this", "to", "was", "were", "what", "when", "who", "with",
+];
+
+impl Words {
+    pub fn of(query: &SearchQuery) -> Words {
+        let text = query.text();
+        let mut words: Vec<(String, String)> = Vec::new();
+        for word in runs(text).into_iter().filter_map(|range| text.get(range)).map(str::to_lowercase) {
+            if !COMMON.contains(&word.as_str()) && words.iter().all(|(known, _)| *known != word) {
+                words.push((word.clone(), stem(&word).to_owned()));
+            }
+        }
+        let phrases = query.conditions().phrases.iter().map(|phrase| phrase.to_ascii_lowercase());
+        Words { words, phrases: phrases.collect() }
+    }
+
+    /// The text with these words in bold.
+    pub fn mark(&self, text: &str, paint: Paint) -> String {
+        let mut ranges: Vec<Range<usize>> = self.phrase_ranges(text);
+        ranges.extend(runs(text).into_iter().filter(|range| self.word(text, range).is_some()));
+        ranges.sort_by_key(|range| (range.start, range.end));
+        let (mut marked, mut at) = (String::with_capacity(text.len()), 0);
+        for range in ranges {
+            let from = range.start.max(at);
+            if from < range.end
+                && let (Some(before), Some(word)) = (text.get(at..from), text.get(from..range.end))
+            {
+                marked.push_str(before);
+                marked.push_str(&paint.bold(word));
+                at = range.end;
+            }
+        }
+        marked.push_str(text.get(at..).unwrap_or_default());
+        marked
+    }
+
+    /// The words, and phrases in quotes, that one of the texts has.
+    pub fn found_in(&self, texts: &[&str]) -> Vec<String> {
+        let has = |word: &str| {
+            texts.iter().any(|text| runs(text).iter().any(|range| self.word(text, range) == Some(word)))
+        };
+        let words = self.words.iter().filter(|(word, _)| has(word)).map(|(word, _)| word.clone());
+        let phrases = self
+            .phrases
+            .iter()
+            .filter(|phrase| texts.iter().any(|text| text.to_ascii_lowercase().contains(phrase.as_str())));
+        words.chain(phrases.map(|phrase| format!("\"{phrase}\""))).collect()
+    }
+
+    /// The word of the query that stands there, in whatever form.
+    fn word(&self, text: &str, range: &Range<usize>) -> Option<&str> {
+        let run = text.get(range.clone())?.to_lowercase();
+        let stem = stem(&run);
+        self.words.iter().find(|(_, known)| known == stem).map(|(word, _)| word.as_str())
+    }
+
+    fn phrase_ranges(&self, text: &str) -> Vec<Range<usize>> {
+        if self.phrases.is_empty() {
+            return Vec::new();
+        }
+        // Lower case of ASCII alone keeps every place where it is.
+        let text = text.to_ascii_lowercase();
+        let places = self.phrases.iter().flat_map(|phrase| text.match_indices(phrase.as_str()));
+        places.map(|(at, phrase)| at..at + phrase.len()).collect()
+    }
+}
+
+fn stem(word: &str) -> &str {
+    let stems = ENDINGS.iter().filter_map(|ending| word.strip_suffix(ending));
+    stems.into_iter().find(|stem| stem.len() >= 3).unwrap_or(word)
+}
+
+/// Words: letters and digits, parted also within `camelCase`.
+fn runs(text: &str) -> Vec<Range<usize>> {
+    let (mut found, mut start, mut was_lower) = (Vec::new(), None, false);
+    for (at, character) in text.char_indices() {
+        let is_hump = character.is_uppercase() && was_lower;
+        if let Some(from) = start.filter(|_| is_hump || !character.is_alphanumeric()) {
+            found.push(from..at);
+            start = None;
+        }
+        if character.is_alphanumeric() {
+            start = start.or(Some(at));
+        }
+        was_lower = character.is_lowercase();
+    }
+    found.extend(start.map(|from| from..text.len()));
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marked(query: &str, text: &str) -> String {
+        let words = Words::of(&SearchQuery::new(query));
+        words.mark(text, Paint::always()).replace("\x1b[1m", "[").replace("\x1b[22m", "]")
+    }
+
+    #[test]
+    fn words_are_marked_in_their_forms_and_within_names() {
+        assert_eq!(
+            marked("the card was rejected", "Card rejection: the cards' carder"),
+            "[Card] [rejection]: the [cards]' [carder]"
+        );
+        assert_eq!(
+            marked("check stock", "StockService.checkStock postcheck"),
+            "[Stock]Service.[check][Stock] postcheck"
+        );
+        assert_eq!(marked("slow query", "queries slowly"), "[queries] slowly");
+        assert_eq!(marked("überlauf", "Überlauf im Speicher"), "[Überlauf] im Speicher");
+        assert_eq!(marked("", "nothing"), "nothing");
+    }
+
+    #[test]
+    fn phrases_are_marked_as_they_stand() {
+        assert_eq!(marked(r#""no such column""#, "No such column: user no"), "[No such column]: user no");
+        assert_eq!(marked(r#"column "such col""#, "no such column"), "no [such col][umn]");
+        let words = Words::of(&SearchQuery::new(r#"cards "E-1042""#));
+        assert_eq!(words.found_in(&["pay by card", "failed: e-1042"]), ["cards", "1042", "\"e-1042\""]);
+    }
+}

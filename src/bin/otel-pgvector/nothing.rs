@@ -1,0 +1,100 @@
+//! Why a search found nothing, and what to change.
+
+use opentelemetry_pgvector::search::{Filter, SearchQuery};
+use opentelemetry_pgvector::{Result, TraceStore};
+
+use crate::human::count;
+use crate::terminal::one_line;
+
+/// Says on the standard error what hides results.
+pub async fn say_why(store: &TraceStore, query: &SearchQuery, min_score: Option<f64>) -> Result<()> {
+    let hidden = store.what_hides(query).await?;
+    let threshold = min_score.unwrap_or(store.settings().similarity_threshold);
+    // What a phrase finds is not measured by its score.
+    let scored = !query.text().is_empty() && query.conditions().phrases.is_empty();
+    match scored {
+        true => eprintln!("nothing found with a score of {threshold} or more"),
+        false => eprintln!("nothing found"),
+    }
+    let below = hidden.best_score.filter(|best| scored && *best < threshold);
+    if let Some(best) = below {
+        // Rounded down, so that it finds it.
+        eprintln!(
+            "  the best score is {best:.3}: try --min-score {:.2}",
+            (best * 100.0).floor().max(0.0) / 100.0
+        );
+    }
+    for condition in &hidden.conditions {
+        eprintln!("  there are results without {}", one_line(&option(condition)));
+    }
+    if hidden.waiting > 0 {
+        let documents = count(hidden.waiting, "kind");
+        eprintln!("  {documents} of spans wait to be embedded, and are not found by meaning yet");
+    }
+    if below.is_none() && hidden.conditions.is_empty() {
+        let mut given = given(query.conditions());
+        if scored {
+            given.insert(0, "a lower --min-score".into());
+        }
+        if given.len() > 1 {
+            eprintln!("  no single condition hides them: try {}", one_line(&given.join(", ")));
+        }
+        eprintln!("  `otel-pgvector health` says what is stored, and whether it is embedded");
+    }
+    Ok(())
+}
+
+/// The option for a condition, as the library names it.
+fn option(condition: &str) -> String {
+    match condition.split_once(' ') {
+        Some(("attribute", condition)) => format!("--attribute '{condition}'"),
+        Some(("resource", rest)) => {
+            format!("--resource '{}'", rest.strip_prefix("attribute ").unwrap_or(rest))
+        }
+        Some(("minimum", "duration")) => "--min-duration".into(),
+        Some(("maximum", "duration")) => "--max-duration".into(),
+        Some(("trace", "id")) => "--trace-id".into(),
+        _ if condition.starts_with('"') => condition.to_owned(),
+        _ => format!("--{condition}"),
+    }
+}
+
+/// What could be left out.
+fn given(filter: &Filter) -> Vec<String> {
+    let options = [
+        ("--service", !filter.services.is_empty()),
+        ("--operation", filter.operation.is_some()),
+        ("--kind", filter.kind.is_some()),
+        ("--status", filter.status.is_some()),
+        ("--since", filter.since.is_some()),
+        ("--until", filter.until.is_some()),
+        ("--min-duration", filter.min_duration.is_some()),
+        ("--max-duration", filter.max_duration.is_some()),
+        ("--attribute", !filter.attributes.is_empty()),
+        ("--resource", !filter.resource.is_empty()),
+        ("--exception", filter.exception.is_some()),
+        ("--trace-id", !filter.trace_ids.is_empty()),
+        ("the text in quotes", !filter.phrases.is_empty()),
+    ];
+    let given = options.iter().filter(|(_, given)| *given);
+    given.map(|(name, _)| format!("without {name}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::option;
+
+    #[test]
+    fn conditions_are_named_as_they_are_typed() {
+        for (condition, expected) in [
+            ("service", "--service"),
+            ("minimum duration", "--min-duration"),
+            ("trace id", "--trace-id"),
+            ("attribute http.route=/a b", "--attribute 'http.route=/a b'"),
+            ("resource attribute host~x", "--resource 'host~x'"),
+            ("\"no such column\"", "\"no such column\""),
+        ] {
+            assert_eq!(option(condition), expected);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! A trace's spans as a tree.
+
+use std::collections::HashMap;
+
+use opentelemetry::trace::SpanId;
+use opentelemetry_pgvector::span::Span;
+
+/// Which spans are below which, by their places among the spans.
+pub struct Tree {
+    /// The children of each span, by start time.
+    pub children: Vec<Vec<usize>>,
+    /// The spans without a parent that is there, by start time.
+    pub tops: Vec<usize>,
+    /// All spans by start time.
+    pub by_start: Vec<usize>,
+}
+
+impl Tree {
+    pub fn of(spans: &[Span<'_>]) -> Tree {
+        let mut by_start: Vec<usize> = (0..spans.len()).collect();
+        by_start.sort_by_key(|&at| spans.get(at).map(|span| span.start));
+
+        // Of spans with the same id, the first is the parent of the children of all.
+        let mut places: HashMap<SpanId, usize> = HashMap::new();
+        for &at in &by_start {
+            places.entry(spans[at].span_id).or_insert(at);
+        }
+        let mut tree =
+            Tree { children: vec![Vec::new(); spans.len()], tops: Vec::new(), by_start: by_start.clone() };
+        for at in by_start {
+            let parent = places.get(&spans[at].parent_span_id).copied().filter(|&parent| parent != at);
+            match parent.filter(|_| has_parent(&spans[at])) {
+                Some(parent) => tree.children[parent].push(at),
+                None => tree.tops.push(at),
+            }
+        }
+        tree
+    }
+
+    /// Where the trace begins: its root or, where that is not stored, the first span without a parent.
+    pub fn root(&self, spans: &[Span<'_>]) -> Option<usize> {
+        let root = self.tops.iter().find(|&&at| !has_parent(&spans[at]));
+        root.or(self.tops.first()).or(self.by_start.first()).copied()
+    }
+}
+
+pub fn has_parent(span: &Span<'_>) -> bool {
+    span.parent_span_id != SpanId::INVALID
+}
+
+#[cfg(test)]
+pub mod tests {
+    use std::sync::Arc;
+
+    use opentelemetry::trace::TraceId;
+    use opentelemetry_pgvector::span::{Status, Timestamp};
+
+    use super::*;
+
+    /// A span with an id, a parent (0 for none), a start and an end.
+    pub fn span(id: u64, parent: u64, start: i128, end: i128) -> Span<'static> {
+        Span {
+            resource: Arc::default(),
+            scope: Arc::default(),
+            trace_id: TraceId::from(1),
+            span_id: SpanId::from(id),
+            parent_span_id: SpanId::from(parent),
+            trace_state: "".into(),
+            flags: 0,
+            name: "work".into(),
+            kind: 1,
+            start: Timestamp(start),
+            end: Timestamp(end),
+            attributes: Vec::new(),
+            dropped_attributes_count: 0,
+            events: Vec::new(),
+            dropped_events_count: 0,
+            links: Vec::new(),
+            dropped_links_count: 0,
+            status: Status::default(),
+        }
+    }
+}
