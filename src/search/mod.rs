@@ -2,6 +2,7 @@
 //!
 //! Documents are ranked by the cosine of their embedding to the query's, and by the query's words that they contain.
 
+mod compare;
 mod rank;
 
 use std::time::{Duration, SystemTime};

@@ -8,10 +8,10 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
-use super::{OperationHit, SearchOptions, SpanHit, TraceHit};
+use super::{OperationHit, SearchOptions, SpanHit, TraceHit, compare};
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
-use crate::store::{Connection, Microseconds, TraceStore, Vector, other_model};
+use crate::store::{Connection, Microseconds, TraceStore};
 
 /// How many documents are considered for each wanted result, at least, and at most in all.
 const DOCUMENTS_PER_RESULT: usize = 8;
@@ -108,24 +108,9 @@ async fn nearest(
     query: &str,
     options: &SearchOptions,
 ) -> Result<(Connection, Vec<Document>)> {
-    let embedder = store.embedder().clone();
-    let text = query.to_owned();
-    let vector = tokio::task::spawn_blocking(move || embedder.embed(&[&text]))
-        .await
-        .map_err(|error| Error::Model(format!("the embedding was interrupted: {error}")))??;
-    let vector = Vector::new(vector.first().map(|vector| &vector[..]).unwrap_or_default());
     let doing = || Error::database("searching documents");
-    let (connection, schema) = store.connection().await?;
+    let (connection, schema, vector) = compare::begin(store, query).await?;
     let tables = &store.sql().schema;
-    let recorded = connection
-        .query_opt(&format!("SELECT name FROM {tables}.embedding_model"), &[])
-        .await
-        .map_err(doing())?;
-    if let Some(recorded) = recorded.map(|row| row.get::<_, String>(0))
-        && recorded != store.embedder().model_name()
-    {
-        return Err(other_model(&recorded, store.embedder().model_name()));
-    }
     let count = (limit(options) * DOCUMENTS_PER_RESULT).clamp(MIN_DOCUMENTS, MAX_DOCUMENTS);
     let distance = &schema.distance;
     let wanted = store.sql().vector(1, &schema.vector);
@@ -152,7 +137,6 @@ async fn nearest(
                 ARRAY(SELECT unnest(query.words) INTERSECT SELECT unnest(tsvector_to_array(near.words))) \
          FROM near CROSS JOIN query"
     );
-    connection.batch_execute("BEGIN READ ONLY").await.map_err(doing())?;
     connection.batch_execute(&format!("SET LOCAL hnsw.ef_search = {count}")).await.map_err(doing())?;
     let (since, until) = period(options);
     let parameters: [&(dyn ToSql + Sync); 6] =

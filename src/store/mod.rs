@@ -6,10 +6,12 @@ mod connect;
 mod connection;
 mod copy;
 mod health;
+mod model;
 mod partition;
 mod password;
 mod prune;
 mod read;
+mod reembed;
 mod refusal;
 mod roles;
 mod schema;
@@ -27,6 +29,8 @@ use moka::sync::Cache;
 
 pub use activity::Activity;
 pub use health::Health;
+pub use model::Model;
+pub use reembed::{ReembedProgress, Reembedded};
 pub use roles::roles_sql;
 pub use schema::SCHEMA_VERSION;
 pub(crate) use write::Batch;
@@ -37,11 +41,10 @@ use crate::embedding::Embedder;
 use crate::error::Result;
 use crate::settings::Settings;
 use crate::span::{Resource, Scrubber, Splitter, Template};
-pub(crate) use backfill::other_model;
 pub(crate) use connection::Connection;
 pub(crate) use copy::POSTGRES_EPOCH_US;
 pub(crate) use read::Microseconds;
-use schema::SchemaInfo;
+pub(crate) use schema::SchemaInfo;
 use sql::Sql;
 pub(crate) use vector::Vector;
 
@@ -84,6 +87,8 @@ struct Inner {
     /// Resources by id, for reading.
     resource_bodies: Cache<i32, Arc<Resource>>,
     embedder: Embedder,
+    /// The model before that of the settings, while the schema is being changed.
+    previous: Mutex<Option<Embedder>>,
     schema: Mutex<Option<Arc<SchemaInfo>>>,
     /// Held while the schema is made or checked.
     preparing: tokio::sync::Mutex<()>,
@@ -118,6 +123,7 @@ impl TraceStore {
                 templates: Cache::new(settings.cache_size),
                 resource_bodies: Cache::new(settings.cache_size),
                 embedder: Embedder::new(&settings),
+                previous: Mutex::default(),
                 schema: Mutex::default(),
                 preparing: tokio::sync::Mutex::default(),
                 backfill: Arc::default(),
