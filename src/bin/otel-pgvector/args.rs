@@ -79,6 +79,8 @@ pub enum Command {
     Search(SearchOptions),
     /// Show a trace, as a waterfall or as OTLP JSON.
     Trace(TraceOptions),
+    /// Change the embedding model: embed everything again, while writers and searches go on.
+    Reembed(ReembedOptions),
 }
 
 /// Create the tables, or bring them up to date.
@@ -100,6 +102,29 @@ pub struct MigrateOptions {
     /// Print the SQL that makes the roles, to read it or to let an administrator run it; connect to nothing.
     #[arg(long, conflicts_with = "roles")]
     pub print_roles: bool,
+}
+
+/// Change the embedding model: embed everything again, while writers and searches go on.
+///
+/// The model is that of the settings embedding_model and embedding_dimension. What is embedded is one text for each kind
+/// of span, so this takes minutes. Applications go on storing, and searches are answered with the old model until the
+/// change, which is a moment; from then on they need the settings of the new one.
+///
+/// It may be interrupted, and goes on when it is run again; several may run at once. With the model that the schema has,
+/// it ends a change that was begun. It takes the rights of the tables' owner.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  otel-pgvector reembed --embedding-model /models/bge-base --set embedding_dimension=768 --dry-run
+  otel-pgvector reembed --embedding-model /models/bge-base --set embedding_dimension=768")]
+pub struct ReembedOptions {
+    /// Say what would be done, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// The summary as one JSON object: from, to, documents, embedded, left, changed, dry_run, elapsed_s.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(clap::Args)]
@@ -248,6 +273,14 @@ impl CommandSettings {
     pub fn open(self, writes: bool) -> Result<TraceStore> {
         let mut settings = self.0.load()?;
         settings.migrate &= writes;
+        TraceStore::new(settings)
+    }
+
+    /// The store, with the connections that changing the model takes.
+    pub fn open_to_reembed(self, changes: bool) -> Result<TraceStore> {
+        let mut settings = self.0.load()?;
+        settings.migrate &= changes;
+        settings.pool_size = settings.pool_size.max(2);
         TraceStore::new(settings)
     }
 

@@ -6,6 +6,7 @@ mod health;
 mod human;
 mod import;
 mod migrate;
+mod reembed;
 mod search;
 mod show;
 mod terminal;
@@ -41,6 +42,9 @@ async fn run(args: Args) -> Outcome {
             import::otlp(settings.open(true)?, options).await
         }
         Command::Search(options) => search::search(settings.open(false)?, &options).await,
+        Command::Reembed(options) => {
+            reembed::reembed(settings.open_to_reembed(!options.dry_run)?, &options).await
+        }
         Command::Trace(options) => show::trace(settings.open(false)?, &options).await,
     }
 }
