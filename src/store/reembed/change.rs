@@ -31,18 +31,19 @@ pub(super) enum Switch {
 
 impl TraceStore {
     /// Waits for the turn to change tables and indexes, which one process has at a time: until the end of the
-    /// connection's transaction.
+    /// connection's transaction, in which nothing else may be done.
     pub(super) async fn turn(&self) -> Result<Connection> {
         let doing = || Error::database("waiting for a turn");
         let name = format!("opentelemetry-pgvector reembed {}", self.inner.settings.schema);
         loop {
             let (connection, _) = self.connection().await?;
-            // A transaction that waits or that has a snapshot would keep an index from being built.
             connection.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await.map_err(doing())?;
-            let stay = "SET LOCAL idle_in_transaction_session_timeout = 0";
-            connection.batch_execute(stay).await.map_err(doing())?;
             let lock = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))";
             if connection.query_one(lock, &[&name]).await.map_err(doing())?.get(0) {
+                // A transaction with a snapshot would keep an index from being built. The query above has one until the
+                // next statement, so this is the last, and one without.
+                let stay = "SET LOCAL idle_in_transaction_session_timeout = 0";
+                connection.batch_execute(stay).await.map_err(doing())?;
                 return Ok(connection);
             }
             connection.batch_execute("ROLLBACK").await.map_err(doing())?;
@@ -54,12 +55,14 @@ impl TraceStore {
     /// Makes the column for embeddings of this model, unless it is there; returns whether there is anything to change.
     pub(super) async fn begin_change(&self, own: &Model, report: &impl Fn(ReembedProgress)) -> Result<bool> {
         let turn = self.turn().await?;
-        self.check_owner(&turn).await?;
-        let embeddings = self.embeddings(&turn).await?;
+        let (connection, _) = self.connection().await?;
+        self.check_owner(&connection).await?;
+        let embeddings = self.embeddings(&connection).await?;
         let wanted = !embeddings.fit(own);
         if wanted {
-            self.refuse_other_views(&turn).await?;
+            self.refuse_other_views(&connection).await?;
         }
+        connection.give_back();
         if embeddings.next.is_some() && !(wanted && embeddings.become_those_of(own)) {
             self.drop_column(&embeddings, report).await?;
         }
