@@ -112,8 +112,7 @@ impl TraceStore {
             }
             report(ReembedProgress::Indexing);
             let turn = self.turn().await?;
-            self.index_next().await?;
-            let switch = self.switch(&done.to, &report).await?;
+            let switch = self.index_and_switch(&done.to, &report).await?;
             turn.batch_execute("COMMIT").await.map_err(Error::database("ending a turn"))?;
             turn.give_back();
             if switch == Switch::Done {
@@ -125,6 +124,19 @@ impl TraceStore {
         connection.give_back();
         otel_info!(name: "TraceStore.Reembedded", model = done.to.name.as_str(), documents = done.documents);
         Ok(Reembedded { left: 0, changed: true, ..done })
+    }
+
+    /// To be called in turn.
+    async fn index_and_switch(&self, own: &Model, report: &impl Fn(ReembedProgress)) -> Result<Switch> {
+        let (connection, _) = self.connection().await?;
+        let changing = self.is_changing_to(&connection, own).await?;
+        connection.give_back();
+        // Another process may have had its turn before.
+        if !changing {
+            return Ok(Switch::Done);
+        }
+        self.index_next().await?;
+        self.switch(own, report).await
     }
 
     /// Embeds until no document is left; returns whether another process has made the change meanwhile.
