@@ -339,7 +339,8 @@ async fn a_writer_hears_what_to_run_where_the_schema_is_missing_or_old() {
     let traces = Traces::create().await;
     traces
         .execute(&format!(
-            "DELETE FROM otel.migrations WHERE version = {SCHEMA_VERSION}; DROP FUNCTION otel.prune_ledger"
+            "DELETE FROM otel.migrations WHERE version = {SCHEMA_VERSION}; DROP TABLE otel.embedding_next; \
+             ALTER TABLE otel.embedding_model DROP COLUMN fingerprint"
         ))
         .await;
     let error = traces.store(&traces.writer).batch_store(&spans()).await.expect_err("old");
@@ -350,7 +351,9 @@ async fn a_writer_hears_what_to_run_where_the_schema_is_missing_or_old() {
         "{text}"
     );
     traces.store(&traces.owner).migrate().await.expect("migrated");
-    traces.store(&traces.writer).prune_ledger().await.expect("the migration gave the writer its rights");
+    let writer = traces.store(&traces.writer);
+    writer.batch_store(&spans()).await.expect("stored");
+    writer.flush().await.expect("the migration gave the writer its rights");
 
     let mut settings = traces.settings(&traces.writer);
     settings.schema = "elsewhere".into();
