@@ -122,7 +122,7 @@ pub struct ReembedOptions {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// The summary as one JSON object: from, to, documents, embedded, left, changed, dry_run, elapsed_s.
+    /// The summary as one JSON object: from, to, documents, embedded, left, needed, changed, dry_run, elapsed_s.
     #[arg(long)]
     pub json: bool,
 }

@@ -86,19 +86,22 @@ fn summarize(
         return Ok(out.flush()?);
     }
     let schema = &store.settings().schema;
-    let Reembedded { from, to, documents, embedded, left, changed, .. } = reembedded;
+    let Reembedded { from, to, documents, embedded, left, needed, changed, .. } = reembedded;
     let to = described(to);
+    let has_model = from.is_some();
     let from = from.as_ref().map_or_else(|| "no model".to_owned(), described);
     if *changed {
         writeln!(out, "schema {schema}: changed from {from} to {to}")?;
         let (embedded, documents) = (thousands(*embedded), count(*documents, "document"));
         writeln!(out, "embedded {embedded} of {documents} in {}", duration(elapsed))?;
-    } else if *left > 0 || options.dry_run && from != to {
+    } else if *needed {
         let (left, documents) = (thousands(*left), count(*documents, "document"));
         writeln!(out, "schema {schema}: would change from {from} to {to}")?;
         writeln!(out, "to embed: {left} of {documents}")?;
-    } else {
+    } else if has_model {
         writeln!(out, "schema {schema}: has the model {to} already")?;
+    } else {
+        writeln!(out, "schema {schema}: has no embeddings yet; the first decide the model")?;
     }
     Ok(out.flush()?)
 }

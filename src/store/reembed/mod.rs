@@ -56,6 +56,8 @@ pub struct Reembedded {
     pub embedded: u64,
     /// How many still need an embedding of the new model.
     pub left: u64,
+    /// Whether the model of the settings was another than the schema's.
+    pub needed: bool,
     /// Whether the schema's model changed.
     pub changed: bool,
 }
@@ -82,13 +84,14 @@ impl TraceStore {
         let (connection, _) = self.connection().await?;
         let embeddings = self.embeddings(&connection).await?;
         let documents = self.documents(&connection).await?;
-        let left = match (embeddings.fit(&to), embeddings.become_those_of(&to)) {
-            (true, _) => 0,
-            (false, true) => self.left(&connection).await?,
-            (false, false) => documents,
+        let needed = !embeddings.fit(&to);
+        let left = match needed {
+            true if embeddings.become_those_of(&to) => self.left(&connection).await?,
+            true => documents,
+            false => 0,
         };
         connection.give_back();
-        Ok(Reembedded { from: embeddings.made_by, to, documents, embedded: 0, left, changed: false })
+        Ok(Reembedded { from: embeddings.made_by, to, documents, embedded: 0, left, needed, changed: false })
     }
 
     /// Embeds all documents with the model of the settings and makes it the schema's, while writers store and searches
