@@ -87,7 +87,7 @@ BEGIN
     ] LOOP
         EXECUTE format(command, traces, owner, writer, reader);
     END LOOP;
-    IF to_regprocedure(format('%I.attribute_number(jsonb)', traces)) IS NULL THEN
+    IF to_regclass(format('%I.embedding_next', traces)) IS NULL THEN
         RETURN; -- The migration that makes the tables runs this again.
     END IF;
 
@@ -98,15 +98,15 @@ BEGIN
         'GRANT SELECT ON ALL TABLES IN SCHEMA %1$I TO %4$I',
         'GRANT EXECUTE ON FUNCTION %1$I.span_kind_name, %1$I.span_status_name, %1$I.span_body, %1$I.span_attribute, %1$I.attribute_number TO %4$I',
 
-        'GRANT SELECT ON %1$I.migrations, %1$I.batches, %1$I.embedding_model TO %3$I',
+        'GRANT SELECT ON %1$I.migrations, %1$I.batches, %1$I.embedding_model, %1$I.embedding_next TO %3$I',
         'GRANT INSERT (id, spans) ON %1$I.batches TO %3$I',
         'GRANT EXECUTE ON FUNCTION %1$I.prune_ledger TO %3$I',
-        'GRANT INSERT (name, dimension) ON %1$I.embedding_model TO %3$I',
+        'GRANT INSERT (name, dimension, fingerprint) ON %1$I.embedding_model TO %3$I',
         'GRANT INSERT ON %1$I.span_rows TO %3$I',
         'GRANT SELECT (trace_id, span_id, parent_span_id, start_time) ON %1$I.span_rows TO %3$I',
         'GRANT INSERT (hash, service, body) ON %1$I.span_resources TO %3$I',
         'GRANT SELECT (id, hash) ON %1$I.span_resources TO %3$I',
-        'GRANT INSERT (hash, service, scope, name, kind, status_code, body, text, embedding, attributes) ON %1$I.span_documents TO %3$I',
+        'GRANT INSERT (hash, service, scope, name, kind, status_code, body, text, attributes) ON %1$I.span_documents TO %3$I',
         'GRANT SELECT (id, hash, text, embedding, last_seen) ON %1$I.span_documents TO %3$I',
         'GRANT UPDATE (embedding, last_seen) ON %1$I.span_documents TO %3$I',
         'GRANT INSERT (word, embedding) ON %1$I.span_words TO %3$I',

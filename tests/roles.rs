@@ -334,7 +334,8 @@ async fn a_writer_hears_what_to_run_where_the_schema_is_missing_or_old() {
     let traces = Traces::create().await;
     traces
         .execute(&format!(
-            "DELETE FROM otel.migrations WHERE version = {SCHEMA_VERSION}; DROP TABLE otel.span_words"
+            "DELETE FROM otel.migrations WHERE version = {SCHEMA_VERSION}; DROP TABLE otel.embedding_next; \
+             ALTER TABLE otel.embedding_model DROP COLUMN fingerprint"
         ))
         .await;
     let error = traces.store(&traces.writer).batch_store(&spans()).await.expect_err("old");

@@ -144,13 +144,16 @@ async fn a_schema_of_a_later_release_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_dimension_is_made_at_first_and_refused_later() {
+async fn another_dimension_is_made_at_first_and_later_spans_are_stored_without_embeddings() {
     let database = TestDatabase::create().await;
     let mut settings = database.settings();
     settings.embedding_dimension = 512;
     store(settings).migrate().await.expect("migrated");
-    let error = database.store().batch_store(&arbitrary::sample(1)).await.expect_err("384 are not 512");
+    let store = database.store();
+    store.batch_store(&arbitrary::sample(1)).await.expect("stored");
+    let error = store.flush().await.expect_err("384 are not 512");
     assert!(error.to_string().contains("embedding_dimension: 512"), "{error}");
+    assert!(error.to_string().contains("otel-pgvector reembed"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -106,7 +106,7 @@ async fn an_operation_is_listed_once() {
 async fn embeddings_of_another_model_are_an_error_that_names_both() {
     let database = TestDatabase::create().await;
     let store = filled(&database).await;
-    database.execute("UPDATE otel.embedding_model SET name = 'other-model'").await;
+    database.execute("UPDATE otel.embedding_model SET name = 'other-model', fingerprint = 'other'").await;
     let error = store.search_traces("anything").await.expect_err("refused");
     assert!(matches!(error, Error::Model(_)) && error.to_string().contains("other-model"), "{error}");
 }

@@ -4,8 +4,10 @@
 //! (`runtime`, `tokens`, `model`), and remembers the vectors of recent texts, because spans repeat themselves.
 
 mod exit;
+mod fingerprint;
 mod locate;
 mod model;
+mod pooling;
 mod runtime;
 mod tokens;
 
@@ -195,7 +197,16 @@ impl Embedder {
         self.inner.cache_misses.load(Ordering::Relaxed)
     }
 
-    /// The model's name, to be recorded beside its vectors: the base name of the folder that the settings name.
+    /// What the model is: a hash of its files, its pooling and its limit, the same wherever its folder lies. Vectors of
+    /// models with the same fingerprint can be compared.
+    ///
+    /// # Errors
+    /// As [`Embedder::load`], which it calls.
+    pub fn fingerprint(&self) -> Result<String> {
+        Ok(self.model()?.fingerprint().to_owned())
+    }
+
+    /// The model's name, for people: the base name of the folder that the settings name.
     pub fn model_name(&self) -> &str {
         &self.inner.model_name
     }

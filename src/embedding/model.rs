@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use ort::session::{Session, SessionInputValue};
-use ort::value::TensorRef;
-use serde::Deserialize;
+use ort::value::{TensorElementType, TensorRef};
 
 use super::exit;
-use super::locate;
+use super::fingerprint;
+use super::locate::{self, TOKENIZER};
+use super::pooling::Pooling;
 use super::runtime::{self, Runtime};
-use super::tokens::{self, Tokens};
+use super::tokens::Tokens;
 use crate::{Error, Result};
 
 /// Tokens, padding included, that one call of ONNX Runtime works on.
@@ -29,6 +30,7 @@ pub(super) struct Model {
     output: String,
     pooling: Pooling,
     dimension: usize,
+    fingerprint: String,
 }
 
 /// One input of the graph: its name, and what it wants to know of each token.
@@ -42,24 +44,6 @@ struct Input {
 struct Token {
     id: Option<u32>,
     padding: u32,
-}
-
-/// How a text's vector is made from the graph's output.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Pooling {
-    /// The mean of all tokens' vectors.
-    Mean,
-    /// The vector of the first token.
-    First,
-    /// The graph has done it.
-    Done,
-}
-
-/// The part of sentence-transformers' `1_Pooling/config.json` that is of interest.
-#[derive(Deserialize)]
-struct PoolingConfig {
-    #[serde(default)]
-    pooling_mode_cls_token: bool,
 }
 
 impl Model {
@@ -76,19 +60,28 @@ impl Model {
             .ok_or_else(|| Error::Model(format!("no model.onnx in {}", folder.display())))?;
         let session = runtime::open(&graph, runtime, threads)?;
         exit::guard_exit();
-        let inputs = inputs(&session)?;
-        let (output, pooling) = output(&session, folder)?;
-        let mut model = Self { tokens, session: Mutex::new(session), inputs, output, pooling, dimension: 0 };
+        let inputs = inputs(&session, &graph)?;
+        let (output, pooling) = output(&session, folder, &graph)?;
+        let reading = format!("{pooling:?} of {output}, {} tokens;", tokens.limit());
+        let fingerprint = fingerprint::of(&folder.join(TOKENIZER), &graph, &reading)?;
+        let session = Mutex::new(session);
+        let mut model = Self { tokens, session, inputs, output, pooling, dimension: 0, fingerprint };
         // The graph may declare its dimensions as unknown: an embedding does not.
         model.dimension = model.run(&[&model.tokens.ids("")?])?.first().map_or(0, Vec::len);
         if model.dimension != expected {
             return Err(Error::Model(format!(
-                "embedding_dimension is {expected}, but the vectors of the model in {} have {} dimensions",
+                "embedding_dimension is {expected}, but the vectors of the model in {} have {} dimensions: set \
+                 embedding_dimension: {1}",
                 folder.display(),
                 model.dimension
             )));
         }
         Ok(model)
+    }
+
+    /// What the model's vectors depend on, hashed.
+    pub(super) fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 
     /// Embeds texts bucket by bucket, short ones first, and calls `each` with a text's index and its vector.
@@ -227,7 +220,7 @@ fn unit(mut vector: Vec<f32>) -> Result<Vec<f32>> {
     Ok(vector)
 }
 
-fn inputs(session: &Session) -> Result<Vec<Input>> {
+fn inputs(session: &Session, graph: &Path) -> Result<Vec<Input>> {
     let mut inputs = Vec::new();
     for input in session.inputs() {
         let of_token: fn(Token) -> i64 = match input.name() {
@@ -236,40 +229,59 @@ fn inputs(session: &Session) -> Result<Vec<Input>> {
             "token_type_ids" => |_| 0,
             other => {
                 return Err(Error::Model(format!(
-                    "the graph wants the input {other}, but a BERT-like model takes input_ids, attention_mask and \
-                     token_type_ids"
+                    "the graph {} wants the input {other}, but a BERT-like model takes input_ids, attention_mask and \
+                     token_type_ids",
+                    graph.display()
                 )));
             }
         };
+        if input.dtype().tensor_type() != Some(TensorElementType::Int64) {
+            return Err(Error::Model(format!(
+                "the graph {} wants the input {} as {}, but a BERT-like model takes 64-bit integers",
+                graph.display(),
+                input.name(),
+                input.dtype()
+            )));
+        }
         inputs.push(Input { name: input.name().to_owned(), of_token });
+    }
+    if !inputs.iter().any(|input| input.name == "input_ids") {
+        return Err(Error::Model(format!(
+            "the graph {} has no input input_ids, so it does not read texts as a BERT-like model does",
+            graph.display()
+        )));
     }
     Ok(inputs)
 }
 
 /// The graph's output to read, and how to pool it.
-fn output(session: &Session, folder: &Path) -> Result<(String, Pooling)> {
-    let find = |wanted: &dyn Fn(&str, usize) -> bool| {
-        let mut outputs = session
-            .outputs()
-            .iter()
-            .filter_map(|outlet| outlet.dtype().tensor_shape().map(|shape| (outlet.name(), shape.len())));
-        outputs.find(|&(name, rank)| wanted(name, rank)).map(|(name, _)| name.to_owned())
+fn output(session: &Session, folder: &Path, graph: &Path) -> Result<(String, Pooling)> {
+    let outputs: Vec<(&str, usize)> = session
+        .outputs()
+        .iter()
+        .filter_map(|outlet| outlet.dtype().tensor_shape().map(|shape| (outlet.name(), shape.len())))
+        .collect();
+    let find = |wanted: &dyn Fn(&str) -> bool, rank: usize| {
+        let mut found = outputs.iter().filter(|(name, of)| *of == rank && wanted(name));
+        found.next().map(|(name, _)| (*name).to_owned())
     };
-    if let Some(name) = find(&|name, rank| name == "sentence_embedding" && rank == 2) {
+    if let Some(name) = find(&|name| name == "sentence_embedding", 2) {
         return Ok((name, Pooling::Done));
     }
-    let states =
-        find(&|name, rank| name == "last_hidden_state" && rank == 3).or_else(|| find(&|_, rank| rank == 3));
-    let name = states.ok_or_else(|| {
+    // `pooler_output`, which BERT has beside it, was trained for another purpose.
+    let states = ["last_hidden_state", "token_embeddings"].map(|wanted| find(&|name| name == wanted, 3));
+    if let Some(name) = states.into_iter().flatten().next().or_else(|| find(&|_| true, 3)) {
+        return Ok((name, Pooling::of(folder)?));
+    }
+    find(&|_| true, 2).map(|name| (name, Pooling::Done)).ok_or_else(|| {
+        let names: Vec<&str> = session.outputs().iter().map(|outlet| outlet.name()).collect();
         Error::Model(format!(
-            "the graph in {} has no output `sentence_embedding` (texts × dimension) and none of tokens' vectors (texts × \
-             tokens × dimension)",
-            folder.display()
+            "the graph {} has the outputs {}: none is of texts × dimension (such as sentence_embedding) or of texts × \
+             tokens × dimension (such as last_hidden_state)",
+            graph.display(),
+            names.join(", ")
         ))
-    })?;
-    let config: Option<PoolingConfig> = tokens::read(&folder.join("1_Pooling/config.json"))?;
-    let by_first = config.is_some_and(|config| config.pooling_mode_cls_token);
-    Ok((name, if by_first { Pooling::First } else { Pooling::Mean }))
+    })
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ const MAX_BYTES: usize = 32 * 1024;
 pub(super) struct Tokens {
     tokenizer: Tokenizer,
     padding: u32,
+    limit: usize,
 }
 
 /// The part of sentence-transformers' `sentence_bert_config.json` that is of interest.
@@ -55,15 +56,21 @@ impl Tokens {
         let fault =
             |error: tokenizers::Error| Error::Model(format!("cannot load {}: {error}", file.display()));
         let mut tokenizer = Tokenizer::from_file(&file).map_err(fault)?;
-        let params = TruncationParams { max_length: limit(folder)?, ..TruncationParams::default() };
+        let limit = limit(folder)?;
+        let params = TruncationParams { max_length: limit, ..TruncationParams::default() };
         tokenizer.with_padding(None).with_truncation(Some(params)).map_err(fault)?;
         let padding = ["[PAD]", "<pad>"].iter().find_map(|token| tokenizer.token_to_id(token)).unwrap_or(0);
-        Ok(Self { tokenizer, padding })
+        Ok(Self { tokenizer, padding, limit })
     }
 
     /// The id that fills up short texts of a batch; the attention mask hides it.
     pub(super) fn padding(&self) -> u32 {
         self.padding
+    }
+
+    /// The most tokens of a text that count.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
     }
 
     /// The ids of a text, special tokens included: at least one, and at most as many as the limit.

@@ -7,6 +7,7 @@
 
 mod candidates;
 mod catalog;
+mod compare;
 mod compared;
 mod conditions;
 mod failure;

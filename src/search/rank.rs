@@ -1,23 +1,18 @@
 //! From a query to ranked documents.
 
-use super::candidates::EmbeddedQuery;
+use super::candidates::{candidates, words};
+use super::compare::Begun;
 use super::failure::speaks_of_failure;
 use super::query::SearchQuery;
 use super::score::{Document, score, words_of};
 use crate::error::Result;
-use crate::store::{Connection, SchemaInfo, TraceStore};
+use crate::store::TraceStore;
 
 /// The documents that fit the query, best first.
-pub(super) async fn nearest(
-    store: &TraceStore,
-    connection: &Connection,
-    schema: &SchemaInfo,
-    query: &SearchQuery,
-) -> Result<Vec<Document>> {
-    let embedded = EmbeddedQuery::new(store, &query.text).await?;
-    let words = embedded.words(store, connection).await?;
-    let candidates = embedded.candidates(store, connection, schema, query).await?;
-    let vectors = store.word_vectors(connection, words_of(&candidates)).await?;
+pub(super) async fn nearest(store: &TraceStore, begun: &Begun, query: &SearchQuery) -> Result<Vec<Document>> {
+    let words = words(&begun.connection, &begun.embedded).await?;
+    let candidates = candidates(store, begun, query).await?;
+    let vectors = store.word_vectors(&begun.connection, &begun.embedder, words_of(&candidates)).await?;
     let mut documents = score(&words, speaks_of_failure(&query.text), candidates, &vectors);
     let threshold = query.threshold.unwrap_or(store.settings().similarity_threshold);
     // What has the phrases is what was asked for, whatever the model makes of them.

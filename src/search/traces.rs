@@ -7,6 +7,7 @@ use std::time::Duration;
 use opentelemetry::trace::TraceId;
 use uuid::Uuid;
 
+use super::compare;
 use super::conditions::asks_documents;
 use super::query::{Found, SearchQuery, trace_id};
 use super::rank::nearest;
@@ -15,7 +16,7 @@ use super::spans::{Documents, newest, newest_of_all};
 use super::{OperationHit, SpanHit, TraceHit};
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
-use crate::store::{Connection, Microseconds, SchemaInfo, TraceStore};
+use crate::store::{Connection, Microseconds, TraceStore};
 
 /// How many spans of one document are looked at, at least; twice as many as results are wanted, when that is more.
 const SPANS_PER_DOCUMENT: usize = 20;
@@ -25,7 +26,7 @@ const SPANS_PER_TRACE: usize = 5;
 const MAX_SPANS: usize = 1_000_000;
 
 pub(super) async fn traces(store: &TraceStore, query: &SearchQuery) -> Result<Found<TraceHit>> {
-    let (connection, schema, last) = begin(store).await?;
+    let (mut connection, last) = begin(store).await?;
     let query = &with_trace_ids(store, &connection, query).await?;
     let (mut hits, places) = if query.text.is_empty() {
         // Some traces have many spans that pass: it takes more spans until there are enough traces.
@@ -40,7 +41,8 @@ pub(super) async fn traces(store: &TraceStore, query: &SearchQuery) -> Result<Fo
             count *= 8;
         }
     } else {
-        let documents = nearest(store, &connection, &schema, query).await?;
+        let documents;
+        (connection, documents) = ranked(store, connection, query).await?;
         let spans = of_documents(store, &connection, &documents, query).await?;
         grouped(spans.into_iter().map(|(_, span)| span), query.wanted())
     };
@@ -50,12 +52,13 @@ pub(super) async fn traces(store: &TraceStore, query: &SearchQuery) -> Result<Fo
 }
 
 pub(super) async fn spans(store: &TraceStore, query: &SearchQuery) -> Result<Found<SpanHit>> {
-    let (connection, schema, last) = begin(store).await?;
+    let (mut connection, last) = begin(store).await?;
     let query = &with_trace_ids(store, &connection, query).await?;
     let spans = if query.text.is_empty() {
         by_conditions(store, &connection, query, query.wanted()).await?
     } else {
-        let documents = nearest(store, &connection, &schema, query).await?;
+        let documents;
+        (connection, documents) = ranked(store, connection, query).await?;
         of_documents(store, &connection, &documents, query).await?
     };
     connection.give_back();
@@ -63,14 +66,15 @@ pub(super) async fn spans(store: &TraceStore, query: &SearchQuery) -> Result<Fou
 }
 
 pub(super) async fn operations(store: &TraceStore, query: &SearchQuery) -> Result<Found<OperationHit>> {
-    let (connection, schema, last) = begin(store).await?;
+    let (mut connection, last) = begin(store).await?;
     let query = &with_trace_ids(store, &connection, query).await?;
     let filter = query.bounded_filter();
     let spans = if query.text.is_empty() {
         let all = Documents::All(query.page.document);
         newest(store, &connection, &all, &filter, 1, query.wanted() * 2).await?
     } else {
-        let documents = nearest(store, &connection, &schema, query).await?;
+        let documents;
+        (connection, documents) = ranked(store, connection, query).await?;
         let ids = Documents::Ranked(documents.iter().map(|document| document.id).collect());
         let spans = newest(store, &connection, &ids, &filter, 1, MAX_SPANS).await?;
         scored(spans, &documents)
@@ -97,11 +101,11 @@ pub(super) async fn operations(store: &TraceStore, query: &SearchQuery) -> Resul
 }
 
 /// A connection, and the last document that there is now.
-async fn begin(store: &TraceStore) -> Result<(Connection, Arc<SchemaInfo>, i32)> {
-    let (connection, schema) = store.connection().await?;
+async fn begin(store: &TraceStore) -> Result<(Connection, i32)> {
+    let (connection, _) = store.connection().await?;
     let sql = format!("SELECT coalesce(max(id), 0) FROM {}.span_documents", store.sql().schema);
     let rows = connection.query_prepared(&sql, &[]).await.map_err(Error::database("searching"))?;
-    Ok((connection, schema, rows.first().map_or(0, |row| row.get(0))))
+    Ok((connection, rows.first().map_or(0, |row| row.get(0))))
 }
 
 /// The query with phrases that are ids of traces as such: these have an index.
@@ -127,6 +131,20 @@ async fn with_trace_ids(
         query.filter.trace_ids.extend(stored);
     }
     Ok(query)
+}
+
+/// The documents that fit the query's text, best first. It takes a connection and gives another, so that a search needs
+/// one at a time.
+async fn ranked(
+    store: &TraceStore,
+    connection: Connection,
+    query: &SearchQuery,
+) -> Result<(Connection, Vec<Document>)> {
+    connection.give_back();
+    let begun = compare::begin(store, &query.text).await?;
+    let documents = nearest(store, &begun, query).await?;
+    begun.connection.batch_execute("COMMIT").await.map_err(Error::database("searching documents"))?;
+    Ok((begun.connection, documents))
 }
 
 /// The newest spans that pass the conditions.

@@ -7,7 +7,6 @@ use std::time::Duration;
 use opentelemetry::{otel_debug, otel_warn};
 use tokio::sync::{Notify, watch};
 
-use super::connection::Connection;
 use super::vector::Vector;
 use super::{Inner, TraceStore};
 use crate::error::{Error, Result};
@@ -142,7 +141,15 @@ impl TraceStore {
         }
         let (ids, texts): (Vec<i32>, Vec<String>) =
             rows.iter().map(|row| (row.get::<_, i32>(0), row.get::<_, String>(1))).unzip();
-        let vectors = match self.embed(texts).await {
+        let embedded = async {
+            // The model is known only once it is loaded; with another one, nothing is worth embedding.
+            let own = self.own_model().await?;
+            self.check_model(&self.embeddings(&connection).await?, &own)?;
+            let vectors = self.embed(texts).await?;
+            self.record_model(&connection, &own).await?;
+            Ok(vectors)
+        };
+        let vectors = match embedded.await {
             Ok(vectors) => vectors,
             Err(error) => {
                 connection.batch_execute("ROLLBACK").await.map_err(doing())?;
@@ -152,7 +159,6 @@ impl TraceStore {
         };
         let (ids, vectors): (Vec<i32>, Vec<Vector>) =
             ids.into_iter().zip(vectors).filter_map(|(id, vector)| vector.map(|vector| (id, vector))).unzip();
-        self.record_model(&connection).await?;
         let update = &schema.store_embeddings;
         connection.execute_prepared(update, &[&ids, &vectors]).await.map_err(doing())?;
         connection.batch_execute("COMMIT").await.map_err(doing())?;
@@ -161,7 +167,7 @@ impl TraceStore {
     }
 
     /// Embeds texts on a thread of its own; those that are left when the store is closed have no vector.
-    async fn embed(&self, texts: Vec<String>) -> Result<Vec<Option<Vector>>> {
+    pub(super) async fn embed(&self, texts: Vec<String>) -> Result<Vec<Option<Vector>>> {
         let inner = Arc::clone(&self.inner);
         let embed = move || {
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
@@ -172,32 +178,6 @@ impl TraceStore {
             .map_err(|error| Error::Model(format!("the embedding was interrupted: {error}")))??;
         Ok(vectors.into_iter().map(|vector| vector.map(|vector| Vector::new(&vector))).collect())
     }
-
-    /// The first embedding decides the model; another one would make vectors that cannot be compared.
-    async fn record_model(&self, connection: &Connection) -> Result<()> {
-        let schema = &self.inner.sql.schema;
-        let doing = || Error::database("recording the model");
-        let name = self.inner.embedder.model_name();
-        let dimension = i32::from(self.inner.settings.embedding_dimension);
-        let insert = format!(
-            "INSERT INTO {schema}.embedding_model (name, dimension) VALUES ($1, $2) ON CONFLICT (only_row) DO NOTHING"
-        );
-        connection.execute(&insert, &[&name, &dimension]).await.map_err(doing())?;
-        let recorded: String = connection
-            .query_one(&format!("SELECT name FROM {schema}.embedding_model"), &[])
-            .await
-            .map_err(doing())?
-            .get(0);
-        if recorded == name { Ok(()) } else { Err(other_model(&recorded, name)) }
-    }
-}
-
-/// The schema's embeddings were made by another model than the settings name.
-pub(crate) fn other_model(recorded: &str, name: &str) -> Error {
-    Error::Model(format!(
-        "the embeddings in this schema were made by \"{recorded}\", the setting embedding_model is \"{name}\". Set \
-         embedding_model: {recorded}, or use another schema"
-    ))
 }
 
 /// Embeds until nothing waits. While it pauses it does not keep the store alive.

@@ -6,11 +6,13 @@ mod connect;
 mod connection;
 mod copy;
 mod health;
+mod model;
 mod partition;
 mod password;
 mod prune;
 mod psql;
 mod read;
+mod reembed;
 mod refusal;
 mod roles;
 mod schema;
@@ -29,6 +31,8 @@ use moka::sync::Cache;
 
 pub use activity::Activity;
 pub use health::Health;
+pub use model::Model;
+pub use reembed::{ReembedProgress, Reembedded};
 pub use roles::roles_sql;
 pub use schema::SCHEMA_VERSION;
 pub(crate) use write::Batch;
@@ -39,7 +43,6 @@ use crate::embedding::Embedder;
 use crate::error::Result;
 use crate::settings::Settings;
 use crate::span::{Resource, Scrubber, Splitter, Template};
-pub(crate) use backfill::other_model;
 pub(crate) use connection::Connection;
 pub(crate) use copy::POSTGRES_EPOCH_US;
 pub(crate) use read::Microseconds;
@@ -93,6 +96,8 @@ struct Inner {
     words_seen: AtomicI32,
     /// Held while words are looked at, so that who waits for them does.
     looking: tokio::sync::Mutex<()>,
+    /// The model before that of the settings, while the schema is being changed.
+    previous: Mutex<Option<Embedder>>,
     schema: Mutex<Option<Arc<SchemaInfo>>>,
     /// Held while the schema is made or checked.
     preparing: tokio::sync::Mutex<()>,
@@ -133,6 +138,7 @@ impl TraceStore {
                 words_wait: AtomicBool::new(true),
                 words_seen: AtomicI32::new(0),
                 looking: tokio::sync::Mutex::default(),
+                previous: Mutex::default(),
                 schema: Mutex::default(),
                 preparing: tokio::sync::Mutex::default(),
                 backfill: Arc::default(),

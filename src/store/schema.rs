@@ -18,6 +18,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("ledger", include_str!("../../sql/0003_ledger.sql")),
     ("words", include_str!("../../sql/0004_words.sql")),
     ("filters", include_str!("../../sql/0005_filters.sql")),
+    ("reembed", include_str!("../../sql/0006_reembed.sql")),
 ];
 
 /// The version of the schema that this crate writes and reads: the number of its last migration.
@@ -42,7 +43,8 @@ pub(crate) struct SchemaInfo {
     pub vector: String,
     /// The operator of cosine distance, qualified.
     pub distance: String,
-    pub insert_documents: String,
+    /// The operator class of indexes for it, qualified.
+    pub cosine: String,
     pub store_embeddings: String,
     /// Version of pgvector.
     pub pgvector: String,
@@ -203,9 +205,9 @@ impl TraceStore {
         Ok(row.map(|row| (row.get(0), row.get(1))))
     }
 
-    /// Checks that server, extension, schema and dimension fit.
+    /// Checks that server, extension and schema fit. The model is checked where embeddings are read or written: spans are
+    /// stored whatever it is.
     async fn check(&self, connection: &Connection) -> Result<SchemaInfo> {
-        let settings = &self.inner.settings;
         let version = self.version(connection).await?;
         if version > SCHEMA_VERSION {
             return Err(too_new(version));
@@ -214,7 +216,7 @@ impl TraceStore {
             let state = if version == 0 { "is missing".into() } else { format!("has version {version}") };
             return Err(Error::Schema(format!(
                 "schema \"{}\" {state}, version {SCHEMA_VERSION} is needed. Run: otel-pgvector migrate (or set migrate: true)",
-                settings.schema
+                self.inner.settings.schema
             )));
         }
         let doing = || Error::database("checking the schema");
@@ -242,27 +244,12 @@ impl TraceStore {
                 "pgvector {pgvector} is too old: install 0.7 or later, then run: ALTER EXTENSION vector UPDATE;"
             )));
         }
-        let row = connection
-            .query_one(
-                "SELECT atttypmod FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = 'embedding'",
-                &[&format!("{}.span_documents", self.inner.sql.schema)],
-            )
-            .await
-            .map_err(doing())?;
-        let dimension: i32 = row.get(0);
-        if dimension != i32::from(settings.embedding_dimension) {
-            return Err(Error::Schema(format!(
-                "schema \"{}\" holds embeddings of {dimension} dimensions, the setting embedding_dimension is {}. Set \
-                 embedding_dimension: {dimension} and the model that was used, or another schema",
-                settings.schema, settings.embedding_dimension
-            )));
-        }
         let extension_schema = quoted(&extension_schema);
         let vector = format!("{extension_schema}.vector");
         Ok(SchemaInfo {
-            insert_documents: self.inner.sql.insert_documents(&vector),
             store_embeddings: self.inner.sql.store_embeddings(&vector),
             distance: format!("OPERATOR({extension_schema}.<=>)"),
+            cosine: format!("{extension_schema}.vector_cosine_ops"),
             vector,
             pgvector,
         })

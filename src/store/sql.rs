@@ -27,6 +27,7 @@ pub(crate) struct Sql {
     pub copy_rows: String,
     pub find_documents: String,
     pub find_resources: String,
+    pub insert_documents: String,
     pub insert_resources: String,
     pub trace_rows: String,
     pub has_span: String,
@@ -60,6 +61,16 @@ impl Sql {
                  SELECT id, hash FROM {schema}.span_documents WHERE hash = ANY($1)"
             ),
             find_resources: format!("SELECT id, hash FROM {schema}.span_resources WHERE hash = ANY($1)"),
+            // Embeddings follow: only a transaction that has checked the model writes any.
+            insert_documents: format!(
+                "INSERT INTO {schema}.span_documents \
+                   (hash, service, scope, name, kind, status_code, body, text, attributes) \
+                 SELECT hash, service, scope, name, kind, status_code, body, text, attributes::jsonb \
+                 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::smallint[], \
+                 $7::text[], $8::text[], $9::text[]) \
+                 AS new (hash, service, scope, name, kind, status_code, body, text, attributes) ORDER BY hash \
+                 ON CONFLICT (hash) DO UPDATE SET last_seen = now() RETURNING id, hash"
+            ),
             insert_resources: format!(
                 "INSERT INTO {schema}.span_resources (hash, service, body) \
                  SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[]) AS new (hash, service, body) ORDER BY hash \
@@ -105,25 +116,15 @@ impl Sql {
         format!("${number}::{text}{vector}[]")
     }
 
-    /// Stores new documents. A vector has the type of the extension, which may be in any schema.
-    pub(crate) fn insert_documents(&self, vector: &str) -> String {
-        format!(
-            "INSERT INTO {schema}.span_documents \
-               (hash, service, scope, name, kind, status_code, body, text, embedding, attributes) \
-             SELECT hash, service, scope, name, kind, status_code, body, text, embedding, attributes::jsonb \
-             FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::smallint[], \
-             $7::text[], $8::text[], {vectors}, $10::text[]) \
-             AS new (hash, service, scope, name, kind, status_code, body, text, embedding, attributes) ORDER BY hash \
-             ON CONFLICT (hash) DO UPDATE SET last_seen = now() RETURNING id, hash",
-            schema = self.schema,
-            vectors = self.vectors(9, vector)
-        )
+    /// Stores embeddings. A vector has the type of the extension, which may be in any schema.
+    pub(crate) fn store_embeddings(&self, vector: &str) -> String {
+        self.fill("embedding", vector)
     }
 
-    /// Stores embeddings.
-    pub(crate) fn store_embeddings(&self, vector: &str) -> String {
+    /// Stores vectors in a column of documents.
+    pub(super) fn fill(&self, column: &str, vector: &str) -> String {
         format!(
-            "UPDATE {schema}.span_documents d SET embedding = new.embedding \
+            "UPDATE {schema}.span_documents d SET {column} = new.embedding \
              FROM unnest($1::integer[], {vectors}) AS new (id, embedding) WHERE d.id = new.id",
             schema = self.schema,
             vectors = self.vectors(2, vector)

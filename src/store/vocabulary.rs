@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use super::TraceStore;
 use super::connection::Connection;
-use crate::embedding::Vector;
+use crate::embedding::{Embedder, Vector};
 use crate::error::{Error, Result};
 use crate::span::vocabulary;
 
@@ -17,6 +17,13 @@ const DOCUMENTS: i64 = 1000;
 const WORDS: usize = 256;
 
 impl TraceStore {
+    /// Embeds the words of all documents that have none, such as after a change of the model.
+    pub(super) async fn embed_all_words(&self) -> Result<()> {
+        self.inner.words_seen.store(0, Ordering::Release);
+        self.inner.words_wait.store(true, Ordering::Release);
+        self.embed_words().await
+    }
+
     /// Embeds the words of documents that came since the last time, and stores those that are new.
     pub(super) async fn embed_words(&self) -> Result<()> {
         let _one_at_a_time = self.inner.looking.lock().await;
@@ -58,15 +65,20 @@ impl TraceStore {
             connection.give_back();
             let missing: Vec<String> = words.into_iter().filter(|word| !stored.contains(word)).collect();
             for words in missing.chunks(WORDS) {
-                self.store_words(words).await?;
+                if !self.store_words(words).await? {
+                    // Another model made the embeddings: whoever has it looks at these documents.
+                    return Ok(());
+                }
             }
             seen.fetch_max(last, Ordering::AcqRel);
         }
         Ok(())
     }
 
-    async fn store_words(&self, words: &[String]) -> Result<()> {
-        let vectors = self.embed_each(words).await?;
+    /// Stores words with their embeddings; false where these are not the model's that made those of the documents.
+    async fn store_words(&self, words: &[String]) -> Result<bool> {
+        let own = self.own_model().await?;
+        let vectors = self.embed_each(&self.inner.embedder, words).await?;
         let (words, bytes): (Vec<&str>, Vec<Vec<u8>>) = words
             .iter()
             .zip(vectors)
@@ -74,6 +86,15 @@ impl TraceStore {
             .unzip();
         let doing = || Error::database("storing the embeddings of words");
         let (connection, _) = self.connection().await?;
+        connection.batch_execute("BEGIN").await.map_err(doing())?;
+        // Until the end of the transaction, this keeps out whoever changes the model.
+        let lock = format!("SELECT FROM {}.span_documents WHERE id = 0", self.inner.sql.schema);
+        connection.query_prepared(&lock, &[]).await.map_err(doing())?;
+        if !self.embeddings(&connection).await?.fit(&own) {
+            connection.batch_execute("ROLLBACK").await.map_err(doing())?;
+            connection.give_back();
+            return Ok(false);
+        }
         // In order, so that two writers cannot wait for each other.
         let insert = format!(
             "INSERT INTO {}.span_words (word, embedding) SELECT * FROM unnest($1::text[], $2::bytea[]) AS new (word, embedding) \
@@ -81,21 +102,26 @@ impl TraceStore {
             self.inner.sql.schema
         );
         connection.execute_prepared(&insert, &[&words, &bytes]).await.map_err(doing())?;
+        connection.batch_execute("COMMIT").await.map_err(doing())?;
         connection.give_back();
-        Ok(())
+        Ok(true)
     }
 
     /// The unit vectors of words: remembered, stored, or, up to some hundred, embedded now.
     pub(crate) async fn word_vectors(
         &self,
         connection: &Connection,
+        embedder: &Embedder,
         words: HashSet<String>,
     ) -> Result<HashMap<String, Vector>> {
+        // What is remembered is of the settings' model.
+        let remembered = embedder.model_name() == self.inner.embedder.model_name()
+            && embedder.dimension() == self.inner.embedder.dimension();
         let known = &self.inner.words;
         let mut vectors = HashMap::with_capacity(words.len());
         let mut missing = Vec::new();
         for word in words {
-            match known.get(&word) {
+            match known.get(&word).filter(|_| remembered) {
                 Some(vector) => drop(vectors.insert(word, vector)),
                 None => missing.push(word),
             }
@@ -112,26 +138,28 @@ impl TraceStore {
         missing.retain(|word| !vectors.contains_key(word));
         missing.sort_unstable();
         missing.truncate(WORDS);
-        for (word, vector) in missing.iter().zip(self.embed_each(&missing).await?) {
+        for (word, vector) in missing.iter().zip(self.embed_each(embedder, &missing).await?) {
             if let Some(vector) = vector {
                 vectors.insert(word.clone(), vector);
             }
         }
-        for (word, vector) in &vectors {
-            known.insert(word.clone(), Arc::clone(vector));
+        if remembered {
+            for (word, vector) in &vectors {
+                known.insert(word.clone(), Arc::clone(vector));
+            }
         }
         Ok(vectors)
     }
 
     /// Embeds each word, on a thread for it; those that are left when the store is closed have no vector.
-    async fn embed_each(&self, words: &[String]) -> Result<Vec<Option<Vector>>> {
+    async fn embed_each(&self, embedder: &Embedder, words: &[String]) -> Result<Vec<Option<Vector>>> {
         if words.is_empty() {
             return Ok(Vec::new());
         }
-        let (words, inner) = (words.to_vec(), Arc::clone(&self.inner));
+        let (words, inner, embedder) = (words.to_vec(), Arc::clone(&self.inner), embedder.clone());
         tokio::task::spawn_blocking(move || {
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            inner.embedder.embed_aside(&words, || !inner.backfill.is_stopped())
+            embedder.embed_aside(&words, || !inner.backfill.is_stopped())
         })
         .await
         .map_err(|error| Error::Model(format!("the embedding was interrupted: {error}")))?

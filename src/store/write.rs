@@ -16,9 +16,7 @@ use uuid::Uuid;
 use super::TraceStore;
 use super::connection::Connection;
 use super::copy::CopyRows;
-use super::schema::SchemaInfo;
 use super::sql::BEGIN_BATCH;
-use super::vector::Vector;
 use crate::error::{Error, Result};
 use crate::span::{Document, Halves, Resource, Span, resource_json};
 
@@ -137,8 +135,8 @@ impl TraceStore {
     }
 
     pub(super) async fn send_once(&self, batch: &Batch) -> Result<Stored> {
-        let (connection, schema) = self.connection().await?;
-        let fresh = self.resolve_documents(&connection, &schema, batch).await?;
+        let (connection, _) = self.connection().await?;
+        let fresh = self.resolve_documents(&connection, batch).await?;
         let resources = self.resolve_resources(&connection, &batch.halves).await?;
         let document = |key| batch.known.get(key).or_else(|| fresh.get(key)).copied();
 
@@ -199,12 +197,7 @@ impl TraceStore {
     ///
     /// This is a transaction of its own, before the batch's: a document without spans does no harm, and no other
     /// writer waits for this batch's COPY.
-    async fn resolve_documents(
-        &self,
-        connection: &Connection,
-        schema: &SchemaInfo,
-        batch: &Batch,
-    ) -> Result<HashMap<u128, i32>> {
+    async fn resolve_documents(&self, connection: &Connection, batch: &Batch) -> Result<HashMap<u128, i32>> {
         let documents = &batch.halves.documents;
         if documents.is_empty() {
             return Ok(HashMap::new());
@@ -225,7 +218,7 @@ impl TraceStore {
             .map(|(_, document)| *document)
             .collect();
         if !missing.is_empty() {
-            self.insert_documents(connection, schema, &missing, &mut ids).await.map_err(doing())?;
+            self.insert_documents(connection, &missing, &mut ids).await.map_err(doing())?;
         }
         let mut resolved = HashMap::with_capacity(documents.len());
         for document in documents {
@@ -240,17 +233,13 @@ impl TraceStore {
     async fn insert_documents(
         &self,
         connection: &Connection,
-        schema: &SchemaInfo,
         missing: &[&Document],
         ids: &mut HashMap<Uuid, i32>,
     ) -> Result<(), tokio_postgres::Error> {
         fn column<'a, T>(documents: &[&'a Document], of: impl Fn(&'a Document) -> T) -> Vec<T> {
             documents.iter().map(|document| of(document)).collect()
         }
-        let vectors: Vec<Option<Vector>> = column(missing, |document| {
-            self.inner.embedder.cached(&document.text).map(|vector| Vector::new(&vector))
-        });
-        let parameters: [&(dyn ToSql + Sync); 10] = [
+        let parameters: [&(dyn ToSql + Sync); 9] = [
             &column(missing, |document| Uuid::from_bytes(document.hash)),
             &column(missing, |document| document.service.as_str()),
             &column(missing, |document| document.scope.as_str()),
@@ -259,10 +248,9 @@ impl TraceStore {
             &column(missing, |document| document.status_code),
             &column(missing, |document| document.body.as_str()),
             &column(missing, |document| document.text.as_str()),
-            &vectors,
             &column(missing, |document| document.attributes.as_deref()),
         ];
-        for row in connection.query_prepared(&schema.insert_documents, &parameters).await? {
+        for row in connection.query_prepared(&self.inner.sql.insert_documents, &parameters).await? {
             ids.insert(row.get(1), row.get(0));
         }
         Ok(())

@@ -18,4 +18,5 @@ pub mod relay;
 pub mod server;
 pub mod shared;
 pub mod spans;
+pub mod tiny_model;
 pub mod worker;

@@ -15,6 +15,7 @@ mod manual;
 mod migrate;
 mod new;
 mod nothing;
+mod reembed;
 mod search;
 mod show;
 mod similar;
@@ -64,5 +65,8 @@ async fn run(args: Args) -> Outcome {
         Command::Config(options) => config::config(&settings.loaded()?, &options),
         Command::Completions(options) => manual::completions(&options),
         Command::Man(options) => manual::man(&options),
+        Command::Reembed(options) => {
+            reembed::reembed(settings.open_to_reembed(!options.dry_run)?, &options).await
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! `migrate`, `health`, `sql`, `config`, `completions`, `man`.
+//! `migrate`, `reembed`, `health`, `sql`, `config`, `completions`, `man`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -27,6 +27,29 @@ pub struct MigrateOptions {
 
     /// One JSON object instead of text.
     #[arg(long, conflicts_with = "print_roles")]
+    pub json: bool,
+}
+
+/// Change the embedding model: embed everything again, while writers and searches go on.
+///
+/// The model is that of the settings embedding_model and embedding_dimension. What is embedded is one text for each kind
+/// of span, so this takes minutes. Applications go on storing, and searches are answered with the old model until the
+/// change, which is a moment; from then on they need the settings of the new one.
+///
+/// It may be interrupted, and goes on when it is run again; several may run at once. With the model that the schema has,
+/// it ends a change that was begun. It takes the rights of the tables' owner.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  otel-pgvector reembed --embedding-model /models/bge-base --set embedding_dimension=768 --dry-run
+  otel-pgvector reembed --embedding-model /models/bge-base --set embedding_dimension=768")]
+pub struct ReembedOptions {
+    /// Say what would be done, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// The summary as one JSON object: from, to, documents, embedded, left, needed, changed, dry_run, elapsed_s.
+    #[arg(long)]
     pub json: bool,
 }
 

@@ -10,7 +10,9 @@ mod values;
 use clap::{Parser, Subcommand};
 
 pub use import::{ImportCommand, ImportOptions};
-pub use manage::{CompletionsOptions, ConfigOptions, HealthOptions, ManOptions, MigrateOptions, SqlOptions};
+pub use manage::{
+    CompletionsOptions, ConfigOptions, HealthOptions, ManOptions, MigrateOptions, ReembedOptions, SqlOptions,
+};
 pub use search::{By, NewOptions, SearchOptions, SimilarOptions, TailOptions};
 pub use settings::CommandSettings;
 pub use show::{OperationsOptions, ServicesOptions, TraceOptions};
@@ -82,6 +84,8 @@ pub enum Command {
     Import(ImportCommand),
     /// Create the tables, or bring them up to date.
     Migrate(MigrateOptions),
+    /// Change the embedding model: embed everything again, while writers and searches go on.
+    Reembed(ReembedOptions),
     /// Say how the database is, and what it holds. Ends with 1 when spans cannot be stored.
     Health(HealthOptions),
     /// Show the settings, and where each comes from.

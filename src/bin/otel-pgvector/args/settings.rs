@@ -65,6 +65,14 @@ impl CommandSettings {
         TraceStore::new(settings)
     }
 
+    /// The store, with the connections that changing the model takes.
+    pub fn open_to_reembed(self, changes: bool) -> Result<TraceStore> {
+        let mut settings = self.0.load()?;
+        settings.migrate &= changes;
+        settings.pool_size = settings.pool_size.max(2);
+        TraceStore::new(settings)
+    }
+
     /// The schema alone, which needs no database.
     pub fn schema(self) -> Result<String> {
         Ok(self.0.set("enabled", false).load()?.schema)

@@ -1,0 +1,71 @@
+//! The query's vector, by the model that made the vectors it is compared to.
+
+use std::sync::Arc;
+
+use crate::embedding::{Embedder, InContext};
+use crate::error::{Error, Result};
+use crate::store::{Connection, Model, SchemaInfo, TraceStore};
+
+/// The model of the settings, the one before it, and the first again where the change came in between.
+const ATTEMPTS: usize = 3;
+
+/// A query's text, embedded by the model of the schema, in a transaction in which the documents' embeddings are its.
+pub(super) struct Begun {
+    pub connection: Connection,
+    pub schema: Arc<SchemaInfo>,
+    pub embedded: Arc<InContext>,
+    /// Embeds words as the query was.
+    pub embedder: Embedder,
+}
+
+/// Begins a transaction in which the documents' embeddings are those of one model, and embeds the query by this model.
+///
+/// That is the model of the settings. While the schema is being changed to it, it is the old one, where its folder lies
+/// beside that of the new one.
+///
+/// # Errors
+/// [`Error::Model`] where the schema's model is another one; it says what to set or to run.
+pub(super) async fn begin(store: &TraceStore, query: &str) -> Result<Begun> {
+    let doing = || Error::database("searching documents");
+    // The lock keeps a change of the model out until the embeddings are read.
+    let begin =
+        format!("BEGIN READ ONLY; LOCK TABLE {}.span_documents IN ACCESS SHARE MODE", store.sql().schema);
+    let mut embedder = store.embedder().clone();
+    let (mut embedded, own) = embed(&embedder, query).await?;
+    let mut model = own.clone();
+    let mut refused = None;
+    for _ in 0..ATTEMPTS {
+        let (connection, schema) = store.connection().await?;
+        connection.batch_execute(&begin).await.map_err(doing())?;
+        let embeddings = store.embeddings(&connection).await?;
+        if embeddings.fit(&model) {
+            if model == own {
+                store.forget_previous();
+            }
+            return Ok(Begun { connection, schema, embedded, embedder });
+        }
+        connection.batch_execute("ROLLBACK").await.map_err(doing())?;
+        connection.give_back();
+        let error = store.check_model(&embeddings, &own).err();
+        embedder = match embeddings.made_by {
+            _ if embeddings.fit(&own) => store.embedder().clone(),
+            Some(previous) if embeddings.next.is_some_and(|next| next.is(&own)) => store.previous(&previous),
+            _ => return Err(error.or(refused).unwrap_or_else(|| Error::Model("the model changes".into()))),
+        };
+        refused = error.or(refused);
+        // Where the old model is not at hand, the first error tells what is to be done.
+        match embed(&embedder, query).await {
+            Ok(by_previous) => (embedded, model) = by_previous,
+            Err(error) => return Err(refused.unwrap_or(error)),
+        }
+    }
+    Err(refused.unwrap_or_else(|| Error::Model("the model changes".into())))
+}
+
+async fn embed(embedder: &Embedder, query: &str) -> Result<(Arc<InContext>, Model)> {
+    let (embedder, query) = (embedder.clone(), query.to_owned());
+    let embed = move || Ok((embedder.embed_in_context(&query)?, Model::of(&embedder)?));
+    tokio::task::spawn_blocking(embed)
+        .await
+        .map_err(|error| Error::Model(format!("the embedding was interrupted: {error}")))?
+}
