@@ -18,8 +18,8 @@ use crate::store::{Connection, TraceStore, Vector, other_model};
 const NEAR_PER_RESULT: usize = 20;
 const MIN_NEAR: usize = 400;
 const MAX_NEAR: usize = 1000;
-/// How many documents with the query's words join them.
-const WITH_WORDS: i64 = 100;
+/// How many documents with a word of the query join them, for each word, so that a rare word is not lost among common ones.
+const WITH_WORD: i64 = 50;
 
 /// A query on its way to documents.
 pub(super) struct Query {
@@ -113,14 +113,15 @@ impl Query {
                               AND {with_phrases}) OFFSET 0)"
             )
         };
-        // Any of the words: the parser would ask for all of them.
         let sql = format!(
             "WITH near AS MATERIALIZED ( \
                  SELECT id FROM {source} AS document ORDER BY embedding {distance} {wanted} LIMIT $2), \
-             query AS (SELECT replace(plainto_tsquery('pg_catalog.english', $4)::text, '&', '|')::tsquery AS words), \
+             query AS (SELECT plainto_tsquery('pg_catalog.simple', lexeme) AS word \
+                       FROM unnest(tsvector_to_array(to_tsvector('pg_catalog.english', $4))) AS lexeme), \
              worded AS MATERIALIZED ( \
-                 SELECT id FROM {source} AS document CROSS JOIN query WHERE document.words @@ query.words \
-                 ORDER BY ts_rank(document.words, query.words, 1) DESC, id LIMIT {WITH_WORDS}) \
+                 SELECT found.id FROM query CROSS JOIN LATERAL ( \
+                     SELECT id FROM {source} AS document WHERE words @@ word \
+                     ORDER BY ts_rank(words, word, 1) DESC, id LIMIT {WITH_WORD}) AS found) \
              SELECT id, 1 - (embedding {distance} {wanted}), service, text, status_code, \
                     status_code = 2 OR strpos(body, '\"exception.') > 0 \
              FROM {tables}.span_documents WHERE id IN (SELECT id FROM near UNION SELECT id FROM worded)"
