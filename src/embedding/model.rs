@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::exit;
 use super::locate;
 use super::runtime::{self, Runtime};
-use super::tokens::{self, Tokens};
+use super::tokens::{self, OfWords, Tokens};
 use crate::{Error, Result};
 
 /// Tokens, padding included, that one call of ONNX Runtime works on.
@@ -127,7 +127,7 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Model`] when ONNX Runtime fails.
-    pub(super) fn embed_in_context(&self, text: &str) -> Result<(Vec<f32>, Vec<(String, Vec<f32>)>)> {
+    pub(super) fn embed_in_context(&self, text: &str) -> Result<(Vec<f32>, OfWords<Vec<f32>>)> {
         let (ids, words) = self.tokens.words(text)?;
         let mut vectors = Vec::with_capacity(words.len());
         let run = self.run_each(&[&ids], |row, output, dimension| {
@@ -140,7 +140,7 @@ impl Model {
             unit(pool(self.pooling, output, row.len(), dimension))
         })?;
         let words = words.into_iter().map(|(word, _)| word);
-        let words: Vec<(String, Vec<f32>)> = if self.pooling == Pooling::Done {
+        let words: OfWords<Vec<f32>> = if self.pooling == Pooling::Done {
             let alone = |word: String| {
                 let vector = self.run(&[&self.tokens.ids(&word)?])?.pop().unwrap_or_default();
                 Ok((word, vector))
