@@ -43,6 +43,8 @@ mod documents {
     mod operations {}
     #[doc = include_str!("../docs/architecture.md")]
     mod architecture {}
+    #[doc = include_str!("../docs/search.md")]
+    mod search {}
     #[doc = include_str!("../docs/redaction.md")]
     mod redaction {}
     #[doc = include_str!("../docs/conditions.md")]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use opentelemetry::trace::{SpanId, TraceId};
 use opentelemetry_pgvector::embedding::Embedder;
-use opentelemetry_pgvector::search::SearchOptions;
+use opentelemetry_pgvector::search::SearchQuery;
 use opentelemetry_pgvector::span::{Resource, Span, Status, Timestamp, Value};
 use opentelemetry_pgvector::store::{ReembedProgress, Reembedded};
 use opentelemetry_pgvector::{Error, Settings, TraceStore};

@@ -5,7 +5,7 @@ mod support;
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::{SpanId, TraceId};
-use opentelemetry_pgvector::search::{Filter, SearchQuery, TraceHit};
+use opentelemetry_pgvector::search::{Filter, SearchQuery, SpanHit, TraceHit};
 use opentelemetry_pgvector::span::{Resource, Span, Status, StatusCode, Timestamp, Value};
 use opentelemetry_pgvector::{Error, TraceStore};
 use support::database::TestDatabase;
@@ -143,4 +143,106 @@ async fn a_period_is_searched_whole_also_when_nearer_documents_have_no_spans_in_
     let hits = store.search_traces(recent).await.expect("found");
     assert_eq!(hits.iter().map(|hit| hit.trace_id).collect::<Vec<_>>(), [TraceId::from(1000)]);
     assert_eq!(store.search_traces(all.limit(200)).await.expect("found").len(), 200);
+}
+
+/// A span of the tests below: a root with a message of failure or without one, and an attribute that varies.
+fn ordered(trace: u128, service: &str, name: &str, error: &str, order: &str) -> Span<'static> {
+    let mut span = span(trace, service, name, 10, error);
+    span.attributes = vec![("order.id".into(), Value::String(order.to_owned().into()))];
+    span
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_speaks_of_failure_prefers_what_failed() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    let spans = [
+        span(1, "warehouse", "reserve stock", 10, ""),
+        span(2, "warehouse", "reserve stock", 10, "upstream gone"),
+        span(3, "web", "render home page", 10, ""),
+    ];
+    store.batch_store(&spans).await.expect("stored");
+    store.flush().await.expect("embedded");
+    let best = async |query: &str| {
+        let query = SearchQuery::new(query).similarity_threshold(0.0);
+        store.search_operations(query).await.expect("found").hits.swap_remove(0).example
+    };
+    let gain = |span: &SpanHit| span.explanation.as_ref().map(|explanation| explanation.failure);
+    let failed = best("reserving stock failed").await;
+    assert!(failed.is_error && gain(&failed) > Some(0.0), "{failed:?}");
+    let calm = best("reserve stock").await;
+    assert!(!calm.is_error && gain(&calm) == Some(0.0), "{calm:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phrase_in_quotes_is_found_exactly() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    let spans = [
+        ordered(1, "shop", "checkout", "gateway answered E_4711 for order 81", "ORD-100%_a"),
+        ordered(2, "shop", "checkout", "gateway answered E_4712 for order 82", "ORD-100xxa"),
+        ordered(3, "shop", "checkout", "gateway answered E_4711 for order 83", "ORD-7"),
+        ordered(4, "web", "say \\ and more", "", "ORD-8"),
+    ];
+    store.batch_store(&spans).await.expect("stored");
+    store.flush().await.expect("embedded");
+    let found = async |query: &str| {
+        let hits = store.search_traces(query).await.expect("found");
+        let mut ids: Vec<_> = hits.iter().map(|hit| u128::from_be_bytes(hit.trace_id.to_bytes())).collect();
+        ids.sort_unstable();
+        ids
+    };
+    assert_eq!(found("\"E_4711\"").await, [1, 3]);
+    assert_eq!(found("\"e_4711 for order 83\"").await, [3], "what was masked stands in its place again");
+    assert_eq!(found("payment \"ORD-100%_a\"").await, [1], "no character is a wildcard");
+    assert_eq!(found("\"answered\" \"order 82\"").await, [2], "all phrases must be there");
+    assert_eq!(found("\"say \\ and\"").await, [4]);
+    assert_eq!(found("\"00000000000000000000000000000002\"").await, [2], "a trace's id");
+    assert!(found("\"E_47\" \"nowhere to be seen\"").await.is_empty());
+    let operations = store.search_operations("checkout \"order 83\"").await.expect("found");
+    assert_eq!(operations.len(), 1);
+    assert_eq!(operations[0].example.trace_id, TraceId::from(3), "the example is a span with the phrase");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_with_the_querys_words_is_found_behind_many_nearer_ones() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    // More documents near to the query than are looked at, and one that only shares a word with it.
+    let letter = |number: usize| char::from(b'a' + (number % 26) as u8);
+    let mut spans: Vec<_> = (0..600)
+        .map(|number| {
+            let name = format!("card payment declined {}{}", letter(number / 26), letter(number));
+            span(number as u128 + 1, "payments", &name, 1000, "")
+        })
+        .collect();
+    spans.push(span(5000, "weather", "measure zeppelin altitude", 5, ""));
+    store.batch_store(&spans).await.expect("stored");
+    store.flush().await.expect("embedded");
+    // A search of few results looks at 400 documents near to the query, and those with its words.
+    let query = SearchQuery::new("zeppelin, or a card payment").similarity_threshold(0.0).limit(20);
+    let hits = store.search_operations(query).await.expect("found");
+    let hit = hits.iter().find(|hit| hit.example.service == "weather").expect("found by its word");
+    let pairs = &hit.example.explanation.as_ref().expect("ranked").matched;
+    assert!(
+        pairs.iter().any(|pair| (pair.query.as_str(), pair.document.as_str()) == ("zeppelin", "zeppelin"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_that_are_not_stored_cost_time_and_nothing_else() {
+    let database = TestDatabase::create().await;
+    let store = filled(&database).await;
+    let query = SearchQuery::new("credit card refused").similarity_threshold(0.0);
+    let order = async |store: &TraceStore| {
+        let hits = store.search_operations(query.clone()).await.expect("found");
+        hits.iter().map(|hit| hit.document_id).collect::<Vec<_>>()
+    };
+    let expected = order(&store).await;
+    database.execute("DELETE FROM otel.span_words").await;
+    let without = order(&database.store()).await;
+    assert_eq!(without, expected);
+    database.store().flush().await.expect("the words are stored again");
+    let count: i64 = database.value("SELECT count(*) FROM otel.span_words").await;
+    assert!(count >= 10, "{count}");
 }

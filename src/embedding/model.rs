@@ -11,7 +11,7 @@ use super::fingerprint;
 use super::locate::{self, TOKENIZER};
 use super::pooling::Pooling;
 use super::runtime::{self, Runtime};
-use super::tokens::Tokens;
+use super::tokens::{OfWords, Tokens};
 use crate::{Error, Result};
 
 /// Tokens, padding included, that one call of ONNX Runtime works on.
@@ -120,7 +120,7 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Model`] when ONNX Runtime fails.
-    pub(super) fn embed_in_context(&self, text: &str) -> Result<(Vec<f32>, Vec<(String, Vec<f32>)>)> {
+    pub(super) fn embed_in_context(&self, text: &str) -> Result<(Vec<f32>, OfWords<Vec<f32>>)> {
         let (ids, words) = self.tokens.words(text)?;
         let mut vectors = Vec::with_capacity(words.len());
         let run = self.run_each(&[&ids], |row, output, dimension| {
@@ -133,7 +133,7 @@ impl Model {
             unit(pool(self.pooling, output, row.len(), dimension))
         })?;
         let words = words.into_iter().map(|(word, _)| word);
-        let words: Vec<(String, Vec<f32>)> = if self.pooling == Pooling::Done {
+        let words: OfWords<Vec<f32>> = if self.pooling == Pooling::Done {
             let alone = |word: String| {
                 let vector = self.run(&[&self.tokens.ids(&word)?])?.pop().unwrap_or_default();
                 Ok((word, vector))

@@ -23,6 +23,9 @@ const MIN_LIMIT: usize = 8;
 /// that a text of some megabytes may take.
 const MAX_BYTES: usize = 32 * 1024;
 
+/// A text's words in lowercase, in their order, each with something of it.
+pub(super) type OfWords<T> = Vec<(String, T)>;
+
 /// A model's tokenizer with its limit.
 pub(super) struct Tokens {
     tokenizer: Tokenizer,
@@ -92,7 +95,7 @@ impl Tokens {
     ///
     /// # Errors
     /// The same as [`ids`](Self::ids).
-    pub(super) fn words(&self, text: &str) -> Result<(Vec<u32>, Vec<(String, Range<usize>)>)> {
+    pub(super) fn words(&self, text: &str) -> Result<(Vec<u32>, OfWords<Range<usize>>)> {
         let text = &text[..text.floor_char_boundary(MAX_BYTES)];
         let encoding = self
             .tokenizer

@@ -11,8 +11,7 @@ const BEGINNINGS: &[&str] = &[
     "declin",
     "denied",
     "deny",
-    "drop",
-    "err",
+    "error",
     "except",
     "exhaust",
     "expire",
@@ -48,8 +47,7 @@ const BEGINNINGS: &[&str] = &[
 const WORDS: &[&str] = &["bad", "bug", "cannot", "lost", "killed"];
 
 /// Words that speak of failure together.
-const PHRASES: &[&str] =
-    &["timed out", "too long", "not found", "does not", "did not", "could not", "can't", "couldn't"];
+const PHRASES: &[&str] = &["timed out", "not found", "does not", "did not", "could not", "can't", "couldn't"];
 
 /// Whether a query speaks of failure, by its words.
 pub(super) fn speaks_of_failure(query: &str) -> bool {

@@ -194,7 +194,7 @@ settings! {
     /// How many embeddings are kept in memory.
     cache_size: u64 = 1000, whole(100 to 10000);
 
-    /// The least score of a match in a search by meaning; with the default model relevant spans score from 0.18.
+    /// The least score of a match in a search by meaning; with the default model relevant spans score from 0.21.
     similarity_threshold: f64 = 0.15, fraction(0.0 to 1.0);
 
     /// The most spans that are exported at once.
