@@ -78,11 +78,11 @@ impl<'a> Waterfall<'a> {
             count => format!("  {}", self.paint.red(&human::count(count, "error"))),
         };
         let summary = format!(
-            "{}  {}  {}  {}{errors}",
+            "{}  {}  {}{errors}  {}",
             self.paint.bold(&first.trace_id.to_string()),
-            time::readable(self.axis.start),
             human::duration(between(self.axis.start, self.axis.end)),
             human::count(self.spans.len() as u64, "span"),
+            self.paint.dim(&time::readable(self.axis.start)),
         );
         writeln!(out, "{}", cut(&summary))?;
         writeln!(out, "{}", cut(&self.paint.dim(&self.critical_summary())))?;
