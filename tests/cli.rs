@@ -299,3 +299,131 @@ fn a_trace_as_json_is_what_was_imported() {
         }
     }
 }
+
+#[test]
+fn the_settings_are_shown_with_their_layers_and_without_secrets() {
+    let (_folder, path) =
+        file("settings.yaml", b"otel_storage: { pool_size: 7, redact_key: 0123456789abcdef }");
+    let arguments = ["config", "--config", path.to_str().expect("UTF-8"), "--set", "cache_size=200"];
+    let shown = |more: &[&str]| {
+        let mut command = command(&[&arguments[..], more].concat());
+        command.env("OTEL_STORAGE_CONNECTION_STRING", "postgresql://app:hunter2@db/traces");
+        Run::of(command.env("OTEL_STORAGE_PASSWORD", "hunter3").output().expect("run")).ok()
+    };
+    let text = shown(&[]).stdout;
+    let line = |key: &str| text.lines().find(|line| line.starts_with(key)).expect("a line").to_owned();
+    assert!(line("pool_size").contains(&format!(" 7  (file {})", path.display())), "{text}");
+    assert!(line("cache_size").ends_with(" 200  (command line)"), "{text}");
+    assert!(line("batch_size").ends_with(" 100  (defaults)"), "{text}");
+    let connection = line("connection_string ");
+    assert!(connection.contains("host=db port=5432 dbname=traces user=app password=<hidden>"), "{connection}");
+    assert!(connection.ends_with("(environment variable OTEL_STORAGE_CONNECTION_STRING)"), "{connection}");
+    for text in [text, shown(&["--verbose"]).stdout, shown(&["--json"]).stdout] {
+        assert!(!text.contains("hunter") && !text.contains("0123456789abcdef"), "{text}");
+    }
+    let one = shown(&["pool_size", "--json"]).json();
+    assert_eq!((&one["key"], &one["value"]), (&"pool_size".into(), &"7".into()));
+    assert!(one["allowed"].as_str().is_some_and(|allowed| allowed.contains("1 to 64")), "{one}");
+    let unknown = Run::of(command(&["config", "pol_size"]).output().expect("run"));
+    assert_eq!(
+        (unknown.code, unknown.stderr.as_str()),
+        (Some(3), "no setting `pol_size`; did you mean `pool_size`?\n")
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn sql_is_psql_on_the_schema_without_the_password_in_its_arguments() {
+    use std::os::unix::fs::PermissionsExt;
+
+    // A psql that says what it gets.
+    let (folder, path) =
+        file("psql", b"#!/bin/sh\nprintf '%s|' \"$@\"; echo \"$PGHOST $PGDATABASE $PGPASSWORD $PGOPTIONS ${PGSERVICE-none}\"; exit 7\n");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("permissions");
+    let psql = |arguments: &[&str], path: &std::path::Path| {
+        let mut command = command(&[&["sql"], arguments].concat());
+        command.env("OTEL_STORAGE_CONNECTION_STRING", "postgresql://app:hunter2@db/traces");
+        Run::of(command.env("PGSERVICE", "other").env("PATH", path).output().expect("run"))
+    };
+    let run = psql(&["-c", "SELECT 1;", "--json", "--schema", "my", "--", "--csv"], folder.path());
+    assert_eq!(run.code, Some(7), "{run:?}");
+    let expected = "-X|-v|ON_ERROR_STOP=1|-At|-c|SELECT row_to_json(r) FROM (SELECT 1) AS r|--csv|\
+                    db traces hunter2 -c search_path=\"my\",public none\n";
+    assert_eq!(run.stdout, expected);
+    assert!(psql(&[], folder.path()).stdout.starts_with("|db traces"));
+    let missing = psql(&[], std::path::Path::new("/no/such/folder"));
+    assert_eq!(missing.code, Some(2));
+    assert!(missing.stderr.starts_with("error: psql is not installed"), "{missing:?}");
+}
+
+#[test]
+fn sql_reaches_the_views() {
+    if std::process::Command::new("psql").arg("--version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "psql is absent under CI");
+        return;
+    }
+    let database = database();
+    import(&database, &odd_trace()).ok();
+    let run = database.run(&["sql", "--json", "-c", "SELECT name FROM spans WHERE status = 'error'"]).ok();
+    assert_eq!(run.json()["name"], "pay");
+    let wrong = database.run(&["sql", "-c", "SELECT nonsense", "-c", "SELECT 1"]);
+    assert!(
+        wrong.code == Some(1) && wrong.stdout.is_empty() && wrong.stderr.contains("nonsense"),
+        "{wrong:?}"
+    );
+}
+
+#[test]
+fn completions_and_manual_pages_know_every_command() {
+    let plain = |arguments: &[&str]| Run::of(command(arguments).output().expect("run"));
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = plain(&["completions", shell]).ok().stdout;
+        assert!(script.contains("tail") && script.contains("min-duration"), "{shell}");
+    }
+    assert_eq!(plain(&["completions", "tcsh"]).code, Some(2));
+    assert!(plain(&["man"]).ok().stdout.contains(".TH otel-pgvector 1"));
+    let page = plain(&["man", "import", "otlp"]).ok().stdout;
+    assert!(page.contains(".TH otel-pgvector-import-otlp 1") && page.contains("Examples"), "{page}");
+    let unknown = plain(&["man", "serch"]);
+    assert_eq!(
+        (unknown.code, unknown.stderr.as_str()),
+        (Some(3), "no command `serch`; did you mean `search`?\n")
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let pages = folder.path().join("man1");
+    plain(&["man", "--dir", pages.to_str().expect("UTF-8")]).ok();
+    for name in ["otel-pgvector.1", "otel-pgvector-search.1", "otel-pgvector-import-otlp.1"] {
+        assert!(pages.join(name).is_file(), "{name}");
+    }
+    assert!(!pages.join("otel-pgvector-help.1").exists());
+}
+
+#[test]
+fn migrate_tells_machines_too() {
+    let database = database();
+    let first = database.run(&["migrate", "--json"]).ok().json();
+    assert_eq!((&first["schema"], &first["applied"]), (&"otel".into(), &first["version"]));
+    assert_eq!(database.run(&["migrate", "--json"]).ok().json()["applied"], 0);
+}
+
+#[test]
+fn every_command_is_explained_with_its_json() {
+    for name in [
+        "search",
+        "trace",
+        "services",
+        "operations",
+        "similar",
+        "new",
+        "tail",
+        "sql",
+        "migrate",
+        "health",
+        "config",
+    ] {
+        let help = Run::of(command(&[name, "--help"]).output().expect("run")).ok().stdout;
+        assert!(help.contains("--json") && help.contains("--color <WHEN>"), "{help}");
+    }
+    let help = Run::of(command(&["--help"]).output().expect("run")).ok().stdout;
+    assert!(help.contains("Exit codes:") && help.contains("Examples:"), "{help}");
+}

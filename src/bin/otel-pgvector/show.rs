@@ -132,10 +132,10 @@ impl<'a> Waterfall<'a> {
         writeln!(out, "{label} {bar} {duration:>DURATION$}")?;
         let indent = line.below(self.label / 2);
         if let Some(message) = message(span) {
-            writeln!(out, "{}", cut(&format!("{indent}  {}", self.paint.red(&one_line(&message)))))?;
+            writeln!(out, "{}", cut(&format!("{indent}{}", self.paint.red(&one_line(&message)))))?;
         }
         if self.verbose {
-            self.details(out, &format!("{indent}  "), span)?;
+            self.details(out, &indent, span)?;
         }
         Ok(())
     }
