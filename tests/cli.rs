@@ -316,7 +316,10 @@ fn the_settings_are_shown_with_their_layers_and_without_secrets() {
     assert!(line("cache_size").ends_with(" 200  (command line)"), "{text}");
     assert!(line("batch_size").ends_with(" 100  (defaults)"), "{text}");
     let connection = line("connection_string ");
-    assert!(connection.contains("host=db port=5432 dbname=traces user=app password=<hidden>"), "{connection}");
+    assert!(
+        connection.contains("host=db port=5432 dbname=traces user=app password=<hidden>"),
+        "{connection}"
+    );
     assert!(connection.ends_with("(environment variable OTEL_STORAGE_CONNECTION_STRING)"), "{connection}");
     for text in [text, shown(&["--verbose"]).stdout, shown(&["--json"]).stdout] {
         assert!(!text.contains("hunter") && !text.contains("0123456789abcdef"), "{text}");
