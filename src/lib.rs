@@ -33,6 +33,8 @@ mod documents {
     mod setup {}
     #[doc = include_str!("../docs/usage.md")]
     mod usage {}
+    #[doc = include_str!("../docs/cli.md")]
+    mod cli {}
     #[doc = include_str!("../docs/reliability.md")]
     mod reliability {}
     #[doc = include_str!("../docs/roles.md")]

@@ -125,8 +125,8 @@ async fn fill(store: &TraceStore, numbers: std::ops::Range<u64>) {
 
 /// Whether a span is the first that is found by its name.
 async fn finds(store: &TraceStore, number: u64) -> Result<bool, Error> {
-    let options = SearchOptions::default().with_similarity_threshold(0.0);
-    let hits = store.search_traces(&format!("operation {}", word(number)), &options).await?;
+    let query = SearchQuery::new(format!("operation {}", word(number))).similarity_threshold(0.0);
+    let hits = store.search_traces(query).await?;
     Ok(hits.first().is_some_and(|hit| hit.trace_id == span(number).trace_id))
 }
 

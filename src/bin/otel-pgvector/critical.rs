@@ -10,8 +10,8 @@ pub type Segment = (Timestamp, Timestamp);
 /// The periods of each span that are on the critical path, the latest first.
 ///
 /// It walks back from the end of the root: within a span, the child that ends last before the current point is what the
-/// span waited for; from that child's start the walk goes on. A child that outlives its parent counts up to the parent's
-/// end.
+/// span waited for; from that child's start the walk goes on. A child that outlives its parent was not waited for, unless it
+/// is by so little that it may be the clocks.
 pub fn critical_path(spans: &[Span<'_>], tree: &Tree) -> Vec<Vec<Segment>> {
     let mut path: Vec<Vec<Segment>> = vec![Vec::new(); spans.len()];
     let Some(root) = tree.root(spans) else { return path };
@@ -39,6 +39,9 @@ pub fn critical_path(spans: &[Span<'_>], tree: &Tree) -> Vec<Vec<Segment>> {
     path
 }
 
+/// A child may end later than its parent by this fraction of it: two machines' clocks are never the same.
+const CLOCKS: i128 = 10;
+
 /// The walk through a span.
 struct Walk {
     span: usize,
@@ -57,12 +60,16 @@ struct Child {
 
 impl Walk {
     fn new(spans: &[Span<'_>], tree: &Tree, span: usize, start: Timestamp, point: Timestamp) -> Walk {
+        let parent = &spans[span];
+        let latest = end(parent).0 + (end(parent).0 - parent.start.0) / CLOCKS;
+        let was_waited_for = |child: &&usize| end(&spans[**child]).0 <= latest;
         let clamped = |&child: &usize| Child {
             span: child,
             start: spans[child].start.clamp(start, point),
             end: end(&spans[child]).clamp(start, point),
         };
-        let mut children: Vec<Child> = tree.children[span].iter().map(clamped).collect();
+        let mut children: Vec<Child> =
+            tree.children[span].iter().filter(was_waited_for).map(clamped).collect();
         children.sort_by_key(|child| (child.end, child.start));
         Walk { span, start, point, children }
     }
@@ -110,9 +117,11 @@ mod tests {
 
     #[test]
     fn a_child_counts_only_within_its_parent() {
-        // One that goes on in the background, and one whose clock is behind.
-        assert_eq!(path(&[(1, 0, 0, 100), (2, 1, 50, 400)]), [vec![(0, 50)], vec![(50, 100)]]);
+        // Of a clock that is a little ahead, and of one that is behind.
+        assert_eq!(path(&[(1, 0, 0, 100), (2, 1, 50, 104)]), [vec![(0, 50)], vec![(50, 100)]]);
         assert_eq!(path(&[(1, 0, 100, 200), (2, 1, 0, 150)]), [vec![(150, 200)], vec![(100, 150)]]);
+        // One that goes on in the background: nobody waits for it.
+        assert_eq!(path(&[(1, 0, 0, 100), (2, 1, 50, 400), (3, 1, 10, 20)])[1], []);
         // One that began after its parent had ended.
         assert_eq!(path(&[(1, 0, 0, 100), (2, 1, 150, 170)]), [vec![(0, 100)], vec![]]);
     }

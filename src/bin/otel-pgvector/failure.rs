@@ -24,6 +24,7 @@ pub enum Failure {
     /// The command line asks for what cannot be.
     Usage(String),
     /// With the exit code of another program.
+    #[cfg(not(unix))]
     Code(u8),
     /// Ctrl-C.
     Interrupted,
@@ -64,6 +65,7 @@ pub fn exit_code(outcome: Outcome) -> ExitCode {
             say("error", &text);
             2
         }
+        #[cfg(not(unix))]
         Failure::Code(code) => code,
         Failure::Interrupted => 130,
     })

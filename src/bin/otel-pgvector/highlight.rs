@@ -27,7 +27,8 @@ impl Words {
         let text = query.text();
         let mut words: Vec<(String, String)> = Vec::new();
         for word in runs(text).into_iter().filter_map(|range| text.get(range)).map(str::to_lowercase) {
-            if !COMMON.contains(&word.as_str()) && words.iter().all(|(known, _)| *known != word) {
+            let tells = word.chars().nth(1).is_some() && !COMMON.contains(&word.as_str());
+            if tells && words.iter().all(|(known, _)| *known != word) {
                 words.push((word.clone(), stem(&word).to_owned()));
             }
         }
@@ -37,15 +38,10 @@ impl Words {
 
     /// The text with these words in bold.
     pub fn mark(&self, text: &str, paint: Paint) -> String {
-        let mut ranges: Vec<Range<usize>> = self.phrase_ranges(text);
-        ranges.extend(runs(text).into_iter().filter(|range| self.word(text, range).is_some()));
-        ranges.sort_by_key(|range| (range.start, range.end));
-        let (mut marked, mut at) = (String::with_capacity(text.len()), 0);
-        for range in ranges {
-            let from = range.start.max(at);
-            if from < range.end
-                && let (Some(before), Some(word)) = (text.get(at..from), text.get(from..range.end))
-            {
+        let mut marked = String::with_capacity(text.len());
+        let mut at = 0;
+        for range in self.ranges(text) {
+            if let (Some(before), Some(word)) = (text.get(at..range.start), text.get(range.clone())) {
                 marked.push_str(before);
                 marked.push_str(&paint.bold(word));
                 at = range.end;
@@ -53,6 +49,21 @@ impl Words {
         }
         marked.push_str(text.get(at..).unwrap_or_default());
         marked
+    }
+
+    /// Where words and phrases stand, in order; what overlaps is one.
+    fn ranges(&self, text: &str) -> Vec<Range<usize>> {
+        let mut all = self.phrase_ranges(text);
+        all.extend(runs(text).into_iter().filter(|range| self.word(text, range).is_some()));
+        all.sort_by_key(|range| range.start);
+        let mut joined: Vec<Range<usize>> = Vec::new();
+        for range in all {
+            match joined.last_mut() {
+                Some(last) if range.start < last.end => last.end = last.end.max(range.end),
+                _ => joined.push(range),
+            }
+        }
+        joined
     }
 
     /// The words, and phrases in quotes, that one of the texts has.
@@ -136,7 +147,7 @@ mod tests {
     #[test]
     fn phrases_are_marked_as_they_stand() {
         assert_eq!(marked(r#""no such column""#, "No such column: user no"), "[No such column]: user no");
-        assert_eq!(marked(r#"column "such col""#, "no such column"), "no [such col][umn]");
+        assert_eq!(marked(r#"column "such col""#, "no such column"), "no [such column]");
         let words = Words::of(&SearchQuery::new(r#"cards "E-1042""#));
         assert_eq!(words.found_in(&["pay by card", "failed: e-1042"]), ["cards", "1042", "\"e-1042\""]);
     }

@@ -78,11 +78,11 @@ impl<'a> Waterfall<'a> {
             count => format!("  {}", self.paint.red(&human::count(count, "error"))),
         };
         let summary = format!(
-            "{}  {}  {}  {}{errors}",
+            "{}  {}  {}{errors}  {}",
             self.paint.bold(&first.trace_id.to_string()),
-            time::readable(self.axis.start),
             human::duration(between(self.axis.start, self.axis.end)),
             human::count(self.spans.len() as u64, "span"),
+            self.paint.dim(&time::readable(self.axis.start)),
         );
         writeln!(out, "{}", cut(&summary))?;
         writeln!(out, "{}", cut(&self.paint.dim(&self.critical_summary())))?;
@@ -132,10 +132,10 @@ impl<'a> Waterfall<'a> {
         writeln!(out, "{label} {bar} {duration:>DURATION$}")?;
         let indent = line.below(self.label / 2);
         if let Some(message) = message(span) {
-            writeln!(out, "{}", cut(&format!("{indent}  {}", self.paint.red(&one_line(&message)))))?;
+            writeln!(out, "{}", cut(&format!("{indent}{}", self.paint.red(&one_line(&message)))))?;
         }
         if self.verbose {
-            self.details(out, &format!("{indent}  "), span)?;
+            self.details(out, &indent, span)?;
         }
         Ok(())
     }

@@ -47,6 +47,9 @@ fn close(name: &str, known: &[String]) -> Vec<String> {
         })
         .filter(|(likeness, _)| *likeness >= 0.8)
         .collect();
+    // Names that share a beginning and an end are all alike: only what is about as close as the closest is meant.
+    let best = close.iter().map(|(likeness, _)| *likeness).fold(0.0, f64::max);
+    close.retain(|(likeness, _)| *likeness >= best - 0.03);
     close.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
     close.into_iter().take(SUGGESTED).map(|(_, name)| format!("`{name}`")).collect()
 }

@@ -53,6 +53,9 @@ pub struct ReembedOptions {
     pub json: bool,
 }
 
+/// Say how the database is, and what it holds.
+///
+/// Ends with 1 when spans cannot be stored. The number of traces and spans is an estimate beyond a million spans.
 #[derive(clap::Args)]
 pub struct HealthOptions {
     /// One JSON object instead of text.

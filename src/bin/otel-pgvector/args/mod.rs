@@ -53,46 +53,34 @@ pub struct Args {
     #[command(subcommand)]
     pub command: Command,
 
-    #[command(flatten)]
-    settings: SettingsOptions,
-
     /// Whether text is coloured. By itself it is on a terminal, unless NO_COLOR is set or TERM is `dumb`.
     #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
     pub color: Colour,
+
+    #[command(flatten)]
+    settings: SettingsOptions,
 }
 
+// Each is explained where its options are.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Find traces by what they mean, by words, by conditions.
     Search(SearchOptions),
-    /// Show a trace, as a waterfall or as OTLP JSON.
     Trace(TraceOptions),
-    /// List the services that have spans.
     Services(ServicesOptions),
-    /// List the operations of a service.
     Operations(OperationsOptions),
-    /// Find traces like another one.
     Similar(SimilarOptions),
-    /// Show operations that were never seen before, such as since a deploy.
     New(NewOptions),
-    /// Show spans as they are stored.
     Tail(TailOptions),
-    /// Open psql on the traces, or run SQL.
     Sql(SqlOptions),
     /// Store traces that were recorded to files.
     #[command(subcommand)]
     Import(ImportCommand),
-    /// Create the tables, or bring them up to date.
     Migrate(MigrateOptions),
     /// Change the embedding model: embed everything again, while writers and searches go on.
     Reembed(ReembedOptions),
-    /// Say how the database is, and what it holds. Ends with 1 when spans cannot be stored.
     Health(HealthOptions),
-    /// Show the settings, and where each comes from.
     Config(ConfigOptions),
-    /// Print a shell's completions of this command line.
     Completions(CompletionsOptions),
-    /// Print the manual, or write all its pages to a folder.
     Man(ManOptions),
 }
 

@@ -29,9 +29,6 @@ pub struct SearchOptions {
     /// What happened, in words.
     pub query: Option<String>,
 
-    #[command(flatten)]
-    pub filter: FilterOptions,
-
     /// Only spans that started since then: 90s, 15m, 1h, 2d or 1w ago, or a time such as 2026-01-31T12:00:00Z.
     #[arg(long, value_name = "WHEN", value_parser = time::parse, help_heading = CONDITIONS)]
     pub since: Option<SystemTime>,
@@ -77,6 +74,9 @@ pub struct SearchOptions {
     /// One JSON object a line, best first; each has trace_id, span_id and score.
     #[arg(long)]
     pub json: bool,
+
+    #[command(flatten)]
+    pub filter: FilterOptions,
 }
 
 const CONDITIONS: &str = "Conditions";
@@ -217,9 +217,6 @@ Examples:
   otel-pgvector tail --service checkout -a 'http.route=/cart' --min-duration 200ms
   otel-pgvector tail --json | jq -r .name")]
 pub struct TailOptions {
-    #[command(flatten)]
-    pub filter: FilterOptions,
-
     /// How many of the spans that are there already are shown first.
     #[arg(long, short = 'n', default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1000))]
     pub lines: u32,
@@ -231,4 +228,7 @@ pub struct TailOptions {
     /// One JSON object a line.
     #[arg(long)]
     pub json: bool,
+
+    #[command(flatten)]
+    pub filter: FilterOptions,
 }

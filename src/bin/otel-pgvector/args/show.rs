@@ -29,6 +29,7 @@ pub struct TraceOptions {
     pub json: bool,
 }
 
+/// List the services that have spans.
 #[derive(clap::Args)]
 pub struct ServicesOptions {
     /// One JSON object a line.
