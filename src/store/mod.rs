@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use moka::sync::Cache;
+use uuid::Uuid;
 
 pub use activity::Activity;
 pub use health::Health;
@@ -76,7 +77,7 @@ struct Inner {
     scrubber: Scrubber,
     splitter: Mutex<Splitter>,
     /// Ids of documents known to be stored, by the splitter's key.
-    documents: Cache<u128, i32>,
+    documents: Cache<u128, Known>,
     /// Ids of resources known to be stored, by the hash of their content.
     resources: Cache<[u8; 16], i32>,
     /// Documents' bodies by id, for reading.
@@ -92,6 +93,13 @@ struct Inner {
     nuls_replaced: AtomicU64,
     counters: activity::Counters,
     scrubbed: scrub::Counters,
+}
+
+/// A document that is stored.
+#[derive(Clone, Copy)]
+struct Known {
+    id: i32,
+    hash: Uuid,
 }
 
 /// Documents and resources whose ids are kept. At 100 B each, this is a few megabytes.
@@ -148,6 +156,8 @@ impl TraceStore {
     pub(crate) fn forget(&self) {
         self.inner.documents.invalidate_all();
         self.inner.resources.invalidate_all();
+        self.inner.templates.invalidate_all();
+        self.inner.resource_bodies.invalidate_all();
         *self.known_schema() = None;
         self.inner.pool.retain(|_, _| false);
     }
