@@ -95,7 +95,7 @@ struct Inner {
     scrubbed: scrub::Counters,
 }
 
-/// A document that is stored.
+/// A document or a resource that is stored, and the hash of its content.
 #[derive(Clone, Copy)]
 struct Known {
     id: i32,

@@ -167,8 +167,7 @@ impl TraceStore {
             rows.push(row, document_id, resource_id, &halves.fillers[row.fillers.clone()]);
         }
         let documents = References::to(batch.known.values().chain(fresh.values()));
-        let stored =
-            self.commit(&connection, batch, rows, &documents, &References::to(&resources)).await?;
+        let stored = self.commit(&connection, batch, rows, &documents, &References::to(&resources)).await?;
         let counters = &self.inner.counters;
         counters.documents_known.fetch_add(batch.known.len() as u64, Ordering::Relaxed);
         counters.documents_new.fetch_add(fresh.len() as u64, Ordering::Relaxed);
