@@ -97,7 +97,7 @@ fn measured(settings: &[(&str, String)]) -> (SpanExporter, SdkMeterProvider, InM
     let mut builder =
         SpanExporter::builder().with_meter_provider(&provider).with_setting("hand_over_seconds", 30);
     for (key, value) in settings {
-        builder = builder.with_setting(*key, value.as_str());
+        builder = builder.with_setting(key, value.as_str());
     }
     (builder.build().expect("built"), provider, collected)
 }
