@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Soaks the exporter: examples/load against a PostgreSQL of its own that fails every minute, with one long outage.
 
-Ends with a line of JSON, and with status 1 when an acknowledged span is missing, doubled, or memory is not flat.
+Ends with a line of JSON, and with status 1 when a span is not acknowledged or dropped, an acknowledged one is missing or doubled,
+or memory is not flat.
 Needs `make setup`. Everything it makes is in a temporary folder, removed at the end.
 """
 
@@ -206,6 +207,10 @@ def soak(server, folder, options):
     quarter = max(1, len(settled) // 4)
     first, last = (sum(part) / len(part) for part in (settled[:quarter], settled[-quarter:]))
     wrong = []
+    if told["created"] != told["acknowledged"]:
+        wrong.append(f"{told['created']} spans are made, {told['acknowledged']} acknowledged")
+    if told["dropped"] != 0:
+        wrong.append(f"{told['dropped']} spans are dropped")
     if stored != distinct:
         wrong.append(f"{stored - distinct} spans are doubled")
     if stored + told["spooled"] != told["acknowledged"]:

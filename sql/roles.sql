@@ -1,7 +1,8 @@
 -- Three group roles for a schema of traces, named after it:
 --
 --   otel_owner   owns the schema and what is in it: migrates and maintains it
---   otel_writer  what an exporter and an import need: stores spans, embeds documents; reads no attribute of a span
+--   otel_writer  what an exporter and an import need: stores spans, embeds documents; reads ids, times and the texts
+--                that are embedded (service, span name and attributes of few values in words), but no span
 --   otel_reader  reads and searches everything, writes nothing
 --
 --     psql -v schema=otel -f sql/roles.sql
@@ -39,7 +40,7 @@ BEGIN
             EXECUTE format('CREATE ROLE %I NOLOGIN', made);
             EXECUTE format('COMMENT ON ROLE %I IS %L', made, CASE made
                 WHEN owner THEN 'Owns schemas of traces named ' || traces || ': migrates and maintains them.'
-                WHEN writer THEN 'Stores traces in schemas named ' || traces || '; reads no attribute of a span.'
+                WHEN writer THEN 'Stores traces in schemas named ' || traces || '; reads no more of them than is embedded.'
                 ELSE 'Reads and searches traces in schemas named ' || traces || '.'
             END);
         END IF;

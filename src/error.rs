@@ -63,6 +63,11 @@ pub enum Error {
         source: tokio_postgres::Error,
     },
 
+    /// Documents that were stored are gone: the database is another one or was restored, and no connection has failed. What
+    /// was known of it is forgotten, so the next attempt stores them anew.
+    #[error("the database is not the one that it was: documents that were stored are gone")]
+    Replaced,
+
     /// The schema is missing, too old, too new, or may not be created by this role.
     #[error("database schema: {0}")]
     Schema(String),

@@ -235,3 +235,37 @@ fn a_host_name_that_does_not_resolve_ends_within_the_timeout() {
     assert!(text.contains("looking up the host's name did not end within 1 s"), "{text}");
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_acknowledged_is_on_disk_though_the_role_or_the_database_has_synchronous_commit_off() {
+    let database = TestDatabase::create().await;
+    database.store().migrate().await.expect("migrated");
+    database
+        .execute(
+            "CREATE TABLE seen (value text);
+             CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+             $$BEGIN INSERT INTO public.seen VALUES (current_setting('synchronous_commit')); RETURN NEW; END$$;
+             CREATE TRIGGER look BEFORE INSERT ON otel.batches FOR EACH ROW EXECUTE FUNCTION look();
+             CREATE TRIGGER look BEFORE INSERT ON otel.span_documents FOR EACH ROW EXECUTE FUNCTION look()",
+        )
+        .await;
+    let role = database.create_role().await;
+    database
+        .execute(&format!(
+            "GRANT USAGE ON SCHEMA otel TO {role}; GRANT ALL ON ALL TABLES IN SCHEMA otel TO {role}"
+        ))
+        .await;
+    for (value, expected) in [("off", "on"), ("local", "local"), ("remote_apply", "remote_apply")] {
+        for of in [format!("ROLE {role}"), format!("DATABASE {}", database.name())] {
+            database.execute(&format!("ALTER {of} SET synchronous_commit = {value}")).await;
+            for prepared_statements in [true, false] {
+                let mut settings = database.settings_as(&role);
+                settings.prepared_statements = prepared_statements;
+                store(settings).batch_store(&arbitrary::sample(1)).await.expect("stored");
+            }
+            let seen: String = database.value("SELECT string_agg(DISTINCT value, ' ') FROM seen").await;
+            assert_eq!(seen, expected, "{of}");
+            database.execute(&format!("TRUNCATE seen; ALTER {of} RESET synchronous_commit")).await;
+        }
+    }
+}

@@ -156,6 +156,66 @@ async fn force_flush_returns_when_everything_is_stored_and_embedded() {
     assert!(health.documents > 50, "{health:?}");
 }
 
+/// A provider of this crate's processor whose flush may take so long.
+fn flushing_within(seconds: u64, database: &TestDatabase) -> SdkTracerProvider {
+    let mut settings = database.settings();
+    settings.flush_timeout_seconds = seconds;
+    settings.embedding_model = "/nonexistent/model".into();
+    settings.embedding_budget_milliseconds = 0;
+    let processor = SpanExporter::processor(settings).expect("built");
+    SdkTracerProvider::builder().with_span_processor(processor).build()
+}
+
+/// Whether everything is stored, but for the model that is missing here.
+fn is_stored(flushed: &Result<(), OTelSdkError>) -> bool {
+    flushed.as_ref().is_err_and(|error| error.to_string().contains("embedding model"))
+}
+
+/// The SDK's flush gives up after five seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn force_flush_waits_for_a_slow_database_for_as_long_as_the_setting_says() {
+    let database = TestDatabase::create().await;
+    database.store().migrate().await.expect("migrated");
+    let (patient, hasty) = (flushing_within(30, &database), flushing_within(1, &database));
+    let holder = database.client().await;
+    holder.batch_execute("BEGIN; LOCK TABLE otel.batches").await.expect("locked");
+    let ids = [trace(&patient), trace(&hasty)];
+    let flush = |provider: SdkTracerProvider| {
+        tokio::task::spawn_blocking(move || {
+            let begin = Instant::now();
+            (provider.force_flush(), begin.elapsed())
+        })
+    };
+    let patient = flush(patient);
+    let (flushed, took) = flush(hasty.clone()).await.expect("no panic");
+    assert!(flushed.is_err() && !is_stored(&flushed), "the database takes nothing: {flushed:?}");
+    assert!(took < Duration::from_secs(3), "it may take 1 s: {took:?}");
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    holder.batch_execute("ROLLBACK").await.expect("unlocked");
+    let (flushed, took) = patient.await.expect("no panic");
+    assert!(is_stored(&flushed), "after {took:?}: {flushed:?}");
+    assert!(took > Duration::from_secs(5), "the database was not slow: {took:?}");
+    assert_eq!(database.store().get_trace(ids[0]).await.expect("read").len(), 2);
+    assert_stored(&database.store(), ids[1]).await;
+    tokio::task::block_in_place(|| hasty.shutdown()).expect("shut down");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn force_flush_waits_for_what_an_outage_keeps_in_memory() {
+    let database = TestDatabase::create().await;
+    database.store().migrate().await.expect("migrated");
+    let provider = flushing_within(30, &database);
+    database.take_away().await;
+    let id = trace(&provider);
+    let flushing = tokio::task::spawn_blocking(move || provider.force_flush());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!flushing.is_finished(), "the spans are not stored");
+    database.bring_back().await;
+    let flushed = flushing.await.expect("no panic");
+    assert!(is_stored(&flushed), "{flushed:?}");
+    assert_eq!(database.store().get_trace(id).await.expect("read").len(), 2);
+}
+
 /// A word of its own for each number, so that each makes a document.
 fn letters(number: u32) -> String {
     [number / 26, number % 26].iter().filter_map(|&letter| char::from_u32('a' as u32 + letter)).collect()

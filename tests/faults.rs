@@ -3,11 +3,12 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
-use opentelemetry_pgvector::{Settings, SpanExporter};
-use opentelemetry_sdk::Resource;
+use opentelemetry_pgvector::span::{Resource, Scopes, Span, Value, span_from_sdk};
+use opentelemetry_pgvector::{Settings, SpanExporter, TraceStore};
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::SpanExporter as _;
 use support::database::{TestDatabase, eventually};
@@ -135,7 +136,9 @@ fn settings(database: &TestDatabase, proxy: &Proxy, max_retries: u32) -> Setting
 async fn exporter(database: &TestDatabase, max_retries: u32, service: &str) -> (SpanExporter, Proxy) {
     let proxy = Proxy::start(database.address().await).await;
     let mut exporter = SpanExporter::from_settings(settings(database, &proxy, max_retries)).expect("built");
-    exporter.set_resource(&Resource::builder_empty().with_service_name(service.to_owned()).build());
+    exporter.set_resource(
+        &opentelemetry_sdk::Resource::builder_empty().with_service_name(service.to_owned()).build(),
+    );
     (exporter, proxy)
 }
 
@@ -268,6 +271,54 @@ async fn with_a_spool_every_export_is_acknowledged_and_stored_once() {
     });
     stream::iter(rounds).buffer_unordered(AT_ONCE).collect::<()>().await;
     tally.assert_stored_in_the_end(&database.config(), &tally).await;
+}
+
+/// A store sends a batch once: after an error nothing is known, and the same batch is sent again.
+async fn without_retries(database: &TestDatabase, tally: &Tally, number: i64, fault: Fault) -> bool {
+    let case = format!("case {number}, no retries: {fault}");
+    let first = number * 10;
+    tally.label(first, case.clone());
+    let word = letters(number as u64);
+    let proxy = Proxy::start(database.address().await).await;
+    let store = TraceStore::new(settings(database, &proxy, 1)).expect("valid settings");
+    let service = ("service.name".into(), Value::String(format!("service {word}").into()));
+    let resource = Arc::new(Resource { attributes: vec![service], ..Resource::default() });
+    let exported = spans(&format!("step {word}"), first..first + 3);
+    let mut scopes = Scopes::default();
+    let batch: Vec<Span<'_>> =
+        exported.iter().map(|span| span_from_sdk(span, &resource, &mut scopes)).collect();
+    let id = uuid::Uuid::new_v4();
+    proxy.fail(fault);
+    let once = store.batch_store_with_id(id, &batch).await;
+    assert!(proxy.strikes() > 0, "{case}: the fault never struck");
+    proxy.heal();
+    if let Err(error) = &once {
+        let again = store.batch_store_with_id(id, &batch).await;
+        assert!(again.is_ok(), "{case}: {error}, then {again:?}; the last messages:\n{}", proxy.trace());
+    }
+    tally.record(first..first + 3, Outcome::Acknowledged);
+    once.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_retries_a_batch_that_is_sent_again_after_a_fault_is_stored_once() {
+    let begin = Instant::now();
+    let database = database().await;
+    let tally = Tally::default();
+    let mut faults = Vec::new();
+    for &step in START.iter().chain(PREPARATION).chain(TRANSACTION) {
+        for action in [Action::Cut, Action::CutAfter, Action::Reset, Action::Truncate] {
+            faults.push(Fault { step, action, times: 1 });
+        }
+    }
+    // These take seconds.
+    faults.extend(TRANSACTION.iter().map(|&step| Fault { step, action: Action::Stall, times: 1 }));
+    let count = faults.len();
+    let rounds = (1..).zip(faults).map(|(number, fault)| without_retries(&database, &tally, number, fault));
+    let at_once: Vec<bool> = stream::iter(rounds).buffer_unordered(AT_ONCE).collect().await;
+    tally.assert_stored_in_the_end(&database.config(), &tally).await;
+    let at_once = at_once.iter().filter(|stored| **stored).count();
+    println!("{count} cases in {:?}: {tally}, {at_once} at once", begin.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

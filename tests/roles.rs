@@ -1,4 +1,4 @@
-//! Group roles: an owner that migrates, a writer that reads no attribute, a reader that writes nothing.
+//! Group roles: an owner that migrates, a writer that reads no span, a reader that writes nothing.
 
 mod support;
 
@@ -143,7 +143,7 @@ async fn the_writer_does_all_that_an_exporter_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_writer_reads_no_attribute_and_changes_nothing_that_is_stored() {
+async fn the_writer_reads_no_more_than_what_is_embedded_and_changes_nothing_that_is_stored() {
     let traces = Traces::create().await;
     let store = traces.store(&traces.writer);
     let spans = spans();

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use futures_util::future::join_all;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
+use opentelemetry_pgvector::exporter::ExporterHandle;
 use opentelemetry_pgvector::{Settings, SpanExporter};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkError;
@@ -28,6 +29,7 @@ use support::server::PrivateServer;
 /// Three services under load: one with each of the SDK's processors.
 struct Load {
     tally: Tally,
+    exporters: Vec<ExporterHandle>,
     created: Arc<AtomicI64>,
     stopping: Arc<AtomicBool>,
     services: Vec<JoinHandle<()>>,
@@ -37,11 +39,16 @@ impl Load {
     fn start(settings: &Settings) -> Self {
         let mut load = Load {
             tally: Tally::default(),
+            exporters: Vec::new(),
             created: Arc::default(),
             stopping: Arc::default(),
             services: Vec::new(),
         };
-        let exporter = || load.tally.recording(SpanExporter::from_settings(settings.clone()).expect("built"));
+        let mut exporter = || {
+            let exporter = SpanExporter::from_settings(settings.clone()).expect("built");
+            load.exporters.push(exporter.handle());
+            load.tally.recording(exporter)
+        };
         let simple = SdkTracerProvider::builder().with_simple_exporter(exporter());
         let batch =
             BatchSpanProcessor::builder(exporter()).with_batch_config(settings.batch_config()).build();
@@ -67,7 +74,8 @@ impl Load {
             .await;
     }
 
-    /// Ends the services in order, and compares.
+    /// Ends the services in order, and compares: every span that was made was exported, none was refused or dropped, and
+    /// each is in the table exactly once.
     async fn finish(self, server: &PrivateServer) {
         self.stopping.store(true, Ordering::Release);
         for service in self.services {
@@ -77,7 +85,11 @@ impl Load {
         let context = format!("{created} spans: {}", self.tally);
         self.tally.assert_stored_in_the_end(&server.config(), &context).await;
         println!("{context}");
-        assert!(self.tally.promised() * 2 > created as usize, "{context}");
+        assert_eq!(self.tally.promised(), created as usize, "{context}");
+        for exporter in &self.exporters {
+            let status = exporter.status();
+            assert_eq!((status.dropped, status.rejected, status.waiting), (0, 0, 0), "{status:?}");
+        }
     }
 }
 

@@ -3,11 +3,14 @@
 mod support;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use opentelemetry::trace::TraceId;
-use opentelemetry_pgvector::TraceStore;
-use opentelemetry_pgvector::span::{Attribute, Span, Value};
+use opentelemetry_pgvector::span::{Attribute, Resource, Scopes, Span, Value, span_from_sdk};
+use opentelemetry_pgvector::{SpanExporter, TraceStore};
+use opentelemetry_sdk::trace::SpanExporter as _;
 use support::database::{TestDatabase, eventually};
+use support::load::span;
 use support::{arbitrary, shared};
 
 fn sorted<'a>(spans: impl IntoIterator<Item = &'a Span<'static>>) -> Vec<&'a Span<'static>> {
@@ -353,4 +356,65 @@ async fn batches_have_ids_that_sort_by_time() {
     assert_eq!(database.value::<String>(rows).await, "77777");
     let sorted = "SELECT array_agg(left(id::text, 13) ORDER BY id) = array_agg(left(id::text, 13) ORDER BY stored_at) FROM otel.batches";
     assert!(database.value::<bool>(sorted).await);
+}
+
+/// A span of this name, and of a resource of the same name.
+fn span_of(name: &str) -> Span<'static> {
+    let service: Attribute<'_> = ("service.name".into(), Value::String(name.to_owned().into()));
+    let resource = Resource { attributes: vec![service], ..Resource::default() };
+    span_from_sdk(&span(name, 0), &Arc::new(resource), &mut Scopes::default()).into_owned()
+}
+
+/// The database is restored from a copy of before `store` made some documents and resources, while nobody looks; what
+/// was made since takes their ids.
+async fn restored_without_an_error(between: impl AsyncFnOnce(), database: &TestDatabase) {
+    let copy = database.copy().await;
+    between().await;
+    database.restore(copy).await;
+    for name in ["another", "yet another"] {
+        database.store().batch_store(&[span_of(name)]).await.expect("stored after the restore");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_was_restored_meanwhile_gets_the_documents_of_a_batch_again() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    store.batch_store(&[span_of("early")]).await.expect("stored");
+    let lost = ["late", "later", "latest"].map(span_of);
+    restored_without_an_error(
+        async || {
+            store.batch_store(&lost).await.expect("stored, and lost by the restore");
+            assert_eq!(store.get_trace(lost[2].trace_id).await.expect("read"), &lost[2..]);
+        },
+        &database,
+    )
+    .await;
+
+    let again = ["late", "later", "latest", "early"].map(span_of);
+    assert!(store.batch_store(&again).await.expect("stored").new);
+    for store in [database.store(), store] {
+        for span in &again {
+            let stored = store.get_trace(span.trace_id).await.expect("the row has its document");
+            assert_eq!(stored, std::slice::from_ref(span));
+        }
+    }
+    let spans: i64 = database.value("SELECT count(*) FROM otel.spans").await;
+    assert_eq!(spans, database.value::<i64>("SELECT count(*) FROM otel.span_rows").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exporter_that_was_idle_while_the_database_was_restored_stores_readable_spans() {
+    let database = TestDatabase::create().await;
+    let exporter = SpanExporter::from_settings(database.settings()).expect("built");
+    exporter.export(vec![span("early", 0)]).await.expect("stored");
+    restored_without_an_error(
+        async || exporter.export(vec![span("late", 1)]).await.expect("stored, and lost by the restore"),
+        &database,
+    )
+    .await;
+    exporter.export(vec![span("late", 2), span("early", 3)]).await.expect("stored");
+    let read = "SELECT string_agg(name || ' ' || (attributes ->> 'load.sequence'), ', ' ORDER BY name) \
+                FROM otel.spans WHERE name IN ('early', 'late')";
+    assert_eq!(database.value::<String>(read).await, "early 0, early 3, late 2");
 }

@@ -89,6 +89,90 @@ async fn metrics_follow_the_semantic_conventions_and_the_state_of_delivery() {
     assert_eq!(value("otel_storage.breaker.state", None), Some(0));
 }
 
+/// An exporter with these settings, and where its metrics are collected.
+fn measured(settings: &[(&str, String)]) -> (SpanExporter, SdkMeterProvider, InMemoryMetricExporter) {
+    let collected = InMemoryMetricExporter::default();
+    let provider =
+        SdkMeterProvider::builder().with_reader(PeriodicReader::builder(collected.clone()).build()).build();
+    let mut builder =
+        SpanExporter::builder().with_meter_provider(&provider).with_setting("hand_over_seconds", 30);
+    for (key, value) in settings {
+        builder = builder.with_setting(key, value.as_str());
+    }
+    (builder.build().expect("built"), provider, collected)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_tell_what_waits_in_the_spool_and_what_was_replayed() {
+    let database = TestDatabase::create().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (exporter, provider, collected) = measured(&[
+        ("connection_string", database.url()),
+        ("spool_dir", folder.path().display().to_string()),
+    ]);
+    let handle = exporter.handle();
+    let value = |name, attribute| {
+        provider.force_flush().expect("collected");
+        self::value(&collected, name, attribute)
+    };
+    let [into, out] = ["in", "out"].map(|way| Some(("otel_storage.direction", way)));
+    exporter.export(batch(0..10)).await.expect("stored");
+    assert_eq!(value("otel_storage.spool.usage", None), Some(0));
+
+    database.take_away().await;
+    for first in [10, 20] {
+        exporter.export(batch(first..first + 10)).await.expect("spooled");
+    }
+    let bytes = handle.status().spool.bytes;
+    assert!(bytes > 1000, "{bytes} bytes of 20 spans");
+    assert_eq!(value("otel_storage.spool.usage", None), Some(bytes));
+    assert_eq!(value("otel_storage.spool.spans", into), Some(20));
+    assert_eq!(value("otel_storage.spool.spans", out), Some(0));
+    assert_eq!(value("otel.sdk.exporter.span.exported", None), Some(30));
+
+    database.bring_back().await;
+    eventually("the spool is replayed", async || handle.status().spool.batches == 0).await;
+    assert_eq!(value("otel_storage.spool.usage", None), Some(0));
+    assert_eq!(value("otel_storage.spool.spans", out), Some(20));
+    assert_eq!(value("otel.sdk.exporter.span.exported", None), Some(30), "replayed, not exported again");
+    assert_eq!(database.sequences().await, (0..30).collect::<Vec<i64>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_tell_what_is_rejected_and_what_is_dropped() {
+    let database = TestDatabase::create().await;
+    let (exporter, provider, collected) =
+        measured(&[("connection_string", database.url()), ("queue_mebibytes", "1".into())]);
+    let handle = exporter.handle();
+    let value = |name, attribute| {
+        provider.force_flush().expect("collected");
+        self::value(&collected, name, attribute)
+    };
+    let [rejected, dropped] = ["rejected", "dropped"].map(|kind| Some(("error.type", kind)));
+    exporter.export(batch(0..10)).await.expect("stored");
+    let refuse =
+        "ALTER TABLE otel.span_rows ADD CHECK (split_part(fillers, E'\\x1f', 1) NOT IN ('12', '17'))";
+    database.execute(refuse).await;
+    exporter.export(batch(10..20)).await.expect_err("two are refused");
+    assert_eq!(value("otel.sdk.exporter.span.exported", None), Some(18));
+    assert_eq!(value("otel.sdk.exporter.span.exported", rejected), Some(2));
+    assert_eq!(value("otel.sdk.exporter.span.exported", dropped), Some(0));
+    assert_eq!(value("otel.sdk.exporter.operation.duration", rejected), Some(1));
+
+    database.take_away().await;
+    let mut made = 20;
+    while handle.status().dropped == 0 {
+        assert!(made < 100_000, "a mebibyte is full");
+        exporter.export(batch(made..made + 500)).await.expect_err("the database is away");
+        made += 500;
+    }
+    let status = handle.status();
+    assert_eq!(value("otel.sdk.exporter.span.exported", dropped), Some(status.dropped));
+    assert_eq!(value("otel.sdk.exporter.operation.duration", dropped), Some(1));
+    assert_eq!(value("otel.sdk.exporter.span.inflight", None), Some(made as u64 - 20 - status.dropped));
+    assert_eq!(value("otel_storage.queue.usage", None), Some(status.queue_bytes));
+}
+
 /// Events of this crate, as `name` or, at the log's usual levels, `LEVEL name fields`.
 #[derive(Clone, Default)]
 struct Recorded(Arc<Mutex<Vec<String>>>);

@@ -26,7 +26,7 @@ impl Error {
     /// - [`Transient`](ErrorClass::Transient): classes 08, 25 (read-only, idle in transaction), 40, 53, 55 and 57 (lock
     ///   and statement time-outs, shutdown), 58, XX000; 3F000, 42P01, 42P05, 26000 and 0A000, since the next attempt
     ///   makes or checks the schema and prepares its statements anew; and everything that has no SQLSTATE, since then
-    ///   the connection itself failed.
+    ///   the connection itself failed. [`Replaced`](Error::Replaced), since the next attempt stores documents anew.
     /// - [`Data`](ErrorClass::Data): classes 22, 23 and 54. A missing partition (23514) is none of it.
     /// - [`Configuration`](ErrorClass::Configuration): everything else, such as classes 28, 3D and 42.
     pub fn class(&self) -> ErrorClass {
@@ -35,7 +35,7 @@ impl Error {
                 ErrorClass::Transient
             }
             Error::Database { source, .. } => class_of(source),
-            Error::Held { .. } => ErrorClass::Transient,
+            Error::Held { .. } | Error::Replaced => ErrorClass::Transient,
             Error::Input { .. } | Error::Corrupt(_) | Error::Rejected { .. } => ErrorClass::Data,
             Error::Connect { transient: false, .. }
             | Error::Setting { .. }
@@ -161,6 +161,7 @@ mod tests {
         assert_eq!(Error::Input { origin: String::new(), reason: String::new() }.class(), ErrorClass::Data);
         assert_eq!(Error::Schema(String::new()).class(), ErrorClass::Configuration);
         assert_eq!(Error::Model(String::new()).class(), ErrorClass::Configuration);
+        assert!(Error::Replaced.is_transient());
         assert!(!Error::Shutdown.is_transient());
     }
 }

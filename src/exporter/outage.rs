@@ -89,3 +89,63 @@ impl Outage {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(all(test, feature = "internal-logs"))]
+mod tests {
+    use std::sync::Arc;
+
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+    use super::*;
+
+    /// The names of this module's events.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<&'static str>>>);
+
+    impl<S: tracing::Subscriber> Layer<S> for Log {
+        fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+            self.0.lock().expect("no panic").push(event.metadata().name());
+        }
+    }
+
+    const SUMMARY: fn() -> Summary = || Summary { waiting: 1, spooled: 2, dropped: 3 };
+
+    /// As if nothing had been said for so long.
+    fn pass(outage: &Outage, time: Duration) {
+        let mut state = outage.state();
+        let before = |told: Option<Instant>| told.and_then(|told| told.checked_sub(time));
+        (state.told, state.drop_told) = (before(state.told), before(state.drop_told));
+    }
+
+    #[test]
+    fn an_outage_is_told_once_then_once_an_interval_and_at_its_end() {
+        let log = Log::default();
+        let outage = Outage::default();
+        let failure = || Error::Timeout { doing: "storing a batch", seconds: 1.0 };
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(log.clone()), || {
+            for _ in 0..3 {
+                for _ in 0..100 {
+                    outage.failed(&failure(), SUMMARY);
+                    outage.dropped(5, "the queue is full");
+                }
+                pass(&outage, INTERVAL);
+            }
+            assert_eq!(outage.state().dropped, 99 * 5, "those since it was told");
+            outage.ended(SUMMARY);
+            outage.ended(SUMMARY);
+            outage.failed(&failure(), SUMMARY);
+        });
+        let told = log.0.lock().expect("no panic").clone();
+        let expected = [
+            "SpanExporter.OutageBegan",
+            "SpanExporter.SpansDropped",
+            "SpanExporter.OutageContinues",
+            "SpanExporter.SpansDropped",
+            "SpanExporter.OutageContinues",
+            "SpanExporter.SpansDropped",
+            "SpanExporter.OutageEnded",
+            "SpanExporter.OutageBegan",
+        ];
+        assert_eq!(told, expected);
+    }
+}

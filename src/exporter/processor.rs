@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use opentelemetry::Context;
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{
     BatchSpanProcessor, SdkTracerProvider, Span, SpanData, SpanProcessor, TracerProviderBuilder,
 };
@@ -18,7 +18,8 @@ use crate::settings::Settings;
 ///
 /// The SDK's own processor does not hand `force_flush` on to its exporter.
 pub struct PgvectorSpanProcessor {
-    batches: BatchSpanProcessor,
+    /// Shared with a flush that waits for it.
+    batches: Arc<BatchSpanProcessor>,
     shared: Arc<Shared>,
 }
 
@@ -50,14 +51,45 @@ impl SpanExporter {
         let exporter = SpanExporter::from_settings(settings)?;
         let shared = Arc::clone(&exporter.shared);
         let batches = BatchSpanProcessor::builder(exporter).with_batch_config(config).build();
-        Ok(PgvectorSpanProcessor { batches, shared })
+        Ok(PgvectorSpanProcessor { batches: Arc::new(batches), shared })
     }
 }
+
+/// Before a flush exports again.
+const PAUSE: Duration = Duration::from_millis(50);
 
 impl PgvectorSpanProcessor {
     /// What tells how the exporter is once a tracer provider has taken the processor.
     pub fn handle(&self) -> ExporterHandle {
         ExporterHandle::new(&self.shared)
+    }
+
+    /// Has the SDK's processor export what it holds. Its own flush gives up after five seconds, not sooner and not later:
+    /// it is waited for from here, and asked again while there is time.
+    fn export_by(&self, end: Instant) -> OTelSdkResult {
+        let batches = Arc::clone(&self.batches);
+        let (done, wait) = std::sync::mpsc::channel();
+        let export = move || {
+            let _suppressed = Context::enter_telemetry_suppressed_scope();
+            let mut exported = batches.force_flush();
+            while matches!(exported, Err(OTelSdkError::Timeout(_))) && left(end) > Duration::ZERO {
+                exported = batches.force_flush();
+            }
+            // Nobody listens any more once the time is over.
+            let _ = done.send(exported);
+        };
+        std::thread::Builder::new()
+            .name("otel-pgvector-flush".into())
+            .spawn(export)
+            .map_err(|error| OTelSdkError::InternalFailure(format!("starting a thread to flush: {error}")))?;
+        let limit = left(end);
+        wait.recv_timeout(limit).unwrap_or(Err(OTelSdkError::Timeout(limit)))
+    }
+
+    /// How many spans are lost for good.
+    fn lost(&self) -> u64 {
+        let status = self.shared.status();
+        status.rejected + status.dropped
     }
 }
 
@@ -81,8 +113,27 @@ impl SpanProcessor for PgvectorSpanProcessor {
 
     /// Returns when every span that has ended is stored and embedded, or after `flush_timeout_seconds`.
     fn force_flush(&self) -> OTelSdkResult {
-        self.batches.force_flush()?;
-        self.shared.flush(self.shared.flush_timeout)
+        let limit = self.shared.flush_timeout;
+        let end = Instant::now() + limit;
+        let lost = self.lost();
+        loop {
+            let exported = self.export_by(end);
+            let stored = self.shared.flush(left(end));
+            let is_lost = self.lost() > lost;
+            match (exported, stored) {
+                // An export's failure says more than that the time is over.
+                (Err(error @ OTelSdkError::InternalFailure(_)), Err(OTelSdkError::Timeout(_))) => {
+                    return Err(error);
+                }
+                (_, Err(OTelSdkError::Timeout(_))) => return Err(OTelSdkError::Timeout(limit)),
+                // What an export could not store in time has been stored since.
+                (Err(OTelSdkError::InternalFailure(_)), Err(error)) if !is_lost => return Err(error),
+                (Err(OTelSdkError::InternalFailure(_)), Ok(())) if !is_lost && left(end) > PAUSE => {
+                    std::thread::sleep(PAUSE);
+                }
+                (exported, stored) => return exported.and(stored),
+            }
+        }
     }
 
     /// Exports what is left, within `timeout`; an error says how many spans are lost.
@@ -98,6 +149,13 @@ impl SpanProcessor for PgvectorSpanProcessor {
     }
 
     fn set_resource(&mut self, resource: &Resource) {
-        self.batches.set_resource(resource);
+        // A provider sets it while it is built, when nobody flushes yet.
+        if let Some(batches) = Arc::get_mut(&mut self.batches) {
+            batches.set_resource(resource);
+        }
     }
+}
+
+fn left(end: Instant) -> Duration {
+    end.saturating_duration_since(Instant::now())
 }

@@ -29,8 +29,8 @@ use crate::settings::connection::{ConnectionString, SslMode};
 /// may change under a running process.
 pub(super) struct Connector {
     settings: Settings,
-    /// What each session, or behind a pooler each transaction, is limited to.
-    limits: String,
+    /// The statements that prepare each session, or behind a pooler each transaction.
+    set_up: String,
 }
 
 /// A session with the server.
@@ -46,8 +46,8 @@ pub(super) struct Session {
 
 /// A session whose transactions may run on different connections of the server.
 pub(super) struct Pooled {
-    /// The statements that limit a transaction.
-    pub(super) limits: String,
+    /// The statements that prepare a transaction.
+    pub(super) set_up: String,
     pub(super) in_transaction: AtomicBool,
     /// The types of parameters of statements that are used again.
     pub(super) types: Cache<String, Vec<Type>>,
@@ -62,13 +62,16 @@ impl Connector {
         let seconds = settings.statement_timeout_seconds;
         // A transaction is idle while documents are embedded: about a second, or ten on a tenth of a core.
         let idle = seconds.max(60);
-        let limits = format!(
-            "{set} statement_timeout = {}; {set} lock_timeout = {}; {set} idle_in_transaction_session_timeout = {}",
+        let local = !settings.prepared_statements;
+        // What is acknowledged has to be on disk, whatever the role or the database has; a stricter value stays.
+        let set_up = format!(
+            "{set} statement_timeout = {}; {set} lock_timeout = {}; {set} idle_in_transaction_session_timeout = {}; \
+             SELECT set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'), {local})",
             seconds * 1000,
             seconds * 500,
             idle * 1000
         );
-        Connector { settings: settings.clone(), limits }
+        Connector { settings: settings.clone(), set_up }
     }
 
     /// How long connecting to one host may take.
@@ -190,13 +193,13 @@ impl Connector {
             client: ClientWrapper::new(client, task),
             ended: AtomicBool::new(false),
             pooled: (!self.settings.prepared_statements).then(|| Pooled {
-                limits: self.limits.clone(),
+                set_up: self.set_up.clone(),
                 in_transaction: AtomicBool::new(false),
                 types: Cache::new(STATEMENTS),
             }),
         };
         if session.pooled.is_none() {
-            session.client.batch_execute(&self.limits).await?;
+            session.client.batch_execute(&self.set_up).await?;
         }
         Ok(session)
     }

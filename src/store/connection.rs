@@ -168,12 +168,12 @@ impl Connection {
     /// Runs statements without parameters. BEGIN, COMMIT and ROLLBACK are the first word of a call of their own.
     pub(crate) async fn batch_execute(&self, sql: &str) -> Result<(), DriverError> {
         let client = &self.session.client;
-        let Some(Pooled { limits, in_transaction, .. }) = &self.session.pooled else {
+        let Some(Pooled { set_up, in_transaction, .. }) = &self.session.pooled else {
             return client.batch_execute(sql).await;
         };
         if sql.starts_with("BEGIN") {
             in_transaction.store(true, Ordering::Relaxed);
-            return client.batch_execute(&format!("{sql}; {limits}")).await;
+            return client.batch_execute(&format!("{sql}; {set_up}")).await;
         }
         if sql.starts_with("COMMIT") || sql.starts_with("ROLLBACK") {
             in_transaction.store(false, Ordering::Relaxed);

@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use moka::sync::Cache;
+use uuid::Uuid;
 
 pub use activity::Activity;
 pub use health::Health;
@@ -81,7 +82,7 @@ struct Inner {
     scrubber: Scrubber,
     splitter: Mutex<Splitter>,
     /// Ids of documents known to be stored, by the splitter's key.
-    documents: Cache<u128, i32>,
+    documents: Cache<u128, Known>,
     /// Ids of resources known to be stored, by the hash of their content.
     resources: Cache<[u8; 16], i32>,
     /// Documents' bodies by id, for reading.
@@ -106,6 +107,13 @@ struct Inner {
     nuls_replaced: AtomicU64,
     counters: activity::Counters,
     scrubbed: scrub::Counters,
+}
+
+/// A document or a resource that is stored, and the hash of its content.
+#[derive(Clone, Copy)]
+struct Known {
+    id: i32,
+    hash: Uuid,
 }
 
 /// Documents and resources whose ids are kept. At 100 B each, this is a few megabytes.
@@ -169,6 +177,8 @@ impl TraceStore {
     pub(crate) fn forget(&self) {
         self.inner.documents.invalidate_all();
         self.inner.resources.invalidate_all();
+        self.inner.templates.invalidate_all();
+        self.inner.resource_bodies.invalidate_all();
         *self.known_schema() = None;
         self.inner.words_seen.store(0, Ordering::Release);
         self.inner.words_wait.store(true, Ordering::Release);

@@ -16,6 +16,9 @@ pub(super) struct Login<'a> {
     pub(super) user: &'a str,
 }
 
+/// The folders for sockets that libpq is built with: PostgreSQL's own, and that of Debian, Red Hat and others.
+const SOCKETS: [&str; 3] = ["/tmp", "/var/run/postgresql", "/run/postgresql"];
+
 /// The password, `None` where no source has one, or why a source cannot be read.
 pub(super) fn find(
     settings: &Settings,
@@ -81,7 +84,9 @@ fn passfile(path: &Path) -> Option<Vec<u8>> {
 /// The password of the first line `host:port:database:user:password` that fits.
 fn look_up(lines: &[u8], login: &Login<'_>) -> Option<Vec<u8>> {
     let port = login.port.to_string();
-    let wanted = [login.host, &port, login.database, login.user];
+    // Where servers have their sockets by default, the host is this one, as it is for libpq.
+    let host = if SOCKETS.contains(&login.host) { "localhost" } else { login.host };
+    let wanted = [host, &port, login.database, login.user];
     lines.split(|byte| *byte == b'\n').filter(|line| !line.starts_with(b"#")).find_map(|line| {
         let mut rest = line.strip_suffix(b"\r").unwrap_or(line);
         for wanted in wanted {
@@ -125,6 +130,18 @@ mod tests {
         assert_eq!(found("db:5433:traces:a\\:p\\\\p:first\n*:*:*:*:second").as_deref(), Some("first"));
         assert_eq!(found("other:5433:traces:*:first\r\n*:*:*:*:second\r\n").as_deref(), Some("second"));
         assert_eq!(found("#db:*:*:*:comment\n\n*:5433:traces:*:x\\:y\\\\z:rest").as_deref(), Some("x:y\\z"));
+    }
+
+    #[test]
+    fn a_default_folder_of_sockets_is_localhost_and_another_one_itself() {
+        let found = |host, lines: &str| look_up(lines.as_bytes(), &Login { host, ..LOGIN });
+        let (local, folder) = ("localhost:*:*:*:local", "/srv/sockets:*:*:*:folder");
+        for host in SOCKETS {
+            assert_eq!(found(host, local).as_deref(), Some(&b"local"[..]), "{host}");
+            assert_eq!(found(host, &format!("{host}:*:*:*:x")), None, "{host}");
+        }
+        assert_eq!(found("/srv/sockets", folder).as_deref(), Some(&b"folder"[..]));
+        assert_eq!(found("/srv/sockets", local), None);
     }
 
     #[test]

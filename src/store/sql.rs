@@ -19,10 +19,21 @@ pub(crate) fn literal(text: &str) -> String {
     }
 }
 
+/// Whether each id still stands for the content of its hash. A subquery an id is a look into the index an id, whatever
+/// the planner takes the size of the table for.
+fn all_there(schema: &str, table: &str, ids_and_hashes: &str) -> String {
+    format!(
+        "NOT EXISTS (SELECT FROM unnest({ids_and_hashes}) AS used (id, hash) \
+         WHERE (SELECT it.hash FROM {schema}.{table} it WHERE it.id = used.id) IS DISTINCT FROM used.hash)"
+    )
+}
+
 /// Texts of the statements that are prepared on each connection.
 pub(crate) struct Sql {
     /// The schema's name, quoted.
     pub schema: String,
+    /// Enters a batch into the ledger, unless a document or a resource of its rows is not there: the database may have been
+    /// restored, or be another one, without any connection having failed.
     pub enter_batch: String,
     pub copy_rows: String,
     pub find_documents: String,
@@ -45,7 +56,9 @@ impl Sql {
         Sql {
             enter_batch: format!(
                 "INSERT INTO {schema}.batches (id, spans) SELECT $1::uuid, $2::integer \
-                 WHERE current_setting('opentelemetry_pgvector.batch', true) = 'begun'"
+                 WHERE current_setting('opentelemetry_pgvector.batch', true) = 'begun' AND {} AND {}",
+                all_there(&schema, "span_documents", "$3::integer[], $4::uuid[]"),
+                all_there(&schema, "span_resources", "$5::integer[], $6::uuid[]")
             ),
             copy_rows: format!(
                 "COPY {schema}.span_rows (trace_id, span_id, parent_span_id, start_time, duration_ns, document_id, \

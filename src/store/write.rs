@@ -13,10 +13,10 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::TraceStore;
 use super::connection::Connection;
 use super::copy::CopyRows;
 use super::sql::BEGIN_BATCH;
+use super::{Known, TraceStore};
 use crate::error::{Error, Result};
 use crate::span::{Document, Halves, Resource, Span, resource_json};
 
@@ -37,12 +37,25 @@ pub(crate) struct Batch {
     id: Uuid,
     halves: Halves,
     /// Ids of the documents that were known when the batch was split.
-    known: HashMap<u128, i32>,
+    known: HashMap<u128, Known>,
 }
 
 impl Batch {
     pub(crate) fn len(&self) -> usize {
         self.halves.rows.len()
+    }
+}
+
+/// What a batch's rows refer to, which has to be there when they are stored.
+struct References {
+    ids: Vec<i32>,
+    hashes: Vec<Uuid>,
+}
+
+impl References {
+    fn to<'a>(known: impl IntoIterator<Item = &'a Known>) -> Self {
+        let (ids, hashes) = known.into_iter().map(|known| (known.id, known.hash)).unzip();
+        References { ids, hashes }
     }
 }
 
@@ -90,8 +103,11 @@ impl TraceStore {
     /// # Errors
     /// As [`batch_store`](Self::batch_store).
     pub async fn batch_store_with_id(&self, id: Uuid, spans: &[Span<'_>]) -> Result<Stored> {
-        let batch = self.scrub_and_split(id, spans)?;
-        self.send(&batch).await
+        match self.send(&self.scrub_and_split(id, spans)?).await {
+            // Nothing is known any more: now every document is looked up.
+            Err(Error::Replaced) => self.send(&self.scrub_and_split(id, spans)?).await,
+            result => result,
+        }
     }
 
     /// Splits spans that are [scrubbed](Self::scrub); needs no database.
@@ -102,7 +118,7 @@ impl TraceStore {
             if known.contains_key(&key) {
                 return true;
             }
-            self.inner.documents.get(&key).is_some_and(|id| known.insert(key, id).is_none())
+            self.inner.documents.get(&key).is_some_and(|found| known.insert(key, found).is_none())
         };
         // A panic of another thread in here leaves the splitter in order: it holds counts only.
         let mut splitter = self.inner.splitter.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -138,17 +154,18 @@ impl TraceStore {
         let (connection, _) = self.connection().await?;
         let fresh = self.resolve_documents(&connection, batch).await?;
         let resources = self.resolve_resources(&connection, &batch.halves).await?;
-        let document = |key| batch.known.get(key).or_else(|| fresh.get(key)).copied();
+        let document = |key| batch.known.get(key).or_else(|| fresh.get(key)).map(|document| document.id);
 
         let halves = &batch.halves;
         let mut rows = CopyRows::with_capacity(halves.rows.len(), halves.fillers.len());
         for row in &halves.rows {
-            let ids = document(&row.document).zip(resources.get(row.resource).copied());
+            let ids = document(&row.document).zip(resources.get(row.resource).map(|resource| resource.id));
             let (document_id, resource_id) =
                 ids.ok_or_else(|| Error::Corrupt("a row lost its document on the way".into()))?;
             rows.push(row, document_id, resource_id, &halves.fillers[row.fillers.clone()]);
         }
-        let stored = self.commit(&connection, batch, rows).await?;
+        let documents = References::to(batch.known.values().chain(fresh.values()));
+        let stored = self.commit(&connection, batch, rows, &documents, &References::to(&resources)).await?;
         let counters = &self.inner.counters;
         counters.documents_known.fetch_add(batch.known.len() as u64, Ordering::Relaxed);
         counters.documents_new.fetch_add(fresh.len() as u64, Ordering::Relaxed);
@@ -164,12 +181,20 @@ impl TraceStore {
     }
 
     /// BEGIN, ledger and the start of COPY in one flight; the rows, the end of COPY and COMMIT in a second.
-    async fn commit(&self, connection: &Connection, batch: &Batch, rows: CopyRows) -> Result<Stored> {
+    async fn commit(
+        &self,
+        connection: &Connection,
+        batch: &Batch,
+        rows: CopyRows,
+        documents: &References,
+        resources: &References,
+    ) -> Result<Stored> {
         let failed = || Error::database("storing spans");
         let sql = &self.inner.sql;
         connection.prepare_ahead(&[&sql.enter_batch, &sql.copy_rows]).await.map_err(failed())?;
         let spans = batch.len() as i32;
-        let parameters: [&(dyn ToSql + Sync); 2] = [&batch.id, &spans];
+        let parameters: [&(dyn ToSql + Sync); 6] =
+            [&batch.id, &spans, &documents.ids, &documents.hashes, &resources.ids, &resources.hashes];
         let (begun, entered, sink) = future::join3(
             connection.batch_execute(BEGIN_BATCH),
             connection.execute_prepared(&sql.enter_batch, &parameters),
@@ -177,12 +202,14 @@ impl TraceStore {
         )
         .await;
         begun.map_err(failed())?;
-        if let Err(error) = entered {
-            if error.code() != Some(&SqlState::UNIQUE_VIOLATION) {
-                return Err(failed()(error));
-            }
+        match entered {
+            Ok(0) => return Err(Error::Replaced),
+            Ok(_) => {}
             // An earlier attempt was committed, and its answer was lost.
-            return Ok(Stored { spans: batch.len(), new: false, new_documents: 0 });
+            Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
+                return Ok(Stored { spans: batch.len(), new: false, new_documents: 0 });
+            }
+            Err(error) => return Err(failed()(error)),
         }
         let mut sink = pin!(sink.map_err(failed())?);
         sink.send(rows.finish()).await.map_err(failed())?;
@@ -197,7 +224,11 @@ impl TraceStore {
     ///
     /// This is a transaction of its own, before the batch's: a document without spans does no harm, and no other
     /// writer waits for this batch's COPY.
-    async fn resolve_documents(&self, connection: &Connection, batch: &Batch) -> Result<HashMap<u128, i32>> {
+    async fn resolve_documents(
+        &self,
+        connection: &Connection,
+        batch: &Batch,
+    ) -> Result<HashMap<u128, Known>> {
         let documents = &batch.halves.documents;
         if documents.is_empty() {
             return Ok(HashMap::new());
@@ -222,9 +253,10 @@ impl TraceStore {
         }
         let mut resolved = HashMap::with_capacity(documents.len());
         for document in documents {
-            if let Some(&id) = ids.get(&Uuid::from_bytes(document.hash)) {
-                self.inner.documents.insert(document.key, id);
-                resolved.insert(document.key, id);
+            let hash = Uuid::from_bytes(document.hash);
+            if let Some(&id) = ids.get(&hash) {
+                self.inner.documents.insert(document.key, Known { id, hash });
+                resolved.insert(document.key, Known { id, hash });
             }
         }
         Ok(resolved)
@@ -256,8 +288,8 @@ impl TraceStore {
         Ok(())
     }
 
-    /// The ids of the batch's resources, in their order.
-    async fn resolve_resources(&self, connection: &Connection, halves: &Halves) -> Result<Vec<i32>> {
+    /// The batch's resources, in their order.
+    async fn resolve_resources(&self, connection: &Connection, halves: &Halves) -> Result<Vec<Known>> {
         let doing = || Error::database("storing resources");
         let described: Vec<([u8; 16], &Resource, String)> = halves
             .resources
@@ -301,6 +333,7 @@ impl TraceStore {
                 ids.get(hash)
                     .copied()
                     .or_else(|| known.get(hash))
+                    .map(|id| Known { id, hash: Uuid::from_bytes(*hash) })
                     .ok_or_else(|| Error::Corrupt("a resource lost its id on the way".into()))
             })
             .collect()

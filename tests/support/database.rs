@@ -153,6 +153,31 @@ impl TestDatabase {
         connect(&self.server).await.batch_execute(&alter).await.expect("the database is altered");
     }
 
+    /// A copy of the database as it is now, for [`restore`](Self::restore). Ends all connections.
+    pub async fn copy(&self) -> TestDatabase {
+        let copy = TestDatabase {
+            server: self.server.clone(),
+            name: format!("{}_copy", self.name),
+            roles: Mutex::default(),
+        };
+        self.take_away().await;
+        let create = format!("CREATE DATABASE {} TEMPLATE {}", copy.name, self.name);
+        connect(&self.server).await.batch_execute(&create).await.expect("the database is copied");
+        self.bring_back().await;
+        copy
+    }
+
+    /// Puts a copy in the database's place.
+    pub async fn restore(&self, copy: TestDatabase) {
+        let server = connect(&self.server).await;
+        for sql in [
+            format!("DROP DATABASE {} WITH (FORCE)", self.name),
+            format!("ALTER DATABASE {} RENAME TO {}", copy.name, self.name),
+        ] {
+            server.batch_execute(&sql).await.expect("the database is restored");
+        }
+    }
+
     /// Ends all connections to the database.
     pub async fn end_connections(&self) {
         connect(&self.server)

@@ -76,7 +76,6 @@ pub enum Command {
     #[command(subcommand)]
     Import(ImportCommand),
     Migrate(MigrateOptions),
-    /// Change the embedding model: embed everything again, while writers and searches go on.
     Reembed(ReembedOptions),
     Health(HealthOptions),
     Config(ConfigOptions),
