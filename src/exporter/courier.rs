@@ -62,3 +62,49 @@ async fn deliver(delivery: &Delivery, next: Next, resting: &mut Resting) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::error::Result;
+    use crate::exporter::counts::Uncounted;
+    use crate::exporter::delivery::caught;
+    use crate::exporter::parcel::Parcel;
+    use crate::settings::Settings;
+    use crate::store::TraceStore;
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_of_its_batch() {
+        let error = caught(Uuid::nil(), async { Result::<()>::Ok(assert_eq!(1, 2, "no sum")) }).await;
+        let error = error.expect_err("a panic");
+        assert_eq!(error.class(), ErrorClass::Data);
+        assert!(error.to_string().contains("no sum"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_batch_at_which_every_attempt_fails_is_set_aside_and_the_courier_goes_on() {
+        for with_spool in [true, false] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let mut settings = Settings::default();
+            settings.connection_string = "host=127.0.0.1 port=1 user=nobody dbname=nowhere".into();
+            settings.spool_dir = with_spool.then(|| folder.path().to_owned());
+            let delivery =
+                Arc::new(Delivery::new(TraceStore::new(settings).expect("valid")).expect("a delivery"));
+            let held = Arc::clone(&delivery.held);
+            for _ in 0..3 {
+                let otlp = Bytes::from_static(b"no protobuf");
+                let parcel = Parcel { id: Uuid::new_v4(), spans: 5, otlp };
+                Uncounted::new(&delivery.counts, 5).hand_over();
+                held.enqueue(parcel, String::new());
+            }
+            let courier = tokio::spawn(run(Arc::clone(&delivery)));
+            held.emptied().await;
+            courier.abort();
+            assert_eq!(delivery.counts.rejected.get(), 15);
+            assert_eq!(held.spool_usage().rejected, if with_spool { 3 } else { 0 });
+        }
+    }
+}

@@ -1,7 +1,6 @@
 //! Delivering a batch: retried while it may succeed, taken apart where a span of it is refused, and held where the
 //! database does not take it in time.
 
-use std::any::Any;
 use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -89,6 +88,7 @@ impl Delivery {
     pub(super) fn new(store: TraceStore) -> Result<Self> {
         let settings = store.settings();
         let timeout = Duration::from_secs(settings.export_timeout_seconds);
+        let for_the_spool = settings.spool_dir.as_ref().map_or(Duration::ZERO, |_| timeout / SPOOL_SHARE);
         let (counts, outage) = (Arc::default(), Arc::default());
         Ok(Delivery {
             breaker: Breaker::new(settings.circuit_breaker_threshold),
@@ -100,7 +100,7 @@ impl Delivery {
             end: watch::Sender::new(None),
             max_retries: settings.max_retries,
             timeout,
-            hand_over: Duration::from_secs(settings.hand_over_seconds).min(timeout - timeout / SPOOL_SHARE),
+            hand_over: Duration::from_secs(settings.hand_over_seconds).min(timeout - for_the_spool),
             embedding_budget: Duration::from_millis(settings.embedding_budget_milliseconds),
             store,
         })
@@ -167,11 +167,8 @@ impl Delivery {
         attempt: Attempt,
     ) -> Result<Landed> {
         let begin = Instant::now();
-        // A panic, which is a defect in this crate, costs this batch and not the thread that delivers all.
-        let landing = AssertUnwindSafe(self.land(source, attempt)).catch_unwind();
         tokio::select! {
-            landed = landing => {
-                let landed = landed.unwrap_or_else(|panic| Err(panicked(source.id(), &*panic)));
+            landed = caught(source.id(), self.land(source, attempt)) => {
                 if let Err(error) = &landed && error.class() == ErrorClass::Data {
                     self.breaker.not_tried();
                 }
@@ -441,11 +438,15 @@ fn part_id(batch: Uuid, start: usize, end: usize) -> Uuid {
     Uuid::from_bytes(bytes)
 }
 
-/// What a panic is to those who deliver: a batch that cannot be stored.
-fn panicked(batch: Uuid, panic: &(dyn Any + Send)) -> Error {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
-    Error::Corrupt(format!("batch {batch}: a defect in opentelemetry-pgvector, please report it: {text}"))
+/// Runs what delivers a batch: a panic, which is a defect in this crate, costs the batch and not those behind it.
+pub(super) async fn caught<T>(batch: Uuid, delivering: impl Future<Output = Result<T>>) -> Result<T> {
+    AssertUnwindSafe(delivering).catch_unwind().await.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+        Err(Error::Corrupt(format!(
+            "batch {batch}: a defect in opentelemetry-pgvector, please report it: {text}"
+        )))
+    })
 }
 
 fn pauses() -> ExponentialBackoff {

@@ -136,7 +136,7 @@ impl Held {
     }
 
     /// Keeps a batch in memory.
-    fn enqueue(&self, parcel: Parcel, reason: String) -> Kept {
+    pub(super) fn enqueue(&self, parcel: Parcel, reason: String) -> Kept {
         let id = parcel.id;
         let dropped = self.queue().push(parcel);
         let spans = dropped.iter().map(|dropped| u64::from(dropped.spans)).sum();

@@ -152,7 +152,8 @@ impl SmallDisk {
             .output()
             .is_ok_and(|output| output.status.success());
         if !mounted {
-            assert!(std::env::var_os("CI").is_none(), "no tmpfs can be mounted");
+            let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
+            assert!(std::env::var_os("CI").is_none() || !is_root, "root cannot mount a tmpfs under CI");
             println!("skipped: no tmpfs can be mounted (that takes root)");
             return None;
         }
