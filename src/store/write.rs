@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::{SinkExt, future};
 use opentelemetry::otel_debug;
@@ -13,6 +12,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
+use super::batch_id::new_batch_id;
 use super::connection::Connection;
 use super::copy::CopyRows;
 use super::sql::BEGIN_BATCH;
@@ -30,6 +30,8 @@ pub struct Stored {
     pub new: bool,
     /// How many documents were not known to this process before.
     pub new_documents: usize,
+    /// Whether nothing is stored under this id, as the batch was [taken apart](TraceStore::take_apart).
+    pub(crate) is_apart: bool,
 }
 
 /// A batch that is split and ready to be sent, as often as it takes.
@@ -61,13 +63,6 @@ impl References {
 
 /// The longest fillers of one span. A field of PostgreSQL holds at most 1 GiB.
 const MAX_FILLERS: usize = 1 << 29;
-
-/// An id for the ledger. Ids of version 7 sort by time: they fill the index from one side, and are pruned by a range.
-pub(crate) fn new_batch_id() -> Uuid {
-    // A clock before 1970 makes ids that sort early, and nothing worse.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, now.as_secs(), now.subsec_nanos()))
-}
 
 impl TraceStore {
     /// Stores the spans of one trace; returns when they are committed.
@@ -103,10 +98,19 @@ impl TraceStore {
     /// # Errors
     /// As [`batch_store`](Self::batch_store).
     pub async fn batch_store_with_id(&self, id: Uuid, spans: &[Span<'_>]) -> Result<Stored> {
-        match self.send(&self.scrub_and_split(id, spans)?).await {
+        let stored = match self.send(&self.scrub_and_split(id, spans)?).await {
             // Nothing is known any more: now every document is looked up.
-            Err(Error::Replaced) => self.send(&self.scrub_and_split(id, spans)?).await,
-            result => result,
+            Err(Error::Replaced) => self.send(&self.scrub_and_split(id, spans)?).await?,
+            result => result?,
+        };
+        match stored.is_apart {
+            false => Ok(stored),
+            true => Err(Error::Input {
+                origin: format!("batch {id}"),
+                reason: "an exporter has begun to store it in parts, since the database refused it; it ends that when \
+                         it finds the batch in its spool"
+                    .into(),
+            }),
         }
     }
 
@@ -140,7 +144,7 @@ impl TraceStore {
     /// Sends a batch: on success it is committed, now or by an earlier attempt.
     pub(crate) async fn send(&self, batch: &Batch) -> Result<Stored> {
         if batch.len() == 0 {
-            return Ok(Stored { spans: 0, new: true, new_documents: 0 });
+            return Ok(Stored { spans: 0, new: true, new_documents: 0, is_apart: false });
         }
         let result = self.timed("storing a batch", self.send_to_partitions(batch)).await;
         match result {
@@ -172,6 +176,11 @@ impl TraceStore {
         // A COPY that was refused leaves the driver out of step with the server: then the connection is closed.
         if stored.new {
             connection.give_back();
+        } else {
+            drop(connection);
+            if self.is_apart(batch.id).await? {
+                return Ok(Stored { spans: 0, is_apart: true, ..stored });
+            }
         }
         if !fresh.is_empty() {
             self.inner.words_wait.store(true, Ordering::Release);
@@ -207,7 +216,7 @@ impl TraceStore {
             Ok(_) => {}
             // An earlier attempt was committed, and its answer was lost.
             Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
-                return Ok(Stored { spans: batch.len(), new: false, new_documents: 0 });
+                return Ok(Stored { spans: batch.len(), new: false, new_documents: 0, is_apart: false });
             }
             Err(error) => return Err(failed()(error)),
         }
@@ -217,7 +226,35 @@ impl TraceStore {
         // COMMIT after a failed COPY rolls back without an error of its own.
         copied.map_err(failed())?;
         committed.map_err(failed())?;
-        Ok(Stored { spans: batch.len(), new: true, new_documents: 0 })
+        Ok(Stored { spans: batch.len(), new: true, new_documents: 0, is_apart: false })
+    }
+
+    /// Enters a batch that the database refuses into the ledger as one that is stored in parts: from then on no
+    /// attempt can store it as a whole, however late. False when it is stored as a whole already.
+    pub(crate) async fn take_apart(&self, id: Uuid) -> Result<bool> {
+        self.timed("taking a batch apart", async {
+            let (connection, _) = self.connection().await?;
+            match connection.execute_prepared(&self.inner.sql.take_apart, &[&id]).await {
+                Ok(_) => {
+                    connection.give_back();
+                    Ok(true)
+                }
+                Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
+                    drop(connection);
+                    self.is_apart(id).await
+                }
+                Err(error) => Err(Error::database("taking a batch apart")(error)),
+            }
+        })
+        .await
+    }
+
+    async fn is_apart(&self, id: Uuid) -> Result<bool> {
+        let (connection, _) = self.connection().await?;
+        let failed = || Error::database("looking into the ledger");
+        let rows = connection.query_prepared(&self.inner.sql.is_apart, &[&id]).await.map_err(failed())?;
+        connection.give_back();
+        Ok(!rows.is_empty())
     }
 
     /// The ids of the documents that were not known, stored where they are new.
