@@ -20,15 +20,22 @@
 //! ```
 
 mod batches;
+mod by_trace;
+mod document;
 mod embed;
 mod frames;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod importer;
+mod in_order;
 mod input;
-mod otlp;
+mod jaeger;
 pub mod otlp_json;
+mod reader;
+mod record;
+mod rejects;
 mod sniff;
+mod splitter;
 
 pub use embed::embed_waiting;
 pub use importer::{Imported, Importer};

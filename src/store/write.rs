@@ -36,7 +36,8 @@ pub struct Stored {
 
 /// A batch that is split and ready to be sent, as often as it takes.
 pub(crate) struct Batch {
-    id: Uuid,
+    /// Entries of the ledger with their numbers of spans: one, or several that travel together.
+    entries: Vec<(Uuid, i32)>,
     halves: Halves,
     /// Ids of the documents that were known when the batch was split.
     known: HashMap<u128, i32>,
@@ -96,6 +97,21 @@ impl TraceStore {
         self.send(&batch).await
     }
 
+    /// Stores several batches in one transaction, each with its entry in the ledger: all of them, or, where one of them
+    /// is in the ledger, none.
+    ///
+    /// # Errors
+    /// As [`batch_store`](Self::batch_store).
+    #[cfg(feature = "import")]
+    pub(crate) async fn store_together(
+        &self,
+        entries: Vec<(Uuid, i32)>,
+        spans: &[Span<'_>],
+    ) -> Result<Stored> {
+        let batch = Batch { entries, ..self.scrub_and_split(Uuid::nil(), spans)? };
+        self.send(&batch).await
+    }
+
     /// Splits spans that are [scrubbed](Self::scrub); needs no database.
     pub(crate) fn split(&self, id: Uuid, spans: &[Span<'_>]) -> Result<Batch> {
         let known = RefCell::new(HashMap::new());
@@ -120,7 +136,8 @@ impl TraceStore {
             self.inner.nuls_replaced.fetch_add(halves.nuls, Ordering::Relaxed);
             otel_debug!(name: "SpanExporter.NulReplaced", count = halves.nuls);
         }
-        Ok(Batch { id, halves, known: known.into_inner() })
+        let entries = vec![(id, halves.rows.len() as i32)];
+        Ok(Batch { entries, halves, known: known.into_inner() })
     }
 
     /// Sends a batch: on success it is committed, now or by an earlier attempt.
@@ -169,8 +186,8 @@ impl TraceStore {
         let failed = || Error::database("storing spans");
         let sql = &self.inner.sql;
         connection.prepare_ahead(&[&sql.enter_batch, &sql.copy_rows]).await.map_err(failed())?;
-        let spans = batch.len() as i32;
-        let parameters: [&(dyn ToSql + Sync); 2] = [&batch.id, &spans];
+        let (ids, spans): (Vec<Uuid>, Vec<i32>) = batch.entries.iter().copied().unzip();
+        let parameters: [&(dyn ToSql + Sync); 2] = [&ids, &spans];
         let (begun, entered, sink) = future::join3(
             connection.batch_execute(BEGIN_BATCH),
             connection.execute_prepared(&sql.enter_batch, &parameters),
