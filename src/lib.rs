@@ -3,6 +3,8 @@
 
 pub mod embedding;
 pub mod error;
+#[cfg(feature = "import")]
+pub mod export;
 pub mod exporter;
 #[cfg(feature = "import")]
 pub mod import;

@@ -26,6 +26,8 @@ mod embed;
 mod frames;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
+#[cfg(feature = "import-http")]
+mod http;
 mod importer;
 mod in_order;
 mod input;
@@ -38,5 +40,7 @@ mod sniff;
 mod splitter;
 
 pub use embed::embed_waiting;
+#[cfg(feature = "import-http")]
+pub use http::HttpSource;
 pub use importer::{Imported, Importer};
 pub use input::Input;

@@ -8,6 +8,8 @@ use opentelemetry::trace::TraceId;
 use opentelemetry_pgvector::settings::SettingsLoader;
 use opentelemetry_pgvector::{Result, Settings, TraceStore};
 
+use crate::args_export::ExportCommand;
+use crate::args_import::ImportCommand;
 use crate::time;
 
 const AFTER_HELP: &str = "\
@@ -26,6 +28,7 @@ Examples:
   export OTEL_STORAGE_CONNECTION_STRING=postgresql://app@db/otel_traces
   otel-pgvector migrate
   otel-pgvector import otlp traces.jsonl.gz
+  otel-pgvector import jaeger http://jaeger:16686 --since 2d
   otel-pgvector search 'payment declined for an expired card' --since 2h
   otel-pgvector trace 4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -72,9 +75,12 @@ pub enum Command {
     Migrate(MigrateOptions),
     /// Say how the database is, and what it holds. Ends with 1 when spans cannot be stored.
     Health(HealthOptions),
-    /// Store traces that were recorded to files.
+    /// Store traces from files, or from a running Jaeger or Tempo.
     #[command(subcommand)]
     Import(ImportCommand),
+    /// Write traces as OTLP.
+    #[command(subcommand)]
+    Export(ExportCommand),
     /// Find traces by what they mean.
     Search(SearchOptions),
     /// Show a trace, as a waterfall or as OTLP JSON.
@@ -105,45 +111,6 @@ pub struct MigrateOptions {
 #[derive(clap::Args)]
 pub struct HealthOptions {
     /// One JSON object instead of text.
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Subcommand)]
-pub enum ImportCommand {
-    /// OTLP files: JSON, JSON lines, or protobuf.
-    ///
-    /// The form is recognised by the content: JSON documents of TracesData or ExportTraceServiceRequest, one a line or
-    /// pretty-printed; a protobuf message; a stream of protobuf messages behind their lengths (varint, or four bytes as
-    /// the OpenTelemetry collector writes them). Each may be gzipped. Files of any size take little memory, except for
-    /// pretty-printed JSON.
-    ///
-    /// An import may be interrupted and repeated: nothing is stored twice, also when the file has grown since.
-    ///
-    /// A record that is not understood is reported with its place, the others are stored, and the exit code is 1.
-    #[command(after_help = "\
-Examples:
-  otel-pgvector import otlp traces.jsonl.gz more.pb
-  kubectl exec collector -- cat /data/traces.jsonl | otel-pgvector import otlp -")]
-    Otlp(ImportOptions),
-}
-
-#[derive(clap::Args)]
-pub struct ImportOptions {
-    /// The files; `-` is the standard input.
-    #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<PathBuf>,
-
-    /// How many spans are stored in one transaction.
-    #[arg(long, value_name = "SPANS", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub batch_size: u32,
-
-    /// Do not wait until what is new is embedded, which makes it findable by meaning. An application that stores
-    /// traces in the same schema embeds it then, and so does the next import.
-    #[arg(long)]
-    pub no_embedding: bool,
-
-    /// The summary as one JSON object.
     #[arg(long)]
     pub json: bool,
 }
@@ -267,7 +234,7 @@ fn score(text: &str) -> Result<f64, String> {
     if (0.0..=1.0).contains(&score) { Ok(score) } else { Err("expected a number from 0 to 1".into()) }
 }
 
-fn trace_id(text: &str) -> Result<TraceId, String> {
+pub fn trace_id(text: &str) -> Result<TraceId, String> {
     let digits = text.replace('-', "");
     // `from_hex` alone would accept a sign and fewer digits.
     if digits.len() != 32 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {

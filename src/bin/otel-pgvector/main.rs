@@ -1,10 +1,15 @@
 //! The command `otel-pgvector`: traces in PostgreSQL, from the terminal.
 
 mod args;
+mod args_export;
+mod args_import;
+mod export;
 mod failure;
 mod health;
 mod human;
 mod import;
+mod import_progress;
+mod import_source;
 mod migrate;
 mod search;
 mod show;
@@ -17,6 +22,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Args, Command};
+use args_export::ExportCommand;
 use failure::Outcome;
 
 fn main() -> ExitCode {
@@ -37,9 +43,8 @@ async fn run(args: Args) -> Outcome {
         Command::Migrate(options) if options.print_roles => migrate::print_roles(&settings.schema()?),
         Command::Migrate(options) => migrate::migrate(settings.open(true)?, &options).await,
         Command::Health(options) => health::health(settings.open(false)?, &options).await,
-        Command::Import(args::ImportCommand::Otlp(options)) => {
-            import::otlp(settings.open(true)?, options).await
-        }
+        Command::Import(what) => import::import(settings, what).await,
+        Command::Export(ExportCommand::Otlp(options)) => export::otlp(settings.open(false)?, &options).await,
         Command::Search(options) => search::search(settings.open(false)?, &options).await,
         Command::Trace(options) => show::trace(settings.open(false)?, &options).await,
     }

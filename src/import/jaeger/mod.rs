@@ -13,6 +13,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+#[cfg(feature = "import-http")]
 use opentelemetry::trace::TraceId;
 use serde_json::value::RawValue;
 
@@ -95,6 +96,7 @@ impl<'a> Context<'a> {
 }
 
 /// The id of a trace as Jaeger writes it, without leading zeros at times.
+#[cfg(feature = "import-http")]
 pub(super) fn trace_id(text: &str) -> Result<TraceId, String> {
     convert::id("traceID", text).map(TraceId::from_bytes)
 }
