@@ -72,9 +72,14 @@ impl Ids {
         let (connection, _) = store.connection().await?;
         let select = selection.sql(&store.sql().schema);
         let doing = || Error::database("selecting traces");
-        // Finding the first may take as long as reading the table: its time limit is not that of a statement.
+        // Finding the first may take as long as reading the table, and whoever reads the output may be slow.
         connection.batch_execute("BEGIN READ ONLY").await.map_err(doing())?;
-        connection.batch_execute("SET LOCAL statement_timeout = 0").await.map_err(doing())?;
+        connection
+            .batch_execute(
+                "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0",
+            )
+            .await
+            .map_err(doing())?;
         let declare = format!("DECLARE {CURSOR} NO SCROLL CURSOR FOR {select}");
         connection.batch_execute(&declare).await.map_err(doing())?;
         Ok(Ids { connection })

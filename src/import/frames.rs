@@ -133,7 +133,7 @@ impl Frames {
             }
             if std::mem::take(&mut self.at_start) && is_cut(&bytes) {
                 self.ahead = self.read_line()?;
-                let is_line = |next: &Vec<u8>| next.starts_with(b"{") && !has_records(&bytes);
+                let is_line = |next: &Vec<u8>| next.starts_with(b"{") && !goes_on(&bytes);
                 if self.ahead.as_ref().is_some_and(|next| !is_line(next)) {
                     bytes.append(&mut self.ahead.take().unwrap_or_default());
                     self.split(bytes, number);
@@ -252,6 +252,11 @@ impl Frames {
 fn has_records(json: &[u8]) -> bool {
     let json = json.trim_ascii_start();
     json.starts_with(b"[") || json.starts_with(b"{\"data\"") || json.starts_with(b"{\"total\"")
+}
+
+/// Whether a line that is no document was not cut off, but broken where a document may be.
+fn goes_on(line: &[u8]) -> bool {
+    has_records(line) || matches!(line.trim_ascii_end().last(), Some(b'[' | b'{' | b','))
 }
 
 /// Whether the text ends within a JSON value.

@@ -54,7 +54,7 @@ pub(super) async fn import(importer: &Importer, source: &HttpSource) -> Result<(
                 }
             }
             let Some(answer) = answer else { continue };
-            windows.done(answer.traces < source.page_size / 4);
+            windows.done(answer.traces <= source.page_size / 4);
             if !answer.news.is_empty() {
                 let origin = format!("{}{TRACES}?service={service}&start={start}&end={end}", source.name());
                 importer.traces(Input::reader(origin, Cursor::new(answer.news))).await?;

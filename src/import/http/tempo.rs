@@ -54,7 +54,7 @@ pub(super) async fn import(importer: &Importer, source: &HttpSource) -> Result<(
                     start / SECOND
                 ));
             }
-            windows.done(count < source.page_size / 4);
+            windows.done(count <= source.page_size / 4);
             fetch(importer, source, ids).await?;
             let done = (number as f64 + windows.fraction()) / searches.len() as f64;
             source.progress.store((done * 1e6) as u64, Ordering::Relaxed);
