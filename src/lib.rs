@@ -45,6 +45,8 @@ mod documents {
     mod operations {}
     #[doc = include_str!("../docs/architecture.md")]
     mod architecture {}
+    #[doc = include_str!("../docs/migration.md")]
+    mod migration {}
     #[doc = include_str!("../docs/redaction.md")]
     mod redaction {}
 }

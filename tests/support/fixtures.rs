@@ -72,7 +72,9 @@ pub async fn comes_back(store: &TraceStore) {
         let importer = Importer::new(other.clone()).on_rejected(|error| panic!("{error}"));
         let input = Input::reader("export", std::io::Cursor::new(output));
         assert_eq!(importer.otlp(input).await.expect("an import").stored, exported.spans);
-        for (span, expected) in everything(&other).await.iter().zip(&expected) {
+        let back = everything(&other).await;
+        assert_eq!(back.len(), expected.len(), "{format:?}");
+        for (span, expected) in back.iter().zip(&expected) {
             assert!(span == expected, "{format:?}: {span:.2000}\ninstead of {expected:.2000}");
         }
     }

@@ -112,6 +112,11 @@ async fn import_all(
             (Source::Url(url), Some(http)) => {
                 let warner = Arc::clone(bar);
                 let source = http.source(&url)?.on_warning(move |text| warner.suspend(|| warn(text)));
+                if http.since.is_none() {
+                    bar.suspend(|| {
+                        eprintln!("{}: the last 14 days; --since takes more or less", source.name())
+                    });
+                }
                 let position = source.progress();
                 parts(bar, source.name(), importer);
                 let work = async {
