@@ -66,6 +66,46 @@ impl TraceStore {
         .await
     }
 
+    /// Which spans of these traces are stored: trace, span, and start in microseconds as
+    /// [`stored_start`](crate::span::stored_start) has it.
+    #[cfg(feature = "import")]
+    pub(crate) async fn spans_of_traces(
+        &self,
+        trace_ids: &[TraceId],
+    ) -> Result<std::collections::HashSet<(TraceId, SpanId, i64)>> {
+        self.timed("looking for spans that are stored", async {
+            let (connection, _) = self.connection().await?;
+            let ids: Vec<String> = trace_ids.iter().map(TraceId::to_string).collect();
+            let find = &self.inner.sql.spans_of_traces;
+            let rows = connection.query_prepared(find, &[&ids]).await.map_err(reading())?;
+            connection.give_back();
+            let span = |row: &Row| {
+                (
+                    TraceId::from_bytes(row.get::<_, Uuid>(0).into_bytes()),
+                    SpanId::from_bytes(row.get::<_, i64>(1).to_be_bytes()),
+                    row.get::<_, Microseconds>(2).0,
+                )
+            };
+            Ok(rows.iter().map(span).collect())
+        })
+        .await
+    }
+
+    /// The spans of several traces, by trace and start time.
+    #[cfg(feature = "import")]
+    pub(crate) async fn get_traces(&self, trace_ids: &[TraceId]) -> Result<Vec<Span<'static>>> {
+        self.timed("reading traces", async {
+            let (connection, _) = self.connection().await?;
+            let ids: Vec<String> = trace_ids.iter().map(TraceId::to_string).collect();
+            let find = &self.inner.sql.rows_of_traces;
+            let rows = connection.query_prepared(find, &[&ids]).await.map_err(reading())?;
+            let spans = self.join(&connection, &rows).await;
+            connection.give_back();
+            spans
+        })
+        .await
+    }
+
     /// Joins rows with the columns of `trace_rows` to spans.
     async fn join(&self, connection: &Connection, rows: &[Row]) -> Result<Vec<Span<'static>>> {
         let (mut documents, mut resources) = (BTreeSet::new(), BTreeSet::new());

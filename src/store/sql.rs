@@ -44,6 +44,10 @@ pub(crate) struct Sql {
     pub insert_resources: String,
     pub trace_rows: String,
     pub find_spans: String,
+    #[cfg(feature = "import")]
+    pub spans_of_traces: String,
+    #[cfg(feature = "import")]
+    pub rows_of_traces: String,
     pub document_bodies: String,
     pub resource_bodies: String,
     pub waiting_documents: String,
@@ -57,7 +61,7 @@ impl Sql {
         let schema = quoted(&settings.schema);
         Sql {
             enter_batch: format!(
-                "INSERT INTO {schema}.batches (id, spans) SELECT $1::uuid, $2::integer \
+                "INSERT INTO {schema}.batches (id, spans) SELECT * FROM unnest($1::uuid[], $2::integer[]) \
                  WHERE current_setting('opentelemetry_pgvector.batch', true) = 'begun' AND {} AND {}",
                 all_there(&schema, "span_documents", "$3::integer[], $4::uuid[]"),
                 all_there(&schema, "span_resources", "$5::integer[], $6::uuid[]")
@@ -102,6 +106,18 @@ impl Sql {
             find_spans: format!(
                 "SELECT trace_id, span_id FROM {schema}.span_rows \
                  WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1) AND span_id = ANY($2)"
+            ),
+            #[cfg(feature = "import")]
+            rows_of_traces: format!(
+                "SELECT trace_id, span_id, parent_span_id, start_time, duration_ns, document_id, resource_id, start_ns, \
+                 flags, fillers FROM {schema}.span_rows \
+                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1) \
+                 ORDER BY encode(uuid_send(trace_id), 'hex') COLLATE \"C\", start_time, start_ns, span_id"
+            ),
+            #[cfg(feature = "import")]
+            spans_of_traces: format!(
+                "SELECT trace_id, span_id, start_time FROM {schema}.span_rows \
+                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1)"
             ),
             document_bodies: format!("SELECT id, body FROM {schema}.span_documents WHERE id = ANY($1)"),
             resource_bodies: format!("SELECT id, body FROM {schema}.span_resources WHERE id = ANY($1)"),

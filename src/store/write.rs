@@ -36,7 +36,8 @@ pub struct Stored {
 
 /// A batch that is split and ready to be sent, as often as it takes.
 pub(crate) struct Batch {
-    id: Uuid,
+    /// Entries of the ledger with their numbers of spans: one, or several that travel together.
+    entries: Vec<(Uuid, i32)>,
     halves: Halves,
     /// Ids of the documents that were known when the batch was split.
     known: HashMap<u128, Known>,
@@ -114,6 +115,27 @@ impl TraceStore {
         }
     }
 
+    /// Stores several batches in one transaction, each with its entry in the ledger: all of them, or, where one of them
+    /// is in the ledger, none.
+    ///
+    /// # Errors
+    /// As [`batch_store`](Self::batch_store).
+    #[cfg(feature = "import")]
+    pub(crate) async fn store_together(
+        &self,
+        entries: Vec<(Uuid, i32)>,
+        spans: &[Span<'_>],
+    ) -> Result<Stored> {
+        let batch = || {
+            Ok::<_, Error>(Batch { entries: entries.clone(), ..self.scrub_and_split(Uuid::nil(), spans)? })
+        };
+        match self.send(&batch()?).await {
+            // Nothing is known any more: now every document is looked up.
+            Err(Error::Replaced) => self.send(&batch()?).await,
+            result => result,
+        }
+    }
+
     /// Splits spans that are [scrubbed](Self::scrub); needs no database.
     pub(crate) fn split(&self, id: Uuid, spans: &[Span<'_>]) -> Result<Batch> {
         let known = RefCell::new(HashMap::new());
@@ -138,7 +160,8 @@ impl TraceStore {
             self.inner.nuls_replaced.fetch_add(halves.nuls, Ordering::Relaxed);
             otel_debug!(name: "SpanExporter.NulReplaced", count = halves.nuls);
         }
-        Ok(Batch { id, halves, known: known.into_inner() })
+        let entries = vec![(id, halves.rows.len() as i32)];
+        Ok(Batch { entries, halves, known: known.into_inner() })
     }
 
     /// Sends a batch: on success it is committed, now or by an earlier attempt.
@@ -178,7 +201,9 @@ impl TraceStore {
             connection.give_back();
         } else {
             drop(connection);
-            if self.is_apart(batch.id).await? {
+            if let [(id, _)] = batch.entries[..]
+                && self.is_apart(id).await?
+            {
                 return Ok(Stored { spans: 0, is_apart: true, ..stored });
             }
         }
@@ -201,9 +226,9 @@ impl TraceStore {
         let failed = || Error::database("storing spans");
         let sql = &self.inner.sql;
         connection.prepare_ahead(&[&sql.enter_batch, &sql.copy_rows]).await.map_err(failed())?;
-        let spans = batch.len() as i32;
+        let (entries, spans): (Vec<Uuid>, Vec<i32>) = batch.entries.iter().copied().unzip();
         let parameters: [&(dyn ToSql + Sync); 6] =
-            [&batch.id, &spans, &documents.ids, &documents.hashes, &resources.ids, &resources.hashes];
+            [&entries, &spans, &documents.ids, &documents.hashes, &resources.ids, &resources.hashes];
         let (begun, entered, sink) = future::join3(
             connection.batch_execute(BEGIN_BATCH),
             connection.execute_prepared(&sql.enter_batch, &parameters),

@@ -9,6 +9,10 @@ pub mod command;
 pub mod database;
 #[cfg(unix)]
 pub mod debian;
+#[cfg(feature = "import")]
+pub mod fixtures;
+#[cfg(feature = "cli")]
+pub mod http;
 pub mod load;
 #[cfg(unix)]
 pub mod proxy;
