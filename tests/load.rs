@@ -16,6 +16,15 @@ fn program() -> PathBuf {
     if cfg!(feature = "cli") {
         build.arg("--all-features");
     }
+    // What cargo tells a test of its package would have others built anew.
+    for (name, _) in std::env::vars_os() {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"]
+            .iter()
+            .any(|start| name.to_string_lossy().starts_with(start))
+        {
+            build.env_remove(name);
+        }
+    }
     assert!(build.status().expect("cargo").success());
     let test = std::env::current_exe().expect("a path");
     test.ancestors().nth(2).expect("the target's folder").join("examples/load")
@@ -56,7 +65,7 @@ async fn the_counts_of_the_load_are_those_of_the_table() {
             settings
                 .extend([("OTEL_STORAGE_SPOOL_DIR", path.as_str()), ("OTEL_STORAGE_WHEN_FULL", when_full)]);
         }
-        let load = start(&program, &["--spans", "24000", "--rate", "8000"], &settings);
+        let load = start(&program, &["--spans", "16000", "--rate", "8000"], &settings);
         eventually("spans come in", async || !database.sequences().await.is_empty()).await;
         database.take_away().await;
         if is_back {
@@ -68,9 +77,9 @@ async fn the_counts_of_the_load_are_those_of_the_table() {
         let line = String::from_utf8(output.stdout).expect("UTF-8");
         let counts: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
         let count = |name: &str| counts[name].as_u64().unwrap_or_else(|| panic!("{case:?}: {line}"));
-        assert_eq!(count("created"), 24_000, "{case:?}: {line}");
+        assert_eq!(count("created"), 16_000, "{case:?}: {line}");
         assert_eq!(count("created"), count("acknowledged") + count("dropped"), "{case:?}: {line}");
-        if mebibytes == "1024" && (spool.is_some() || is_back) {
+        if spool.is_some() && mebibytes == "1024" {
             assert_eq!(count("dropped"), 0, "{case:?}: {line}");
         }
         if !is_back {

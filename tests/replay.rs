@@ -14,6 +14,8 @@ use opentelemetry_pgvector::{Settings, SpanExporter};
 use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use support::database::{TestDatabase, eventually};
+#[cfg(target_os = "linux")]
+use support::disk::SmallDisk;
 use support::spans::{batch, spool_file};
 use support::worker;
 use uuid::Uuid;
@@ -327,6 +329,27 @@ async fn spans_that_are_refused_when_they_are_replayed_are_no_longer_acknowledge
     assert_eq!(stored.len(), 148);
     let status = handle.status();
     assert_eq!((status.rejected, status.revoked, status.replayed), (1, 1, 39), "{status:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_full_disk_does_not_take_waits_in_memory_and_all_is_stored() {
+    let database = database().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mount = folder.path().join("small");
+    let Some(disk) = SmallDisk::mount(&mount, 1) else { return };
+    let exporter = exporter(&database, &mount.join("spool"), |_| {});
+    let handle = exporter.handle();
+    database.take_away().await;
+    exporter.export(batch(0..10)).await.expect("spooled");
+    disk.fill();
+    exporter.export(batch(10..20)).await.expect_err("it waits in memory");
+    let status = handle.status();
+    assert_eq!((status.spooled, status.waiting, status.dropped), (10, 10, 0), "{status:?}");
+    assert_adds_up(&status);
+    database.bring_back().await;
+    assert_eq!(assert_acknowledged(&database, &handle).await, all(0..20));
+    shut_down(exporter, Duration::from_secs(5)).await.expect("nothing is lost");
 }
 
 /// Says where the process that is killed while it replays finds its spool and its database.

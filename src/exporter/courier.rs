@@ -1,7 +1,11 @@
 //! The courier: delivers in the background what is held.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
+
+use futures_util::FutureExt;
+use opentelemetry::otel_error;
 
 use super::delivery::{Attempt, Delivery};
 use super::held::Next;
@@ -12,8 +16,20 @@ use crate::error::{Error, ErrorClass};
 /// After a failure that did not open the circuit breaker.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Delivers what is held, one batch after another, for as long as the exporter lives.
+/// After a panic.
+const LONG_PAUSE: Duration = Duration::from_secs(5);
+
+/// Delivers what is held for as long as the exporter lives, whatever happens.
 pub(super) async fn run(delivery: Arc<Delivery>) {
+    // A panic over a batch costs that batch; this is for all others, which are defects as well.
+    while AssertUnwindSafe(work(&delivery)).catch_unwind().await.is_err() {
+        otel_error!(name: "SpanExporter.CourierFailed", pause_s = LONG_PAUSE.as_secs());
+        tokio::time::sleep(LONG_PAUSE).await;
+    }
+}
+
+/// One batch after another. It never ends.
+async fn work(delivery: &Delivery) {
     let mut resting = Resting::default();
     loop {
         let next = tokio::select! {
@@ -29,7 +45,7 @@ pub(super) async fn run(delivery: Arc<Delivery>) {
                 () = delivery.probe.notified() => {}
             }
         }
-        deliver(&delivery, next, &mut resting).await;
+        deliver(delivery, next, &mut resting).await;
     }
 }
 
