@@ -188,7 +188,7 @@ fn spans_are_results_too_and_are_explained() {
     assert_eq!(hits[0]["explanation"]["words"], serde_json::json!(["cards", "declined"]));
     assert_eq!(hits[0]["explanation"]["score"], hits[0]["score"]);
     let text = database.run(&arguments).ok().stdout;
-    assert!(text.contains("why: score 0.") && text.contains("words cards, declined"), "{text}");
+    assert!(text.contains("why: score 0.") && text.contains("in the span: cards, declined"), "{text}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use opentelemetry_pgvector::search::SearchQuery;
 use crate::terminal::Paint;
 
 /// What is looked for in texts.
+#[derive(Clone)]
 pub struct Words {
     /// As they were typed, with their stems.
     words: Vec<(String, String)>,
@@ -34,6 +35,13 @@ impl Words {
         }
         let phrases = query.conditions().phrases.iter().map(|phrase| phrase.to_ascii_lowercase());
         Words { words, phrases: phrases.collect() }
+    }
+
+    /// These, and further words that mean the same.
+    pub fn and<'a>(&self, more: impl Iterator<Item = &'a str>) -> Words {
+        let mut all = self.clone();
+        all.words.extend(more.map(|word| (word.to_owned(), stem(word).to_owned())));
+        all
     }
 
     /// The text with these words in bold.
@@ -142,6 +150,8 @@ mod tests {
         assert_eq!(marked("slow query", "queries slowly"), "[queries] slowly");
         assert_eq!(marked("überlauf", "Überlauf im Speicher"), "[Überlauf] im Speicher");
         assert_eq!(marked("", "nothing"), "nothing");
+        let words = Words::of(&SearchQuery::new("rejected")).and(["declined"].into_iter());
+        assert_eq!(words.mark("card declined", Paint::always()), "card \x1b[1mdeclined\x1b[22m");
     }
 
     #[test]

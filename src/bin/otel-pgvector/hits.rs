@@ -53,13 +53,16 @@ impl Shown {
 
     /// A span on a line, and its message on another.
     pub fn span(&self, span: &SpanHit) -> Vec<String> {
-        let what = self.words.mark(&one_line(&format!("{} {}", span.service, span.name)), self.paint);
+        // The words of the query, and those that are near to them by their meaning.
+        let near = span.explanation.iter().flat_map(|why| &why.matched);
+        let words = self.words.and(near.map(|pair| pair.document.as_str()));
+        let what = words.mark(&one_line(&format!("{} {}", span.service, span.name)), self.paint);
         let what = if span.is_error { self.paint.red(&format!("✗ {what}")) } else { format!("· {what}") };
         let before = if self.scored { self.paint.dim(&score(span.score)) } else { String::new() };
         let duration = self.paint.dim(&format!("  {}", human::duration(span.duration)));
         let mut lines = vec![fit_between(&format!("{INDENT}{before}"), &what, &duration)];
         if let Some(message) = &span.message {
-            let message = self.words.mark(&one_line(message), self.paint);
+            let message = words.mark(&one_line(message), self.paint);
             let message = if span.is_error { self.paint.red(&message) } else { message };
             lines.push(format!("{DEEP}{message}"));
         }
