@@ -366,6 +366,8 @@ fn as_a_worker_process() {
     settings.connection_string = url;
     settings.embedding_model = "/nonexistent/model".into();
     settings.embedding_budget_milliseconds = 0;
+    // A busy machine is no outage.
+    settings.hand_over_seconds = 30;
     let exporter = SpanExporter::from_settings(settings).expect("built");
     println!("worker is ready");
     std::io::stdin().read_line(&mut String::new()).expect("the word to go");
