@@ -62,6 +62,8 @@ impl Windows {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -69,17 +71,18 @@ mod tests {
         // Events of a server that answers at most 10 at once.
         let events: Vec<i64> = (0..500).map(|n| n * n * 7_919 % 40_000_000_000).collect();
         let mut windows = Windows::new(0, 40_000_000_000, 1);
-        let (mut seen, mut requests) = (std::collections::HashSet::new(), 0);
+        let (mut seen, mut requests) = (HashSet::<i64>::new(), 0);
         while let Some((start, end)) = windows.current() {
             requests += 1;
-            let found: Vec<_> = events.iter().filter(|event| (start..end).contains(event)).take(10).collect();
+            let found: Vec<_> =
+                events.iter().copied().filter(|event| (start..end).contains(event)).take(10).collect();
             if found.len() == 10 && windows.halved() {
                 continue;
             }
             windows.done(found.len() < 3);
             seen.extend(found);
         }
-        assert_eq!(seen.len(), events.iter().collect::<std::collections::HashSet<_>>().len());
+        assert_eq!(seen.len(), events.iter().collect::<HashSet<_>>().len());
         assert!(requests < 250, "{requests}");
         assert!(windows.fraction() >= 1.0);
     }

@@ -60,5 +60,6 @@ fn http_code(attributes: &[Attribute<'static>]) -> Option<i64> {
 /// As the semantic conventions have it: a server that refuses a request did not fail, a client did.
 fn http_failed(code: i64, kind: i32) -> bool {
     const SERVER: i32 = 2;
-    !(100..400).contains(&code) && !(kind == SERVER && (400..500).contains(&code))
+    let fine = if kind == SERVER { 100..500 } else { 100..400 };
+    !fine.contains(&code)
 }
