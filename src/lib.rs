@@ -3,6 +3,8 @@
 
 pub mod embedding;
 pub mod error;
+#[cfg(feature = "import")]
+pub mod export;
 pub mod exporter;
 #[cfg(feature = "import")]
 pub mod import;
@@ -47,6 +49,8 @@ mod documents {
     mod architecture {}
     #[doc = include_str!("../docs/search.md")]
     mod search {}
+    #[doc = include_str!("../docs/migration.md")]
+    mod migration {}
     #[doc = include_str!("../docs/redaction.md")]
     mod redaction {}
     #[doc = include_str!("../docs/conditions.md")]

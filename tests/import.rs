@@ -113,7 +113,7 @@ async fn what_is_not_otlp_is_refused_as_a_whole() {
         let error = Importer::new(database.store()).otlp(input(content)).await.expect_err(content);
         assert_eq!(
             error.to_string(),
-            "test: is neither OTLP JSON, nor OTLP protobuf, nor a batch of the spool"
+            "test: is neither JSON of OTLP or Jaeger, nor OTLP protobuf, nor a batch of the spool"
         );
     }
     assert_eq!(counts(import(&database.store(), "", 10).await), (0, 0, 0));

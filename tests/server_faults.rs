@@ -23,6 +23,7 @@ use opentelemetry_sdk::trace::{
     BatchSpanProcessor, SdkTracerProvider, SpanExporter as _, span_processor_with_async_runtime,
 };
 use support::database::{TestDatabase, eventually};
+use support::disk::SmallDisk;
 use support::load::{Outcome, Random, SEQUENCE, Tally, connect, letters, span, spans};
 use support::server::PrivateServer;
 
@@ -151,43 +152,6 @@ async fn a_server_that_is_frozen_for_a_while_under_load_loses_nothing() {
     }
     load.progress(200).await;
     load.finish(&server).await;
-}
-
-/// A small file system in memory, unmounted when it is dropped.
-struct SmallDisk<'a>(&'a Path);
-
-impl<'a> SmallDisk<'a> {
-    fn mount(at: &'a Path, megabytes: u32) -> Option<Self> {
-        std::fs::create_dir(at).expect("a folder");
-        let size = format!("size={megabytes}m,mode=0777");
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at).output();
-        if mount.is_ok_and(|output| output.status.success()) {
-            return Some(SmallDisk(at));
-        }
-        assert!(std::env::var_os("CI").is_none(), "a tmpfs cannot be mounted under CI");
-        eprintln!("skipped: a tmpfs cannot be mounted, which takes root");
-        None
-    }
-
-    /// Fills it up to the last byte.
-    fn fill(&self) {
-        let mut ballast = std::fs::File::create(self.0.join("ballast")).expect("a file");
-        while ballast.write_all(&[0; 4096]).is_ok() {}
-    }
-
-    fn make_room(&self) {
-        std::fs::remove_file(self.0.join("ballast")).expect("removed");
-    }
-}
-
-impl Drop for SmallDisk<'_> {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg("--lazy").arg(self.0).status();
-        assert!(
-            unmounted.is_ok_and(|status| status.success()) || std::thread::panicking(),
-            "it is unmounted"
-        );
-    }
 }
 
 /// Exports while the server refuses, then after; compares.
@@ -402,6 +366,8 @@ fn as_a_worker_process() {
     settings.connection_string = url;
     settings.embedding_model = "/nonexistent/model".into();
     settings.embedding_budget_milliseconds = 0;
+    // A busy machine is no outage.
+    settings.hand_over_seconds = 30;
     let exporter = SpanExporter::from_settings(settings).expect("built");
     println!("worker is ready");
     std::io::stdin().read_line(&mut String::new()).expect("the word to go");

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! Each span has the attributes `load.sequence` (0 to N - 1) and `load.run` (the seed), so what is stored can be compared
-//! with the one line of JSON that it prints: `created`, `acknowledged` (stored, or durably spooled), `dropped` (all
-//! others), `spooled` (acknowledged, and still in the spool), `elapsed_s` and `max_rss_mb`. SIGTERM and Ctrl-C end it early.
+//! with the one line of JSON that it prints: `created`, `acknowledged` (stored, or durably spooled and not given up there:
+//! what is in the table once the spool is replayed), `dropped` (all others), `spooled` (acknowledged, and still in the
+//! spool), `elapsed_s` and `max_rss_mb`. SIGTERM and Ctrl-C end it early.
 
 mod spans;
 
@@ -91,14 +92,14 @@ struct Created {
 impl Created {
     fn report(&self, elapsed: Duration) {
         let status = self.exporter.status();
-        let acknowledged = status.stored + status.spooled;
+        let acknowledged = status.acknowledged();
         println!(
             "{}",
             serde_json::json!({
                 "created": self.spans,
                 "acknowledged": acknowledged,
                 "dropped": self.spans.saturating_sub(acknowledged),
-                "spooled": status.spooled.saturating_sub(status.replayed),
+                "spooled": status.spool.own_spans,
                 "elapsed_s": elapsed.as_secs_f64(),
                 "max_rss_mb": max_rss_mb(),
             })

@@ -43,6 +43,7 @@ struct State {
     probing: bool,
     cool_downs: ExponentialBackoff,
     opened: u64,
+    landed: u64,
 }
 
 impl Breaker {
@@ -54,7 +55,7 @@ impl Breaker {
             .with_max_interval(LONGEST_COOL_DOWN)
             .with_max_elapsed_time(None)
             .build();
-        let state = State { failures: 0, open_until: None, probing: false, cool_downs, opened: 0 };
+        let state = State { failures: 0, open_until: None, probing: false, cool_downs, opened: 0, landed: 0 };
         Breaker { threshold, state: Mutex::new(state) }
     }
 
@@ -77,7 +78,24 @@ impl Breaker {
     pub(super) fn record(&self, error: Option<&Error>) {
         match error {
             Some(error) if error.class() != ErrorClass::Data => self.failed(error, self.threshold),
-            _ => self.succeeded(),
+            Some(_) => self.succeeded(),
+            None => {
+                self.state().landed += 1;
+                self.succeeded();
+            }
+        }
+    }
+
+    /// How many attempts have stored a batch, or a part of one.
+    pub(super) fn landed(&self) -> u64 {
+        self.state().landed
+    }
+
+    /// Takes note of a failure of a batch that fails while others land: it says little of the database, so it opens
+    /// nothing. Where it was the probe, the next one comes later.
+    pub(super) fn passed_over(&self, error: &Error) {
+        if !self.is_closed() {
+            self.failed(error, self.threshold);
         }
     }
 
@@ -114,6 +132,14 @@ impl Breaker {
         state.failures = 0;
         state.probing = false;
         state.cool_downs.reset();
+    }
+
+    /// A batch that was let through has not been tried: if it was the probe, the next one is.
+    pub(super) fn not_tried(&self) {
+        let mut state = self.state();
+        if std::mem::take(&mut state.probing) {
+            state.open_until = Some(Instant::now());
+        }
     }
 
     /// Ends the cool-down: the next batch may probe.
@@ -171,6 +197,18 @@ mod tests {
             breaker.record(Some(&Error::Input { origin: String::new(), reason: String::new() }));
         }
         breaker.admit().expect("closed");
+    }
+
+    #[test]
+    fn a_batch_that_alone_fails_does_not_open_it_and_prolongs_what_is_open() {
+        let breaker = Breaker::new(1);
+        breaker.passed_over(&Error::Shutdown);
+        assert_eq!(breaker.status(), (BreakerState::Closed, 0, 0));
+        breaker.record(Some(&Error::Shutdown));
+        breaker.end_cool_down();
+        breaker.admit().expect("the probe");
+        breaker.passed_over(&Error::Shutdown);
+        assert_eq!(breaker.status().0, BreakerState::Open);
     }
 
     #[test]

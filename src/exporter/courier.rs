@@ -1,40 +1,126 @@
 //! The courier: delivers in the background what is held.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::delivery::Delivery;
+use futures_util::FutureExt;
+use opentelemetry::otel_error;
+
+use super::delivery::{Attempt, Delivery};
+use super::held::Next;
+use super::resting::Resting;
 use super::source::Source;
-use crate::error::Error;
+use crate::error::{Error, ErrorClass};
 
 /// After a failure that did not open the circuit breaker.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Delivers what is held, one batch after another, for as long as the exporter lives.
+/// After a panic.
+const LONG_PAUSE: Duration = Duration::from_secs(5);
+
+/// Delivers what is held for as long as the exporter lives, whatever happens.
 pub(super) async fn run(delivery: Arc<Delivery>) {
+    // A panic over a batch costs that batch; this is for all others, which are defects as well.
+    while AssertUnwindSafe(work(&delivery)).catch_unwind().await.is_err() {
+        otel_error!(name: "SpanExporter.CourierFailed", pause_s = LONG_PAUSE.as_secs());
+        tokio::time::sleep(LONG_PAUSE).await;
+    }
+}
+
+/// One batch after another. It never ends.
+async fn work(delivery: &Delivery) {
+    let mut resting = Resting::default();
     loop {
-        let next = delivery.held.next().await;
+        let next = tokio::select! {
+            next = delivery.held.next(&mut resting, &delivery.breaker) => next,
+            () = delivery.probe.notified() => {
+                resting.end();
+                continue;
+            }
+        };
         while let Err(Error::CircuitOpen { seconds }) = delivery.breaker.admit() {
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_secs_f64(seconds)) => {}
                 () = delivery.probe.notified() => {}
             }
         }
-        let source = Source::Parcel(next.parcel().clone());
-        match delivery.land_within(delivery.timeout, &source).await {
-            Ok(landed) => {
-                let count =
-                    if next.is_spooled() { &delivery.counts.replayed } else { &delivery.counts.stored };
-                count.add(landed.stored);
-                // The log names what is lost; nobody else waits for it.
-                let _ = delivery.finish(&source, landed).await;
-                delivery.held.delivered(next).await;
+        deliver(delivery, next, &mut resting).await;
+    }
+}
+
+async fn deliver(delivery: &Delivery, next: Next, resting: &mut Resting) {
+    let source = Source::Parcel(next.parcel().clone());
+    let id = source.id();
+    let attempt = match resting.is_suspect(id, delivery.breaker.landed()) {
+        true => Attempt::OfSuspect,
+        false => Attempt::Usual,
+    };
+    match delivery.land_within(delivery.timeout, &source, attempt).await {
+        Ok(landed) => {
+            resting.ended(id);
+            delivery.settle(next, landed).await;
+        }
+        // It would fail for ever.
+        Err(error) if error.class() == ErrorClass::Data => {
+            resting.ended(id);
+            delivery.set_aside(next, &error).await;
+            tokio::time::sleep(PAUSE).await;
+        }
+        Err(error) => {
+            resting.failed(id, delivery.breaker.landed());
+            delivery.held.put_back(next);
+            match attempt {
+                Attempt::Usual => delivery.outage.failed(&error, || delivery.summary()),
+                Attempt::OfSuspect => delivery.outage.passed_over(&format!("batch {id}: {error}")),
             }
-            Err(error) => {
-                delivery.held.put_back(next);
-                delivery.outage.failed(&error, || delivery.summary());
-                tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::error::Result;
+    use crate::exporter::counts::Uncounted;
+    use crate::exporter::delivery::caught;
+    use crate::exporter::parcel::Parcel;
+    use crate::settings::Settings;
+    use crate::store::TraceStore;
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_of_its_batch() {
+        let error = caught(Uuid::nil(), async { Result::<()>::Ok(assert_eq!(1, 2, "no sum")) }).await;
+        let error = error.expect_err("a panic");
+        assert_eq!(error.class(), ErrorClass::Data);
+        assert!(error.to_string().contains("no sum"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_batch_at_which_every_attempt_fails_is_set_aside_and_the_courier_goes_on() {
+        for with_spool in [true, false] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let mut settings = Settings::default();
+            settings.connection_string = "host=127.0.0.1 port=1 user=nobody dbname=nowhere".into();
+            settings.spool_dir = with_spool.then(|| folder.path().to_owned());
+            let delivery =
+                Arc::new(Delivery::new(TraceStore::new(settings).expect("valid")).expect("a delivery"));
+            let held = Arc::clone(&delivery.held);
+            for _ in 0..3 {
+                let otlp = Bytes::from_static(b"no protobuf");
+                let parcel = Parcel { id: Uuid::new_v4(), spans: 5, otlp };
+                Uncounted::new(&delivery.counts, 5).hand_over();
+                held.enqueue(parcel, String::new());
             }
+            let courier = tokio::spawn(run(Arc::clone(&delivery)));
+            held.emptied().await;
+            courier.abort();
+            assert_eq!(delivery.counts.rejected.get(), 15);
+            assert_eq!(held.spool_usage().rejected, if with_spool { 3 } else { 0 });
         }
     }
 }

@@ -2,18 +2,21 @@
 //! database does not take it in time.
 
 use std::ops::Range;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use backoff::backoff::Backoff;
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
-use opentelemetry::{otel_debug, otel_error, otel_warn};
+use futures_util::FutureExt;
+use opentelemetry::{otel_debug, otel_error};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::breaker::Breaker;
-use super::counts::Counts;
-use super::held::{Held, Kept};
+use super::counts::{Counts, Uncounted};
+use super::held::{Held, Kept, Next};
 use super::outage::Outage;
 use super::parcel::Parcel;
 use super::source::Source;
@@ -26,23 +29,26 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
+/// What is left of `export_timeout_seconds` for the spool when the database has not answered.
+const SPOOL_SHARE: u32 = 4;
+
 /// The way of batches into the store.
 pub(super) struct Delivery {
     store: TraceStore,
     pub(super) breaker: Breaker,
-    pub(super) held: Held,
-    pub(super) counts: Counts,
-    pub(super) outage: Outage,
-    /// Ends the courier's wait for the circuit breaker.
+    pub(super) held: Arc<Held>,
+    pub(super) counts: Arc<Counts>,
+    pub(super) outage: Arc<Outage>,
+    /// Ends the courier's wait for the circuit breaker, and the rests of batches.
     pub(super) probe: Notify,
     /// Exports that have not returned.
     under_way: watch::Sender<usize>,
     /// When the exporter shuts down: until when it may deliver.
     end: watch::Sender<Option<Instant>>,
     max_retries: u32,
-    /// How long a batch may take with its retries.
+    /// How long a batch may take with its retries, and an export with all that becomes of its batch.
     pub(super) timeout: Duration,
-    /// How long an export waits for it.
+    /// How long an export waits for the database.
     hand_over: Duration,
     embedding_budget: Duration,
 }
@@ -54,13 +60,21 @@ pub(super) enum Delivered {
     Spooled,
 }
 
+/// Whose attempt it is to store a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attempt {
+    Usual,
+    /// The batch fails while others land: its failures say little of the database.
+    OfSuspect,
+}
+
 /// What became of a batch that the database took, but for the spans it refused.
 #[derive(Default)]
 pub(super) struct Landed {
-    pub(super) stored: u64,
+    stored: u64,
     new_documents: usize,
     /// Refused spans, each a batch of its own.
-    rejected: Vec<(Parcel, Error)>,
+    refused: Vec<(Parcel, Error)>,
 }
 
 impl Landed {
@@ -74,17 +88,19 @@ impl Delivery {
     pub(super) fn new(store: TraceStore) -> Result<Self> {
         let settings = store.settings();
         let timeout = Duration::from_secs(settings.export_timeout_seconds);
+        let for_the_spool = settings.spool_dir.as_ref().map_or(Duration::ZERO, |_| timeout / SPOOL_SHARE);
+        let (counts, outage) = (Arc::default(), Arc::default());
         Ok(Delivery {
             breaker: Breaker::new(settings.circuit_breaker_threshold),
-            held: Held::new(settings)?,
-            counts: Counts::default(),
-            outage: Outage::default(),
+            held: Arc::new(Held::new(settings, &counts, &outage)?),
+            counts,
+            outage,
             probe: Notify::new(),
             under_way: watch::Sender::new(0),
             end: watch::Sender::new(None),
             max_retries: settings.max_retries,
             timeout,
-            hand_over: timeout.min(Duration::from_secs(settings.hand_over_seconds)),
+            hand_over: Duration::from_secs(settings.hand_over_seconds).min(timeout - for_the_spool),
             embedding_budget: Duration::from_millis(settings.embedding_budget_milliseconds),
             store,
         })
@@ -94,106 +110,194 @@ impl Delivery {
         &self.store
     }
 
-    /// Stores an exported batch, or spools it; an error says whether it waits in memory or is lost.
-    pub(super) async fn deliver(&self, source: &Source) -> Result<Delivered> {
+    /// Stores an exported batch, or spools it; an error says whether it waits in memory or is lost. All of it together
+    /// takes at most `export_timeout_seconds`.
+    pub(super) async fn deliver(&self, source: &Source, mut spans: Uncounted) -> Result<Delivered> {
+        let deadline = Instant::now() + self.timeout;
         // What waits already has the next try, so that no export is delayed by it.
         let admitted = match self.breaker.is_closed() || self.held.is_empty() {
             true => self.breaker.admit(),
             false => Err(Error::CircuitOpen { seconds: 0.0 }),
         };
         let attempt = match admitted {
-            Ok(()) => self.land_within(self.hand_over, source).await,
+            Ok(()) => self.land_within(self.hand_over, source, Attempt::Usual).await,
             Err(open) => Err(open),
         };
         match attempt {
             Ok(landed) => {
-                self.counts.stored.add(landed.stored);
+                spans.count(|counts| &counts.stored, landed.stored);
+                spans.count(|counts| &counts.rejected, landed.refused.len() as u64);
+                self.outage.ended(|| self.summary());
                 let new_documents = landed.new_documents > 0;
-                self.finish(source, landed).await?;
+                self.reject(source.len(), landed.refused, deadline).await?;
                 if new_documents {
                     // The spans are stored. If their embeddings take longer than this, they follow behind.
-                    let _ = tokio::time::timeout(self.embedding_budget, self.store.flush()).await;
+                    let limit = deadline.min(Instant::now() + self.embedding_budget);
+                    let _ = tokio::time::timeout_at(limit, self.store.flush()).await;
                 }
                 Ok(Delivered::Stored)
             }
-            Err(error) => self.hold(source, error).await,
+            Err(error) if error.class() == ErrorClass::Data => {
+                let parcel = source.parcel(&self.store, source.id(), 0..source.len())?;
+                spans.count(|counts| &counts.rejected, source.len() as u64);
+                self.reject(source.len(), vec![(parcel, error)], deadline).await?;
+                Ok(Delivered::Spooled)
+            }
+            Err(error) => {
+                let parcel = source.parcel(&self.store, source.id(), 0..source.len())?;
+                self.outage.failed(&error, || self.summary());
+                let reason = error.to_string();
+                match self.held.keep(parcel, spans, reason.clone(), deadline).await {
+                    Kept::Spooled => Ok(Delivered::Spooled),
+                    Kept::Queued => Err(Error::Held { spans: source.len(), reason }),
+                    Kept::Lost(reason) => Err(Error::Dropped { spans: source.len(), reason }),
+                }
+            }
         }
     }
 
     /// Tries a batch for a time. A database that does not answer within it is left alone for a while.
-    pub(super) async fn land_within(&self, limit: Duration, source: &Source) -> Result<Landed> {
+    ///
+    /// # Errors
+    /// Of class [`ErrorClass::Data`] where no attempt at this batch can ever succeed.
+    pub(super) async fn land_within(
+        &self,
+        limit: Duration,
+        source: &Source,
+        attempt: Attempt,
+    ) -> Result<Landed> {
         let begin = Instant::now();
         tokio::select! {
-            landed = self.land(source) => return landed,
+            landed = caught(source.id(), self.land(source, attempt)) => {
+                if let Err(error) = &landed && error.class() == ErrorClass::Data {
+                    self.breaker.not_tried();
+                }
+                return landed;
+            }
             () = tokio::time::sleep(limit) => {}
             () = self.ended() => {}
         }
         let error = Error::Timeout { doing: "storing a batch", seconds: begin.elapsed().as_secs_f64() };
-        self.breaker.stalled(&error);
+        match attempt {
+            Attempt::Usual => self.breaker.stalled(&error),
+            Attempt::OfSuspect => self.breaker.passed_over(&error),
+        }
         // Connections of the pool may be as silent as this one.
         self.store.forget();
         Err(error)
     }
 
     /// Stores a batch. Where the database refuses its data, its halves are tried, and so on down to the span.
-    async fn land(&self, source: &Source) -> Result<Landed> {
+    async fn land(&self, source: &Source, attempt: Attempt) -> Result<Landed> {
         let mut landed = Landed::default();
-        if self.outlived_the_ledger(source).await? {
-            landed.stored = source.len() as u64;
-            return Ok(landed);
-        }
-        let refused = match self.attempts(source, source.id(), 0..source.len()).await {
-            Ok(stored) => {
-                landed.add(stored);
-                return Ok(landed);
+        let missing = self.missing_after_the_ledger(source, attempt).await?;
+        let source = match &missing {
+            Some(missing) => {
+                landed.stored = (source.len() - missing.len()) as u64;
+                missing
             }
-            Err(error) if error.class() == ErrorClass::Data => error,
-            Err(error) => return Err(error),
+            None => source,
         };
-        // The order of the packed spans is that of every later attempt, so a part is the same spans each time.
-        let packed = Source::Parcel(source.parcel(&self.store, source.id(), 0..source.len())?);
-        let mut parts = vec![(source.id(), 0..source.len(), refused)];
-        while let Some((id, part, error)) = parts.pop() {
-            if part.len() <= 1 {
-                landed.rejected.push((packed.parcel(&self.store, id, part)?, error));
-                continue;
+        let mut packed = None;
+        let mut parts = vec![(source.id(), 0..source.len())];
+        while let Some((id, part)) = parts.pop() {
+            let is_whole = part.len() == source.len();
+            let from = if is_whole { source } else { self.packed(source, &mut packed)? };
+            match self.attempts(from, id, part.clone(), attempt).await {
+                Ok(stored) if !stored.is_apart || part.len() <= 1 => {
+                    landed.add(stored);
+                    continue;
+                }
+                // An earlier attempt has begun with its halves.
+                Ok(_) => {}
+                Err(error) if error.class() != ErrorClass::Data => return Err(error),
+                Err(error) if part.len() <= 1 => {
+                    let parcel = self.packed(source, &mut packed)?.parcel(&self.store, id, part)?;
+                    landed.refused.push((parcel, error));
+                    continue;
+                }
+                // A part that may be stored as a whole later, as its refusal is mended, must not be: its halves are.
+                Err(_) if !self.take_apart(id, attempt).await? => {
+                    landed.stored += part.len() as u64;
+                    continue;
+                }
+                Err(_) => {}
             }
             let middle = part.start + part.len() / 2;
-            for half in [part.start..middle, middle..part.end] {
-                let id = part_id(source.id(), half.start, half.end);
-                match self.attempts(&packed, id, half.clone()).await {
-                    Ok(stored) => landed.add(stored),
-                    Err(error) if error.class() == ErrorClass::Data => parts.push((id, half, error)),
-                    Err(error) => return Err(error),
-                }
+            for half in [middle..part.end, part.start..middle] {
+                parts.push((part_id(source.id(), half.start, half.end), half));
             }
         }
         Ok(landed)
     }
 
-    /// Whether a batch has waited for longer than the ledger remembers, and is stored all the same: its first span tells.
-    async fn outlived_the_ledger(&self, source: &Source) -> Result<bool> {
+    /// The batch as it waits: the order of the packed spans is that of every later attempt, so a part is the same spans
+    /// each time.
+    fn packed<'a>(&self, source: &Source, packed: &'a mut Option<Source>) -> Result<&'a Source> {
+        match packed {
+            Some(packed) => Ok(packed),
+            None => {
+                let parcel = source.parcel(&self.store, source.id(), 0..source.len())?;
+                Ok(packed.insert(Source::Parcel(parcel)))
+            }
+        }
+    }
+
+    /// False when the part was stored as a whole after all.
+    async fn take_apart(&self, id: Uuid, attempt: Attempt) -> Result<bool> {
+        let apart = self.store.take_apart(id).await;
+        if let Err(error) = &apart {
+            self.record(Some(error), attempt);
+        }
+        apart
+    }
+
+    /// Where a batch has waited for longer than the ledger remembers: the spans of it that are not stored.
+    async fn missing_after_the_ledger(&self, source: &Source, attempt: Attempt) -> Result<Option<Source>> {
         let remembered = DAY * u32::from(self.store.settings().ledger_days.saturating_sub(1));
         if source.age().is_none_or(|age| age < remembered) {
-            return Ok(false);
+            return Ok(None);
         }
-        let Some((trace_id, span_id)) = source.first_span()? else { return Ok(false) };
-        let stored = self.store.has_span(trace_id, span_id).await;
+        let spans = source.span_ids()?;
+        let stored = self.store.stored_of(&spans).await;
         if let Err(error) = &stored {
-            self.breaker.record(Some(error));
+            self.record(Some(error), attempt);
         }
-        stored
+        let stored = stored?;
+        let missing: Vec<usize> =
+            (0..).zip(&spans).filter(|(_, ids)| !stored.contains(ids)).map(|(at, _)| at).collect();
+        if missing.len() == spans.len() {
+            return Ok(None);
+        }
+        // Another id than its own, under which the whole may be in the ledger still, and than those of its parts.
+        let id = part_id(source.id(), usize::MAX, missing.len());
+        source.only(id, &missing).map(Some)
+    }
+
+    fn record(&self, error: Option<&Error>, attempt: Attempt) {
+        match (error, attempt) {
+            (Some(error), Attempt::OfSuspect) if error.class() != ErrorClass::Data => {
+                self.breaker.passed_over(error);
+            }
+            _ => self.breaker.record(error),
+        }
     }
 
     /// Attempts until one succeeds, or fails for good.
-    async fn attempts(&self, source: &Source, id: Uuid, part: Range<usize>) -> Result<Stored> {
+    async fn attempts(
+        &self,
+        source: &Source,
+        id: Uuid,
+        part: Range<usize>,
+        attempt: Attempt,
+    ) -> Result<Stored> {
         let mut pauses = pauses();
         let mut retries = 0;
         loop {
             // Split anew: the documents that were known may be gone, as the server may be another one by now.
             let batch = source.split(&self.store, id, part.clone())?;
             let result = self.store.send(&batch).await;
-            self.breaker.record(result.as_ref().err());
+            self.record(result.as_ref().err(), attempt);
             let error = match result {
                 Ok(stored) => return Ok(stored),
                 Err(error) => error,
@@ -208,53 +312,37 @@ impl Delivery {
         }
     }
 
-    /// Takes note of a batch that landed, and sets the spans aside that were refused.
+    /// Takes note of a batch of the courier that landed, and sets the spans aside that were refused.
+    pub(super) async fn settle(&self, next: Next, landed: Landed) {
+        self.outage.ended(|| self.summary());
+        let (spans, refused) = (next.parcel().spans as usize, landed.refused.len() as u64);
+        // The log names what is lost; nobody else waits for it.
+        let _ = self.reject(spans, landed.refused, Instant::now() + self.timeout).await;
+        self.held.landed(next, landed.stored, refused).await;
+    }
+
+    /// Sets a batch of the courier aside at which every attempt fails.
+    pub(super) async fn set_aside(&self, next: Next, error: &Error) {
+        let parcel = next.parcel().clone();
+        let spans = parcel.spans;
+        let refused = vec![(parcel, Error::Corrupt(error.to_string()))];
+        // As above.
+        let _ = self.reject(spans as usize, refused, Instant::now() + self.timeout).await;
+        self.held.landed(next, 0, spans.into()).await;
+    }
+
+    /// Sets refused spans of a batch aside.
     ///
     /// # Errors
-    /// [`Error::Rejected`] when such spans are lost.
-    pub(super) async fn finish(&self, source: &Source, landed: Landed) -> Result<()> {
-        self.outage.ended(|| self.summary());
-        let Some((_, first)) = landed.rejected.first() else { return Ok(()) };
-        let (spans, reason) = (landed.rejected.len(), first.to_string());
-        self.counts.rejected.add(spans as u64);
-        let mut lost = 0;
-        for (parcel, error) in landed.rejected {
-            let aside = self.held.reject(parcel, error.to_string()).await;
-            lost += u64::from(!matches!(aside, Ok(true)));
-        }
-        otel_warn!(
-            name: "SpanExporter.SpansRejected",
-            spans = spans as u64,
-            lost = lost,
-            reason = reason.as_str()
-        );
-        if lost == 0 { Ok(()) } else { Err(Error::Rejected { spans, of: source.len(), reason }) }
-    }
-
-    /// Keeps a batch that could not be stored.
-    async fn hold(&self, source: &Source, error: Error) -> Result<Delivered> {
-        let parcel = source.parcel(&self.store, source.id(), 0..source.len())?;
-        let spans = source.len();
-        let keeping = self.held.keep(parcel, self.timeout).await;
-        self.outage.failed(&error, || self.summary());
-        let reason = keeping.failure.unwrap_or_else(|| error.to_string());
-        self.dropped(keeping.dropped, &reason);
-        match keeping.kept {
-            Some(Kept::Spooled) => {
-                self.counts.spooled.add(spans as u64);
-                Ok(Delivered::Spooled)
-            }
-            Some(Kept::Queued) => Err(Error::Held { spans, reason: error.to_string() }),
-            None => Err(Error::Dropped { spans, reason }),
-        }
-    }
-
-    /// Counts spans that are lost, and says so.
-    pub(super) fn dropped(&self, spans: u64, reason: &str) {
-        if spans > 0 {
-            self.counts.dropped.add(spans);
-            self.outage.dropped(spans, reason);
-        }
+    /// [`Error::Rejected`] when some of them are lost.
+    async fn reject(&self, of: usize, refused: Vec<(Parcel, Error)>, deadline: Instant) -> Result<()> {
+        let Some((_, first)) = refused.first() else { return Ok(()) };
+        let reason = first.to_string();
+        let spans = refused.iter().map(|(parcel, _)| u64::from(parcel.spans)).sum();
+        let refused = refused.into_iter().map(|(parcel, error)| (parcel, error.to_string())).collect();
+        let lost = self.held.reject(refused, deadline).await;
+        self.outage.rejected(spans, lost, &reason);
+        if lost == 0 { Ok(()) } else { Err(Error::Rejected { spans: spans as usize, of, reason }) }
     }
 
     /// What waits and what is lost, for the log.
@@ -297,26 +385,19 @@ impl Delivery {
         self.held.emptied().await;
     }
 
-    /// Gives up what waits in memory; returns how many spans that is.
+    /// Moves what waits in memory to the spool, as far as the time reaches.
+    pub(super) async fn evacuate(&self, deadline: Instant) {
+        self.held.evacuate(deadline).await;
+    }
+
+    /// Gives up what waits in memory; returns how many spans the end has cost.
     pub(super) fn abandon(&self) -> u64 {
         let lost = self.held.abandon();
-        self.lost_at_the_end(lost);
-        lost
-    }
-
-    fn lost_at_the_end(&self, spans: u64) {
-        if spans > 0 {
-            self.counts.dropped.add(spans);
-            otel_error!(name: "SpanExporter.SpansDroppedAtShutdown", spans = spans);
+        self.outage.tell_the_rest();
+        if lost > 0 {
+            otel_error!(name: "SpanExporter.SpansDroppedAtShutdown", spans = lost);
         }
-    }
-
-    /// Moves what waits in memory to the spool; what has no room there is lost, and its number is returned.
-    pub(super) async fn evacuate(&self) -> u64 {
-        let evacuated = self.held.evacuate(self.timeout).await;
-        self.counts.spooled.add(evacuated.spooled);
-        self.lost_at_the_end(evacuated.dropped);
-        evacuated.dropped
+        lost
     }
 }
 
@@ -355,6 +436,17 @@ fn part_id(batch: Uuid, start: usize, end: usize) -> Uuid {
     bytes[8..].copy_from_slice(&hash);
     bytes[8] = bytes[8] & 0x3f | 0x80;
     Uuid::from_bytes(bytes)
+}
+
+/// Runs what delivers a batch: a panic, which is a defect in this crate, costs the batch and not those behind it.
+pub(super) async fn caught<T>(batch: Uuid, delivering: impl Future<Output = Result<T>>) -> Result<T> {
+    AssertUnwindSafe(delivering).catch_unwind().await.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+        Err(Error::Corrupt(format!(
+            "batch {batch}: a defect in opentelemetry-pgvector, please report it: {text}"
+        )))
+    })
 }
 
 fn pauses() -> ExponentialBackoff {

@@ -35,8 +35,9 @@ impl LastStatus {
 
 /// What an exporter has done with the spans that it was handed, and what state it is in.
 ///
-/// `received` = `stored` + `spooled` + `waiting` + `rejected` + `dropped` + those of the exports that are under way. A span
-/// is *acknowledged* when it is stored or spooled.
+/// `received` = `stored` + `spooled` + `waiting` + `rejected` + `dropped` + those of the exports that are under way: each
+/// span is in one of them. What is `spooled` is stored later, by whichever process replays it, and then counted there as
+/// `replayed`, or it is counted here as `revoked`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ExporterStatus {
@@ -44,15 +45,21 @@ pub struct ExporterStatus {
     pub received: u64,
     /// Spans that this exporter committed, from an export or from memory.
     pub stored: u64,
-    /// Spans that were written to the spool instead.
+    /// Spans that this exporter wrote to the spool instead, whatever became of them there.
     pub spooled: u64,
-    /// Spans that were committed from the spool, which may be another process's.
+    /// Spans that this exporter committed from the spool, or found committed; another process may have spooled them.
     pub replayed: u64,
-    /// Spans that PostgreSQL refused for what is in them, and that are set aside in the spool, or lost without one.
+    /// Spans of an export, or from memory, that PostgreSQL refused for what is in them. They are set aside in the spool,
+    /// or lost without one.
     pub rejected: u64,
-    /// Spans that are lost: neither stored nor spooled, and no longer waiting.
+    /// Spans of an export, or from memory, that are lost. Where the answer to the last COMMIT was lost with them, they
+    /// may be in the database; never twice.
     pub dropped: u64,
-    /// Spans that wait in memory.
+    /// Spans of this process that were `spooled` and will not be stored from there: `when_full: drop_oldest` removed
+    /// them, PostgreSQL refused them when this exporter replayed them, or it found their file damaged. What other
+    /// processes that share the folder do to them is not known here.
+    pub revoked: u64,
+    /// Spans that wait in memory, or are being written to the spool.
     pub waiting: u64,
     /// Bytes that wait in memory, at most `queue_mebibytes`.
     pub queue_bytes: u64,
@@ -82,6 +89,11 @@ pub struct ExporterHealth {
 }
 
 impl ExporterStatus {
+    /// Spans that are in the database, or will be once everything is replayed.
+    pub fn acknowledged(&self) -> u64 {
+        (self.stored + self.spooled).saturating_sub(self.revoked)
+    }
+
     /// Spans that are neither stored, spooled nor lost: under way, or waiting in memory.
     pub fn in_flight(&self) -> u64 {
         let done = self.stored + self.spooled + self.rejected + self.dropped;

@@ -1,56 +1,54 @@
 //! Batches that wait: on disk where there is a spool, in memory otherwise.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use opentelemetry::otel_warn;
 use tokio::sync::watch;
+use tokio::time::Instant;
+use uuid::Uuid;
 
+use super::breaker::Breaker;
+use super::counts::{Counter, Counts, Uncounted};
+use super::outage::Outage;
 use super::parcel::Parcel;
 use super::queue::Queue;
+use super::resting::Resting;
 use super::spool::{Claimed, Put, Spool, SpoolUsage};
+use super::writer::{Turn, Writer};
 use crate::error::{Error, Result};
 use crate::settings::Settings;
 
 /// How often the spool is looked at for batches that other processes have left.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// The spool and the memory queue.
+/// The spool and the memory queue. It counts what comes to its end here.
 pub(super) struct Held {
     queue: Mutex<Queue>,
-    spool: Option<Arc<Spool>>,
+    spool: Option<Spool>,
+    writer: Writer,
     /// Counts changes, for those who wait for one.
     changes: watch::Sender<u64>,
+    counts: Arc<Counts>,
+    outage: Arc<Outage>,
+    /// Spans that had no room in the spool when the exporter was shut down.
+    lost_at_the_end: Counter,
 }
 
 /// Where a batch waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Kept {
     Spooled,
+    /// In memory, or on its way into the spool for longer than anybody waits.
     Queued,
-}
-
-/// What became of a batch that was to be kept, and of others for its sake.
-pub(super) struct Keeping {
-    /// `None`: it is lost.
-    pub kept: Option<Kept>,
-    /// How many spans are lost, this batch's or older ones'.
-    pub dropped: u64,
-    /// Why the spool did not take it.
-    pub failure: Option<String>,
+    /// It is lost, and why.
+    Lost(String),
 }
 
 /// A batch that is being delivered.
 pub(super) enum Next {
     Memory(Parcel),
     Disk(Claimed),
-}
-
-/// What became of the memory queue at the end, in spans.
-#[derive(Default)]
-pub(super) struct Evacuated {
-    pub spooled: u64,
-    pub dropped: u64,
 }
 
 impl Next {
@@ -60,106 +58,181 @@ impl Next {
             Next::Disk(claimed) => claimed.parcel(),
         }
     }
-
-    pub(super) fn is_spooled(&self) -> bool {
-        matches!(self, Next::Disk(_))
-    }
 }
 
 impl Held {
     /// # Errors
     /// Where the spool's folder cannot be used.
-    pub(super) fn new(settings: &Settings) -> Result<Self> {
+    pub(super) fn new(settings: &Settings, counts: &Arc<Counts>, outage: &Arc<Outage>) -> Result<Self> {
         const MEBIBYTE: u64 = 1 << 20;
         let when_full = settings.when_full;
-        let spool = match &settings.spool_dir {
-            Some(folder) => {
-                Some(Arc::new(Spool::open(folder, settings.spool_mebibytes * MEBIBYTE, when_full)?))
-            }
-            None => None,
-        };
+        let open = |folder| Spool::open(folder, settings.spool_mebibytes * MEBIBYTE, when_full);
         Ok(Held {
             queue: Mutex::new(Queue::new(settings.queue_mebibytes * MEBIBYTE, when_full)),
-            spool,
+            spool: settings.spool_dir.as_deref().map(open).transpose()?,
+            writer: Writer::default(),
             changes: watch::Sender::new(0),
+            counts: Arc::clone(counts),
+            outage: Arc::clone(outage),
+            lost_at_the_end: Counter::default(),
         })
     }
 
-    /// Keeps a batch, durably if it can.
-    pub(super) async fn keep(&self, parcel: Parcel, limit: Duration) -> Keeping {
-        let mut keeping = Keeping { kept: None, dropped: 0, failure: None };
-        match self.put(parcel.clone(), limit).await {
-            Some(Ok(Put::Stored { dropped })) => {
-                (keeping.kept, keeping.dropped) = (Some(Kept::Spooled), dropped.spans);
+    /// Keeps a batch, durably if it can by the deadline; `reason` says why it could not be stored.
+    pub(super) async fn keep(
+        self: &Arc<Self>,
+        parcel: Parcel,
+        spans: Uncounted,
+        reason: String,
+        deadline: Instant,
+    ) -> Kept {
+        let Some(spool) = &self.spool else {
+            spans.hand_over();
+            return self.enqueue(parcel, reason);
+        };
+        let turn = match self.writer.turn(deadline).await {
+            Ok(turn) => turn,
+            Err(error) => {
+                spans.hand_over();
+                self.outage.spool_failed(&error.to_string());
+                return self.enqueue(parcel, error.to_string());
             }
-            other => {
-                match other {
-                    Some(Ok(Put::Full { reason, dropped })) => {
-                        keeping.dropped = dropped.spans;
-                        keeping.failure = Some(reason);
-                    }
-                    Some(Err(error)) => keeping.failure = Some(error.to_string()),
-                    _ => {}
+        };
+        spans.hand_over();
+        self.queue().write(parcel.clone());
+        let (held, spool) = (Arc::clone(self), spool.clone());
+        let writing = turn.write(deadline, move || {
+            let put = held.put(&spool, &parcel);
+            // Who has landed or given up the batch meanwhile has counted it, too.
+            let Some(parcel) = held.queue().written() else { return Kept::Queued };
+            match put {
+                Ok(()) => {
+                    held.counts.spooled.add(parcel.spans.into());
+                    held.changed();
+                    Kept::Spooled
                 }
-                let dropped = self.queue().push(parcel.clone());
-                let lost = dropped.iter().any(|dropped| dropped.id == parcel.id);
-                keeping.kept = (!lost).then_some(Kept::Queued);
-                keeping.dropped += dropped.iter().map(|dropped| u64::from(dropped.spans)).sum::<u64>();
+                Err(reason) => held.enqueue(parcel, reason),
+            }
+        });
+        writing.await.unwrap_or_else(|error| {
+            // The write goes on, and decides.
+            self.outage.spool_failed(&error.to_string());
+            Kept::Queued
+        })
+    }
+
+    /// Writes a batch to the spool, or says why it is not there.
+    fn put(&self, spool: &Spool, parcel: &Parcel) -> std::result::Result<(), String> {
+        let (put, removed) = match spool.put(parcel) {
+            Ok(Put::Stored { dropped }) => (Ok(()), dropped),
+            Ok(Put::Full { reason, dropped }) => (Err(reason), dropped),
+            Err(error) => (Err(error.to_string()), Default::default()),
+        };
+        self.outage.dropped(removed.spans, "they were the oldest in the spool, which is full (when_full)");
+        if let Err(reason) = &put {
+            self.outage.spool_failed(reason);
+        }
+        put
+    }
+
+    /// Keeps a batch in memory.
+    pub(super) fn enqueue(&self, parcel: Parcel, reason: String) -> Kept {
+        let id = parcel.id;
+        let dropped = self.queue().push(parcel);
+        let spans = dropped.iter().map(|dropped| u64::from(dropped.spans)).sum();
+        self.counts.dropped.add(spans);
+        self.outage.dropped(spans, &reason);
+        self.changed();
+        match dropped.iter().any(|dropped| dropped.id == id) {
+            true => Kept::Lost(reason),
+            false => Kept::Queued,
+        }
+    }
+
+    /// Sets spans aside that are refused, in the spool; returns how many of them are lost.
+    pub(super) async fn reject(&self, refused: Vec<(Parcel, String)>, deadline: Instant) -> u64 {
+        let mut lost = 0;
+        for (parcel, reason) in refused {
+            let spans = u64::from(parcel.spans);
+            if let Err(error) = self.reject_one(parcel, reason, deadline).await {
+                lost += spans;
+                if let Some(error) = error {
+                    self.outage.spool_failed(&error.to_string());
+                }
             }
         }
-        self.changed();
-        keeping
+        lost
     }
 
-    /// Writes a batch to the spool; `None` without one.
-    async fn put(&self, parcel: Parcel, limit: Duration) -> Option<Result<Put>> {
-        let spool = Arc::clone(self.spool.as_ref()?);
-        let writing = blocking("writing to the spool", move || spool.put(&parcel));
-        Some(match tokio::time::timeout(limit, writing).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::Timeout { doing: "writing to the spool", seconds: limit.as_secs_f64() }),
-        })
-    }
-
-    /// Sets a refused span aside; false without a spool.
-    pub(super) async fn reject(&self, parcel: Parcel, reason: String) -> Result<bool> {
-        let Some(spool) = self.spool.clone() else { return Ok(false) };
-        blocking("writing to the spool", move || spool.reject(&parcel, &reason)).await?;
-        Ok(true)
+    /// The error is none without a spool.
+    async fn reject_one(
+        &self,
+        parcel: Parcel,
+        reason: String,
+        deadline: Instant,
+    ) -> std::result::Result<(), Option<Error>> {
+        let spool = self.spool.clone().ok_or(None)?;
+        let turn = self.writer.turn(deadline).await?;
+        turn.write(deadline, move || spool.reject(&parcel, &reason)).await??;
+        Ok(())
     }
 
     /// The next batch to deliver, once there is one: from memory first, as it lasts less long there.
-    pub(super) async fn next(&self) -> Next {
+    pub(super) async fn next(&self, resting: &mut Resting, breaker: &Breaker) -> Next {
         let mut changes = self.changes.subscribe();
         loop {
             changes.mark_unchanged();
-            if let Some(parcel) = self.queue().take_in_hand() {
-                return Next::Memory(parcel);
+            let skipped = resting.skipped(breaker.landed());
+            let is_any_skipped = !skipped.is_empty();
+            if let Some(next) = self.next_but(skipped).await {
+                return next;
             }
-            if let Some(spool) = self.spool.clone() {
-                match blocking("reading the spool", move || spool.claim()).await {
-                    Ok(Some(claimed)) => return Next::Disk(claimed),
-                    Ok(None) => {}
-                    Err(error) => {
-                        otel_warn!(name: "SpanExporter.SpoolFailed", reason = error.to_string());
-                    }
-                }
-                // Either is a reason to look again.
-                let _ = tokio::time::timeout(LOOK, changes.changed()).await;
-            } else {
-                let _ = changes.changed().await;
+            resting.next_round();
+            if is_any_skipped && let Some(next) = self.next_but(resting.skipped(breaker.landed())).await {
+                return next;
+            }
+            // Each is a reason to look again.
+            let look = self.spool.as_ref().map(|_| Instant::now() + LOOK);
+            let until = look.into_iter().chain(resting.next_end().map(Instant::from_std)).min();
+            match until {
+                Some(until) => drop(tokio::time::timeout_at(until, changes.changed()).await),
+                None => drop(changes.changed().await),
             }
         }
     }
 
-    /// The batch is stored.
-    pub(super) async fn delivered(&self, next: Next) {
+    async fn next_but(&self, skipped: HashSet<Uuid>) -> Option<Next> {
+        if let Some(parcel) = self.queue().take_in_hand(&skipped) {
+            return Some(Next::Memory(parcel));
+        }
+        let spool = self.spool.clone()?;
+        match blocking("reading the spool", move || spool.claim(&skipped)).await {
+            Ok(claimed) => claimed.map(Next::Disk),
+            Err(error) => {
+                self.outage.spool_failed(&error.to_string());
+                None
+            }
+        }
+    }
+
+    /// A batch has landed: `stored` of its spans are stored, the others refused. Each is counted once, whatever else
+    /// became of the batch meanwhile.
+    pub(super) async fn landed(&self, next: Next, stored: u64, refused: u64) {
         match next {
-            Next::Memory(parcel) => self.queue().delivered(parcel.id),
+            Next::Memory(parcel) => {
+                if self.queue().delivered(parcel.id) {
+                    self.counts.stored.add(stored);
+                    self.counts.rejected.add(refused);
+                }
+            }
             Next::Disk(claimed) => {
+                self.counts.replayed.add(stored);
+                if claimed.is_own() {
+                    self.counts.revoked.add(refused);
+                }
                 if let Err(error) = blocking("removing a file of the spool", move || claimed.done()).await {
                     // It will be found in the ledger when it is replayed again.
-                    otel_warn!(name: "SpanExporter.SpoolFailed", reason = error.to_string());
+                    self.outage.spool_failed(&error.to_string());
                 }
             }
         }
@@ -168,8 +241,8 @@ impl Held {
 
     /// The batch could not be stored.
     pub(super) fn put_back(&self, next: Next) {
-        if let Next::Memory(parcel) = next {
-            self.queue().put_back(parcel.id);
+        if let Next::Memory(_) = next {
+            self.queue().put_back();
         }
     }
 
@@ -186,31 +259,51 @@ impl Held {
         }
     }
 
-    /// Moves what waits in memory to the spool.
-    pub(super) async fn evacuate(&self, limit: Duration) -> Evacuated {
-        let mut evacuated = Evacuated::default();
-        let waiting = self.queue().drain();
-        for parcel in waiting {
-            let spans = u64::from(parcel.spans);
-            match self.put(parcel, limit).await {
-                Some(Ok(Put::Stored { dropped })) => {
-                    evacuated.spooled += spans;
-                    evacuated.dropped += dropped.spans;
-                }
-                Some(Ok(Put::Full { dropped, .. })) => evacuated.dropped += spans + dropped.spans,
-                _ => evacuated.dropped += spans,
-            }
+    /// Moves what waits in memory to the spool, batch by batch: each is in memory until it is on disk. What is left
+    /// after the deadline, or without a spool, is still in memory.
+    pub(super) async fn evacuate(self: &Arc<Self>, deadline: Instant) {
+        let Some(spool) = &self.spool else { return };
+        while let Ok(turn) = self.writer.turn(deadline).await {
+            let oldest = self.queue().write_oldest();
+            let Some(parcel) = oldest else { break };
+            self.evacuate_one(spool.clone(), parcel, turn, deadline).await;
         }
-        self.changed();
-        evacuated
+        // What other processes did with this one's batches counts, too.
+        let spool = spool.clone();
+        if let Ok(turn) = self.writer.turn(deadline).await
+            && let Ok(Err(error)) = turn.write(deadline, move || spool.look()).await
+        {
+            self.outage.spool_failed(&error.to_string());
+        }
     }
 
-    /// Gives up what waits in memory; returns how many spans that is.
+    async fn evacuate_one(self: &Arc<Self>, spool: Spool, parcel: Parcel, turn: Turn, deadline: Instant) {
+        let held = Arc::clone(self);
+        let writing = turn.write(deadline, move || {
+            let put = held.put(&spool, &parcel);
+            let Some(parcel) = held.queue().written() else { return };
+            let spans = u64::from(parcel.spans);
+            match put {
+                Ok(()) => held.counts.spooled.add(spans),
+                Err(reason) => {
+                    held.counts.dropped.add(spans);
+                    held.lost_at_the_end.add(spans);
+                    held.outage.dropped(spans, &reason);
+                }
+            }
+            held.changed();
+        });
+        if let Err(error) = writing.await {
+            self.outage.spool_failed(&error.to_string());
+        }
+    }
+
+    /// Gives up what waits in memory; returns how many spans the end has cost.
     pub(super) fn abandon(&self) -> u64 {
-        let mut queue = self.queue();
-        let spans = queue.spans();
-        queue.drain();
-        spans
+        let left = self.queue().drain().iter().map(|parcel| u64::from(parcel.spans)).sum();
+        self.counts.dropped.add(left);
+        self.lost_at_the_end.add(left);
+        self.lost_at_the_end.get()
     }
 
     /// Spans and bytes in memory.
@@ -221,6 +314,11 @@ impl Held {
 
     pub(super) fn spool_usage(&self) -> SpoolUsage {
         self.spool.as_ref().map(|spool| spool.usage()).unwrap_or_default()
+    }
+
+    /// Spans of this process that were in the spool and are lost there.
+    pub(super) fn lost_in_spool(&self) -> u64 {
+        self.spool.as_ref().map_or(0, Spool::own_lost)
     }
 
     fn changed(&self) {

@@ -103,10 +103,11 @@ impl Observer<'_> {
         self.counter(
             "otel_storage.spool.spans",
             "{span}",
-            "Spans that were written to the spool, and spans that were stored from it.",
+            "Spans that were written to the spool, spans that were stored from it, and spans that are lost in it.",
             &[
                 (|status| status.spooled, Some(("otel_storage.direction", "in"))),
                 (|status| status.replayed, Some(("otel_storage.direction", "out"))),
+                (|status| status.revoked, Some(("otel_storage.direction", "lost"))),
             ],
         );
         self.counter(

@@ -12,10 +12,12 @@ mod outage;
 pub(crate) mod parcel;
 mod processor;
 mod queue;
+mod resting;
 mod runtime;
 mod shared;
 mod source;
 pub(crate) mod spool;
+mod writer;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -40,6 +42,7 @@ use crate::error::{Error, Result};
 use crate::settings::Settings;
 use crate::span::{Resource, resource_from_sdk};
 use crate::store::TraceStore;
+use counts::Uncounted;
 use delivery::{Delivered, Delivery, UnderWay};
 use metrics::Metrics;
 use runtime::OwnedRuntime;
@@ -149,10 +152,9 @@ impl opentelemetry_sdk::trace::SpanExporter for SpanExporter {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let Some(delivery) = &self.shared.delivery else { return Ok(()) };
         let spans = batch.len() as u64;
-        delivery.counts.received.add(spans);
+        let uncounted = Uncounted::new(&delivery.counts, spans);
         let _under_way = UnderWay::new(delivery);
         if self.shared.is_shut_down.load(Ordering::Acquire) {
-            delivery.counts.dropped.add(spans);
             return Err(OTelSdkError::AlreadyShutdown);
         }
         let begin = Instant::now();
@@ -161,18 +163,16 @@ impl opentelemetry_sdk::trace::SpanExporter for SpanExporter {
         let delivering = Arc::clone(delivery);
         let spawned = self.shared.runtime.spawn(async move {
             // Nobody listens any more when the processor gave up. The spans are freed after the answer, on this thread.
-            let _ = done.send(delivering.deliver(&source).await);
+            let _ = done.send(delivering.deliver(&source, uncounted).await);
             drop(source);
         });
         if spawned.is_err() {
-            delivery.counts.dropped.add(spans);
             return Err(OTelSdkError::AlreadyShutdown);
         }
         // A processor may block a tokio worker on this future: then tokio's budget would never be renewed, and the
         // answer never heard.
         let result = tokio::task::unconstrained(wait).await.unwrap_or_else(|_| {
             // The runtime ends while a batch is on its way only when the exporter is shut down or dropped.
-            delivery.counts.dropped.add(spans);
             Err(Error::Shutdown)
         });
         self.metrics().exported(begin.elapsed(), result.as_ref().err().map(Error::kind));

@@ -8,7 +8,7 @@ use opentelemetry::{otel_info, otel_warn};
 use super::delivery::Summary;
 use crate::error::Error;
 
-/// Between summaries.
+/// Between summaries, and between events that say the same.
 const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Whether there is an outage, and what was said of it.
@@ -20,9 +20,12 @@ struct State {
     since: Option<Instant>,
     told: Option<Instant>,
     reason: Option<String>,
-    /// When it was last said that spans are lost, and how many since.
-    drop_told: Option<Instant>,
-    dropped: u64,
+    /// Spans that are lost; spans that are refused, and how many of these are lost; failures of the spool; batches that
+    /// fail by themselves.
+    dropped: Repeated<1>,
+    rejected: Repeated<2>,
+    spool_failures: Repeated<1>,
+    passed_over: Repeated<1>,
 }
 
 impl Outage {
@@ -59,6 +62,7 @@ impl Outage {
         let mut state = self.state();
         let Some(since) = state.since.take() else { return };
         state.reason = None;
+        state.tell_the_rest();
         let summary = summary();
         otel_info!(
             name: "SpanExporter.OutageEnded",
@@ -71,13 +75,29 @@ impl Outage {
 
     /// Spans are lost.
     pub(super) fn dropped(&self, spans: u64, reason: &str) {
-        let mut state = self.state();
-        state.dropped += spans;
-        if state.drop_told.is_none_or(|told| told.elapsed() >= INTERVAL) {
-            state.drop_told = Some(Instant::now());
-            let spans = std::mem::take(&mut state.dropped);
-            otel_warn!(name: "SpanExporter.SpansDropped", spans = spans, reason = reason);
+        if spans > 0 {
+            self.state().dropped.happened([spans], reason, tell_dropped);
         }
+    }
+
+    /// PostgreSQL refused spans; those that could not be set aside are lost.
+    pub(super) fn rejected(&self, spans: u64, lost: u64, reason: &str) {
+        self.state().rejected.happened([spans, lost], reason, tell_rejected);
+    }
+
+    /// The spool could not be read or written.
+    pub(super) fn spool_failed(&self, reason: &str) {
+        self.state().spool_failures.happened([1], reason, tell_spool_failures);
+    }
+
+    /// A batch fails again and again while others are stored.
+    pub(super) fn passed_over(&self, reason: &str) {
+        self.state().passed_over.happened([1], reason, tell_passed_over);
+    }
+
+    /// Tells what has not been told yet: nothing may come after it.
+    pub(super) fn tell_the_rest(&self) {
+        self.state().tell_the_rest();
     }
 
     /// Why the last batch could not be stored; none when it was.
@@ -90,8 +110,87 @@ impl Outage {
     }
 }
 
-#[cfg(all(test, feature = "internal-logs"))]
+impl State {
+    fn tell_the_rest(&mut self) {
+        self.dropped.tell(tell_dropped);
+        self.rejected.tell(tell_rejected);
+        self.spool_failures.tell(tell_spool_failures);
+        self.passed_over.tell(tell_passed_over);
+    }
+}
+
+fn tell_dropped([spans]: [u64; 1], reason: &str) {
+    otel_warn!(name: "SpanExporter.SpansDropped", spans = spans, reason = reason);
+}
+
+fn tell_rejected([spans, lost]: [u64; 2], reason: &str) {
+    otel_warn!(name: "SpanExporter.SpansRejected", spans = spans, lost = lost, reason = reason);
+}
+
+fn tell_spool_failures([failures]: [u64; 1], reason: &str) {
+    otel_warn!(name: "SpanExporter.SpoolFailed", failures = failures, reason = reason);
+}
+
+fn tell_passed_over([attempts]: [u64; 1], reason: &str) {
+    otel_warn!(name: "SpanExporter.BatchPassedOver", attempts = attempts, reason = reason);
+}
+
+/// An event that is told at once, and then at most once in an interval, with the sums of what happened since.
+struct Repeated<const N: usize> {
+    told: Option<Instant>,
+    sums: [u64; N],
+    /// Why it happened the last time.
+    reason: String,
+}
+
+impl<const N: usize> Default for Repeated<N> {
+    fn default() -> Self {
+        Repeated { told: None, sums: [0; N], reason: String::new() }
+    }
+}
+
+impl<const N: usize> Repeated<N> {
+    fn happened(&mut self, numbers: [u64; N], reason: &str, tell: impl FnOnce([u64; N], &str)) {
+        for (sum, number) in self.sums.iter_mut().zip(numbers) {
+            *sum += number;
+        }
+        reason.clone_into(&mut self.reason);
+        if self.told.is_none_or(|told| told.elapsed() >= INTERVAL) {
+            self.tell(tell);
+        }
+    }
+
+    fn tell(&mut self, tell: impl FnOnce([u64; N], &str)) {
+        let sums = std::mem::replace(&mut self.sums, [0; N]);
+        if sums.iter().any(|sum| *sum > 0) {
+            self.told = Some(Instant::now());
+            tell(sums, &self.reason);
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn what_repeats_is_told_at_once_and_its_rest_in_the_end() {
+        let mut told = Vec::new();
+        let mut repeated = Repeated::default();
+        for _ in 0..5 {
+            repeated.happened([10], "full", |[spans], _| told.push(spans));
+        }
+        repeated.tell(|[spans], reason| {
+            assert_eq!(reason, "full");
+            told.push(spans);
+        });
+        repeated.tell(|[spans]: [u64; 1], _| told.push(spans));
+        assert_eq!(told, [10, 40]);
+    }
+}
+
+#[cfg(all(test, feature = "internal-logs"))]
+mod log_tests {
     use std::sync::Arc;
 
     use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
@@ -114,7 +213,7 @@ mod tests {
     fn pass(outage: &Outage, time: Duration) {
         let mut state = outage.state();
         let before = |told: Option<Instant>| told.and_then(|told| told.checked_sub(time));
-        (state.told, state.drop_told) = (before(state.told), before(state.drop_told));
+        (state.told, state.dropped.told) = (before(state.told), before(state.dropped.told));
     }
 
     #[test]
@@ -130,7 +229,7 @@ mod tests {
                 }
                 pass(&outage, INTERVAL);
             }
-            assert_eq!(outage.state().dropped, 99 * 5, "those since it was told");
+            assert_eq!(outage.state().dropped.sums, [99 * 5], "those since it was told");
             outage.ended(SUMMARY);
             outage.ended(SUMMARY);
             outage.failed(&failure(), SUMMARY);
@@ -142,6 +241,7 @@ mod tests {
             "SpanExporter.OutageContinues",
             "SpanExporter.SpansDropped",
             "SpanExporter.OutageContinues",
+            "SpanExporter.SpansDropped",
             "SpanExporter.SpansDropped",
             "SpanExporter.OutageEnded",
             "SpanExporter.OutageBegan",

@@ -1,6 +1,6 @@
 //! Batches that wait in memory, up to a bound of bytes.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use uuid::Uuid;
 
@@ -19,11 +19,21 @@ pub(super) struct Queue {
     when_full: WhenFull,
     /// The batch that is being delivered: it stays where it is, and is not dropped meanwhile.
     in_hand: Option<Uuid>,
+    /// The batch that is being written to the spool: it waits beside the others, and beside their bound.
+    writing: Option<Parcel>,
 }
 
 impl Queue {
     pub(super) fn new(max_bytes: u64, when_full: WhenFull) -> Self {
-        Queue { parcels: VecDeque::new(), bytes: 0, spans: 0, max_bytes, when_full, in_hand: None }
+        Queue {
+            parcels: VecDeque::new(),
+            bytes: 0,
+            spans: 0,
+            max_bytes,
+            when_full,
+            in_hand: None,
+            writing: None,
+        }
     }
 
     /// Adds a batch; returns what did not fit: this batch, or the oldest ones.
@@ -62,36 +72,65 @@ impl Queue {
         Some(parcel)
     }
 
-    /// The oldest batch, to be delivered: it stays in the queue until [`delivered`](Self::delivered).
-    pub(super) fn take_in_hand(&mut self) -> Option<Parcel> {
-        let oldest = self.parcels.front()?;
+    /// The oldest batch but for those, to be delivered: it stays in the queue until [`delivered`](Self::delivered).
+    pub(super) fn take_in_hand(&mut self, skipped: &HashSet<Uuid>) -> Option<Parcel> {
+        let oldest = self.parcels.iter().find(|parcel| !skipped.contains(&parcel.id))?;
         self.in_hand = Some(oldest.id);
         Some(oldest.clone())
     }
 
-    /// The batch in hand is stored.
-    pub(super) fn delivered(&mut self, id: Uuid) {
-        if let Some(at) = self.parcels.iter().position(|parcel| parcel.id == id) {
-            self.remove_at(at);
+    /// The batch in hand has an end, or is given up. False when it was no longer here.
+    pub(super) fn delivered(&mut self, id: Uuid) -> bool {
+        if self.writing.as_ref().is_some_and(|parcel| parcel.id == id) {
+            return self.writing.take().is_some();
+        }
+        let at = self.parcels.iter().position(|parcel| parcel.id == id);
+        at.and_then(|at| self.remove_at(at)).is_some()
+    }
+
+    /// The batch in hand could not be stored.
+    pub(super) fn put_back(&mut self) {
+        self.in_hand = None;
+    }
+
+    /// Takes a batch that is about to be written to the spool.
+    pub(super) fn write(&mut self, parcel: Parcel) {
+        self.recover();
+        self.writing = Some(parcel);
+    }
+
+    /// A write that ended without a word, as when it panicked, has left its batch.
+    fn recover(&mut self) {
+        if let Some(left) = self.writing.take() {
+            self.bytes += cost(&left);
+            self.spans += u64::from(left.spans);
+            self.parcels.push_front(left);
         }
     }
 
-    /// The batch in hand could not be stored: the others go first.
-    pub(super) fn put_back(&mut self, id: Uuid) {
-        self.in_hand = None;
-        if self.parcels.front().is_some_and(|parcel| parcel.id == id) {
-            self.parcels.rotate_left(1);
-        }
+    /// The oldest batch, which is about to be written to the spool.
+    pub(super) fn write_oldest(&mut self) -> Option<Parcel> {
+        self.recover();
+        let in_hand = self.in_hand;
+        let oldest = self.remove_at(0)?;
+        self.in_hand = in_hand;
+        self.writing = Some(oldest.clone());
+        Some(oldest)
+    }
+
+    /// The batch that was being written, unless it has had its end meanwhile.
+    pub(super) fn written(&mut self) -> Option<Parcel> {
+        self.writing.take()
     }
 
     /// Everything, the oldest first.
     pub(super) fn drain(&mut self) -> Vec<Parcel> {
         (self.bytes, self.spans, self.in_hand) = (0, 0, None);
-        self.parcels.drain(..).collect()
+        self.writing.take().into_iter().chain(self.parcels.drain(..)).collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.parcels.is_empty()
+        self.parcels.is_empty() && self.writing.is_none()
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -99,7 +138,7 @@ impl Queue {
     }
 
     pub(super) fn spans(&self) -> u64 {
-        self.spans
+        self.spans + self.writing.as_ref().map_or(0, |parcel| u64::from(parcel.spans))
     }
 }
 
@@ -138,7 +177,7 @@ mod tests {
         for number in 1..=3 {
             assert!(queue.push(parcel(number, 1000)).is_empty());
         }
-        queue.take_in_hand().expect("the oldest");
+        queue.take_in_hand(&HashSet::new()).expect("the oldest");
         assert_eq!(ids(&queue.push(parcel(4, 1000))), [2]);
         assert_eq!(ids(&queue.push(parcel(5, 4000))), [5], "it is larger than the queue");
         queue.delivered(Uuid::from_u128(1));
@@ -146,13 +185,30 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_could_not_be_stored_lets_the_others_go_first() {
+    fn batches_that_are_skipped_let_the_others_go_first_and_keep_their_place() {
         let mut queue = Queue::new(9000, WhenFull::DropNewest);
         for number in 1..=3 {
             queue.push(parcel(number, 1000));
         }
-        let first = queue.take_in_hand().expect("the oldest");
-        queue.put_back(first.id);
-        assert_eq!(queue.take_in_hand().map(|parcel| parcel.id.as_u128()), Some(2));
+        let first = queue.take_in_hand(&HashSet::new()).expect("the oldest");
+        queue.put_back();
+        let second = queue.take_in_hand(&HashSet::from([first.id]));
+        assert_eq!(second.map(|parcel| parcel.id.as_u128()), Some(2));
+        queue.put_back();
+        assert_eq!(ids(&queue.drain()), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_batch_that_is_being_written_waits_until_it_has_one_end() {
+        let mut queue = Queue::new(2000, WhenFull::DropNewest);
+        queue.push(parcel(1, 1000));
+        queue.write(parcel(2, 1000));
+        assert_eq!((queue.spans(), queue.bytes()), (20, 1128), "beside the bound");
+        assert!(queue.delivered(Uuid::from_u128(2)), "it landed meanwhile");
+        assert!(queue.written().is_none());
+        queue.take_in_hand(&HashSet::new()).expect("the oldest");
+        assert_eq!(queue.write_oldest().map(|parcel| parcel.id.as_u128()), Some(1));
+        assert!(queue.written().is_some() && !queue.delivered(Uuid::from_u128(1)));
+        assert!(queue.is_empty());
     }
 }

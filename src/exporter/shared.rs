@@ -96,6 +96,7 @@ impl Shared {
         let reserve = (timeout / 4).min(CLOSE_TIMEOUT);
         let end = Instant::now() + (timeout - reserve);
         delivery.end_by(end);
+        let evacuated = Instant::now() + timeout;
         let settling = Arc::clone(delivery);
         let settle = async move {
             let stored = async {
@@ -109,10 +110,11 @@ impl Shared {
             }
             // Exports under way see the end too, and put their batches where they can.
             let _ = tokio::time::timeout(reserve / 4, settling.returned()).await;
-            settling.evacuate().await
+            settling.evacuate(evacuated.into()).await;
         };
-        let lost = self.wait_for(timeout, settle)?;
-        Ok(lost.unwrap_or_else(|| delivery.abandon()))
+        // Whether it came to its end or not, what is in memory now is lost.
+        let _ = self.wait_for(timeout, settle)?;
+        Ok(delivery.abandon())
     }
 
     /// What the exporter has done up to now.
@@ -122,12 +124,12 @@ impl Shared {
         let (breaker, failures, breaker_opened) = delivery.breaker.status();
         let (waiting, queue_bytes) = delivery.held.queue_usage();
         ExporterStatus {
-            received: counts.received.get(),
             stored: counts.stored.get(),
             spooled: counts.spooled.get(),
             replayed: counts.replayed.get(),
             rejected: counts.rejected.get(),
             dropped: counts.dropped.get(),
+            revoked: counts.revoked.get() + delivery.held.lost_in_spool(),
             waiting,
             queue_bytes,
             spool: delivery.held.spool_usage(),
@@ -136,6 +138,8 @@ impl Shared {
             breaker_opened,
             store: delivery.store().activity(),
             last_error: delivery.outage.reason(),
+            // Read last, so that no span is seen at its end before it was received.
+            received: counts.received.get(),
         }
     }
 

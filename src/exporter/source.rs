@@ -10,7 +10,7 @@ use opentelemetry_sdk::trace::SpanData;
 use uuid::Uuid;
 
 use super::parcel::Parcel;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::span::{Resource, Scopes, Span, span_from_sdk};
 use crate::store::{Batch, TraceStore, new_batch_id};
 
@@ -47,11 +47,22 @@ impl Source {
         Some((SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds)).elapsed().unwrap_or_default())
     }
 
-    /// The ids of the first span of a batch that has waited.
-    pub(super) fn first_span(&self) -> Result<Option<(TraceId, SpanId)>> {
-        let Source::Parcel(parcel) = self else { return Ok(None) };
+    /// The ids of the spans of a batch that has waited.
+    pub(super) fn span_ids(&self) -> Result<Vec<(TraceId, SpanId)>> {
+        let Source::Parcel(parcel) = self else { return Ok(Vec::new()) };
         let traces = parcel.traces()?;
-        Ok(traces.spans()?.first().map(|span| (span.trace_id, span.span_id)))
+        Ok(traces.spans()?.iter().map(|span| (span.trace_id, span.span_id)).collect())
+    }
+
+    /// Some spans of a batch that has waited, as the batch `id`.
+    pub(super) fn only(&self, id: Uuid, at: &[usize]) -> Result<Source> {
+        let Source::Parcel(parcel) = self else {
+            return Err(Error::Corrupt(format!("batch {id} has not waited")));
+        };
+        let traces = parcel.traces()?;
+        let spans = traces.spans()?;
+        let spans: Vec<Span<'_>> = at.iter().filter_map(|&at| spans.get(at).cloned()).collect();
+        Ok(Source::Parcel(Parcel::new(id, &spans)))
     }
 
     /// Splits some of the spans, as the batch `id`.

@@ -5,22 +5,33 @@ use std::io::{self, BufRead, Read};
 use uuid::Uuid;
 
 use super::input::{Input, Rejoined, peek};
-use super::sniff::{Format, RESOURCE_SPANS, SNIFFED, sniff};
+use super::sniff::{Format, RESOURCE_SPANS, SNIFFED, is_json, sniff};
+use super::splitter::{Element, Splitter};
 use crate::error::{Error, Result};
 use crate::exporter::spool::format;
 
 /// The largest protobuf message, which is the largest that protobuf allows.
 const MAX_MESSAGE: u64 = 1 << 31;
+/// A longer line is not read as a whole, but record by record.
+const MAX_LINE: u64 = 16 << 20;
 
 /// What a record's bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A JSON document of `TracesData`, or several.
+    /// A JSON document of traces in any format, or several.
     Json,
+    /// A `ResourceSpans` in JSON.
+    JsonResourceSpans,
     /// A protobuf `TracesData`.
     TracesData,
     /// A protobuf `ResourceSpans`.
     ResourceSpans,
+}
+
+impl Kind {
+    pub(super) fn is_json(self) -> bool {
+        matches!(self, Kind::Json | Kind::JsonResourceSpans)
+    }
 }
 
 /// A piece of the input that is understood, or not, by itself.
@@ -44,6 +55,8 @@ pub(super) struct Frames {
     at_start: bool,
     line: u64,
     message: u64,
+    /// The records of a line with several, or of all that follows.
+    records: Option<Splitter>,
 }
 
 impl Frames {
@@ -55,11 +68,12 @@ impl Frames {
         let Some(format) = sniff(&start) else {
             return Err(Error::Input {
                 origin: name,
-                reason: "is neither OTLP JSON, nor OTLP protobuf, nor a batch of the spool".into(),
+                reason: "is neither JSON of OTLP or Jaeger, nor OTLP protobuf, nor a batch of the spool"
+                    .into(),
             });
         };
-        let source = Box::new(Rejoined { start, rest: content });
-        Ok(Frames { name, format, source, ahead: None, at_start: true, line: 0, message: 0 })
+        let source = Box::new(Rejoined::new(start, content));
+        Ok(Frames { name, format, source, ahead: None, at_start: true, line: 0, message: 0, records: None })
     }
 
     /// The next record, `None` at the end. After an error nothing more can be read.
@@ -67,7 +81,7 @@ impl Frames {
         let frame = match self.format {
             Format::Json => self.json(),
             Format::Message => self.field(),
-            Format::VarintDelimited | Format::FixedDelimited => self.delimited(),
+            Format::VarintDelimited | Format::FixedDelimited | Format::FixedZstd => self.delimited(),
             Format::Spool => self.batch(),
         };
         frame.map_err(|source| {
@@ -79,9 +93,27 @@ impl Frames {
         })
     }
 
-    /// A line; or the whole input where the first line is not a document by itself and none begins in the second.
+    /// A line, or a record of a line with several; or of the whole input where the first line is not a document by itself
+    /// and none begins in the second, or where a line is too long to be read as one.
     fn json(&mut self) -> io::Result<Option<Frame>> {
         loop {
+            if let Some(records) = &mut self.records {
+                let next = records.next();
+                self.line = records.line();
+                match next? {
+                    Some(record) => {
+                        self.message += 1;
+                        let origin = format!("{}:{}: record {}", self.name, record.line, self.message);
+                        let kind = match record.element {
+                            Element::Document => Kind::Json,
+                            Element::ResourceSpans => Kind::JsonResourceSpans,
+                        };
+                        return Ok(Some(Frame { kind, bytes: record.json, origin, batch: None }));
+                    }
+                    None => self.records = None,
+                }
+                continue;
+            }
             let Some(mut bytes) =
                 self.ahead.take().map_or_else(|| self.read_line(), |line| Ok(Some(line)))?
             else {
@@ -95,22 +127,39 @@ impl Frames {
             if bytes.trim_ascii().is_empty() {
                 continue;
             }
+            if bytes.len() as u64 >= MAX_LINE && bytes.last() != Some(&b'\n') {
+                self.split(bytes, number);
+                continue;
+            }
             if std::mem::take(&mut self.at_start) && is_cut(&bytes) {
                 self.ahead = self.read_line()?;
-                if self.ahead.as_ref().is_some_and(|next| !next.starts_with(b"{")) {
+                let is_line = |next: &Vec<u8>| next.starts_with(b"{") && !goes_on(&bytes);
+                if self.ahead.as_ref().is_some_and(|next| !is_line(next)) {
                     bytes.append(&mut self.ahead.take().unwrap_or_default());
-                    self.source.read_to_end(&mut bytes)?;
+                    self.split(bytes, number);
+                    continue;
                 }
             }
             bytes.truncate(bytes.trim_ascii_end().len());
+            if has_records(&bytes) && !is_cut(&bytes) {
+                self.records = Some(Splitter::new(Box::new(io::Cursor::new(bytes)), number));
+                continue;
+            }
             let origin = format!("{}:{number}", self.name);
             return Ok(Some(Frame { kind: Kind::Json, bytes, origin, batch: None }));
         }
     }
 
+    /// Goes on record by record, to the end.
+    fn split(&mut self, start: Vec<u8>, line: u64) {
+        let rest = std::mem::replace(&mut self.source, Box::new(io::empty()));
+        self.records = Some(Splitter::new(Box::new(Rejoined::new(start, rest)), line));
+    }
+
+    /// A line, or as much of it as may be read as one.
     fn read_line(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut line = Vec::new();
-        self.source.read_until(b'\n', &mut line)?;
+        self.source.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)?;
         Ok((!line.is_empty()).then_some(line))
     }
 
@@ -126,10 +175,23 @@ impl Frames {
 
     fn delimited(&mut self) -> io::Result<Option<Frame>> {
         let length = match self.format {
-            Format::FixedDelimited => self.fixed()?,
-            _ => self.varint()?,
+            Format::VarintDelimited => self.varint()?,
+            _ => self.fixed()?,
         };
-        length.map(|length| self.message(length, Kind::TracesData)).transpose()
+        let Some(length) = length else { return Ok(None) };
+        let mut frame = self.message(length, Kind::TracesData)?;
+        if self.format == Format::FixedZstd {
+            let mut unpacked = Vec::new();
+            zstd::Decoder::new(&*frame.bytes)?.take(MAX_MESSAGE + 1).read_to_end(&mut unpacked)?;
+            if unpacked.len() as u64 > MAX_MESSAGE {
+                return Err(invalid(format!("a message of more than {MAX_MESSAGE} bytes")));
+            }
+            frame.bytes = unpacked;
+        }
+        if is_json(&frame.bytes) {
+            frame.kind = Kind::Json;
+        }
+        Ok(Some(frame))
     }
 
     fn message(&mut self, length: u64, kind: Kind) -> io::Result<Frame> {
@@ -184,6 +246,17 @@ impl Frames {
         }
         Err(invalid("a length of more than ten bytes".into()))
     }
+}
+
+/// Whether it begins an array or Jaeger's envelope: each record in it is to stand by itself. A line of OTLP is one.
+fn has_records(json: &[u8]) -> bool {
+    let json = json.trim_ascii_start();
+    json.starts_with(b"[") || json.starts_with(b"{\"data\"") || json.starts_with(b"{\"total\"")
+}
+
+/// Whether a line that is no document was not cut off, but broken where a document may be.
+fn goes_on(line: &[u8]) -> bool {
+    has_records(line) || matches!(line.trim_ascii_end().last(), Some(b'[' | b'{' | b','))
 }
 
 /// Whether the text ends within a JSON value.

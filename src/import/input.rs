@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 
 const BUFFER: usize = 256 * 1024;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
+const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// Something to import.
 pub struct Input {
@@ -63,17 +64,19 @@ impl Input {
         Arc::clone(&self.read)
     }
 
-    /// The content, unpacked where it is gzipped.
+    /// The content, unpacked where it is gzip or zstd.
     pub(super) fn content(self) -> io::Result<Box<dyn BufRead + Send>> {
         let mut raw = BufReader::with_capacity(BUFFER, Counted { source: self.source, read: self.read });
-        // A pipe may give less than two bytes at first; gzip's ten-byte header comes in one piece in practice, but
-        // nothing promises it.
-        let start = peek(&mut raw, GZIP.len())?;
-        if start == GZIP {
-            let unpacked = MultiGzDecoder::new(Rejoined { start, rest: raw });
+        let start = peek(&mut raw, ZSTD.len())?;
+        if start.starts_with(&GZIP) {
+            let unpacked = MultiGzDecoder::new(Rejoined::new(start, raw));
             return Ok(Box::new(BufReader::with_capacity(BUFFER, unpacked)));
         }
-        Ok(Box::new(Rejoined { start, rest: raw }))
+        if start == ZSTD {
+            let unpacked = zstd::Decoder::with_buffer(Rejoined::new(start, raw))?;
+            return Ok(Box::new(BufReader::with_capacity(BUFFER, unpacked)));
+        }
+        Ok(Box::new(Rejoined::new(start, raw)))
     }
 }
 
@@ -86,21 +89,27 @@ pub(super) fn peek(source: &mut impl Read, count: usize) -> io::Result<Vec<u8>> 
 
 /// A source with the bytes put back that were taken off it.
 pub(super) struct Rejoined<R> {
-    pub(super) start: Vec<u8>,
-    pub(super) rest: R,
+    start: io::Cursor<Vec<u8>>,
+    rest: R,
+}
+
+impl<R> Rejoined<R> {
+    pub(super) fn new(start: Vec<u8>, rest: R) -> Self {
+        Rejoined { start: io::Cursor::new(start), rest }
+    }
+
+    fn at_rest(&self) -> bool {
+        self.start.position() >= self.start.get_ref().len() as u64
+    }
 }
 
 impl<R: BufRead> BufRead for Rejoined<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.start.is_empty() { self.rest.fill_buf() } else { Ok(&self.start) }
+        if self.at_rest() { self.rest.fill_buf() } else { self.start.fill_buf() }
     }
 
     fn consume(&mut self, amount: usize) {
-        if self.start.is_empty() {
-            self.rest.consume(amount);
-        } else {
-            self.start.drain(..amount);
-        }
+        if self.at_rest() { self.rest.consume(amount) } else { self.start.consume(amount) }
     }
 }
 

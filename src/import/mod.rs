@@ -1,9 +1,10 @@
-//! Recorded traces from files: the way of spans into the store that is not an exporter.
+//! Recorded traces from files, Jaeger and Tempo: the way of spans into the store that is not an exporter.
 //!
 //! [`Importer::otlp`] reads OTLP in every form in which it is written to files, recognised by its content: JSON (one
 //! document, pretty-printed or not), JSON lines, protobuf (a bare message, or a stream of messages that each have their
-//! length before them; files of the exporter's spool), each of them gzipped or not. It holds a few batches in memory, whatever the size of the file;
-//! only a JSON document that runs over several lines is read as a whole.
+//! length before them; files of the exporter's spool), each of them packed with gzip or zstd or not. [`Importer::traces`]
+//! reads the same, and Jaeger's and Tempo's JSON, and stores each span of a trace once, however often it comes. Both hold
+//! a few batches in memory, whatever the size of the file.
 //!
 //! An import may be interrupted at any time and repeated: it looks up in the ledger of batches how far it came, and
 //! stores nothing twice, with another batch size or with a file that has grown since, too.
@@ -20,16 +21,27 @@
 //! ```
 
 mod batches;
+mod by_trace;
+mod document;
 mod embed;
 mod frames;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
+#[cfg(feature = "import-http")]
+mod http;
 mod importer;
+mod in_order;
 mod input;
-mod otlp;
+mod jaeger;
 pub mod otlp_json;
+mod reader;
+mod record;
+mod rejects;
 mod sniff;
+mod splitter;
 
 pub use embed::embed_waiting;
+#[cfg(feature = "import-http")]
+pub use http::HttpSource;
 pub use importer::{Imported, Importer};
 pub use input::Input;

@@ -13,6 +13,8 @@ pub(super) enum Format {
     VarintDelimited,
     /// `TracesData` messages, each behind its length as four bytes, as the collector's file exporter writes them.
     FixedDelimited,
+    /// As the collector's file exporter writes them with compression: each message, JSON or protobuf, by itself.
+    FixedZstd,
     /// Batches of the exporter's spool, each a `TracesData` message behind a line of text.
     Spool,
 }
@@ -35,7 +37,8 @@ pub(super) fn sniff(start: &[u8]) -> Option<Format> {
         // in a bare message, 8 cannot be a tag in this place.
         [RESOURCE_SPANS, RESOURCE_SPANS, 8, ..] => Some(Format::VarintDelimited),
         [RESOURCE_SPANS, ..] => Some(Format::Message),
-        [0, _, _, _, RESOURCE_SPANS, ..] => Some(Format::FixedDelimited),
+        [_, _, _, _, 0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Format::FixedZstd),
+        [0, _, _, _, RESOURCE_SPANS | b'{', ..] => Some(Format::FixedDelimited),
         _ => {
             let varint = start.iter().take(10).position(|byte| byte & 0x80 == 0)?;
             matches!(start.get(varint + 1), Some(&RESOURCE_SPANS) | None).then_some(Format::VarintDelimited)
@@ -43,13 +46,18 @@ pub(super) fn sniff(start: &[u8]) -> Option<Format> {
     }
 }
 
-/// An object's start. A protobuf may have the same first bytes (a line feed and `{` are a tag and a length), but not
+/// The start of an object, or of an array of them. A protobuf may have the same first bytes (a line feed and `{` are a tag and a length), but not
 /// what follows in JSON: a key, which has no control characters.
-fn is_json(start: &[u8]) -> bool {
+pub(super) fn is_json(start: &[u8]) -> bool {
     let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
     if start.is_empty() {
         return true;
     }
+    let start = match start.strip_prefix(b"[").map(<[u8]>::trim_ascii_start) {
+        Some([] | [b']', ..]) => return true,
+        Some(inside) => inside,
+        None => start,
+    };
     let Some(inside) = start.strip_prefix(b"{") else { return false };
     match *inside.trim_ascii_start() {
         [b'"', next, ..] => next >= b' ',
@@ -68,6 +76,10 @@ mod tests {
             (&b"{\"resourceSpans\":[]}"[..], Some(Format::Json)),
             (b"\xef\xbb\xbf\r\n{\n  \"resourceSpans\": []}", Some(Format::Json)),
             (b"", Some(Format::Json)),
+            (b"[ {\"traceID\"", Some(Format::Json)),
+            (b"[]", Some(Format::Json)),
+            (b"[1]", None),
+            (b"\0\0\0\x40\x28\xb5\x2f\xfd\0", Some(Format::FixedZstd)),
             (b"\n{\n\"\n", Some(Format::Message)),
             (b"\x0a\x0c\x0a\x00", Some(Format::Message)),
             (b"\x0a\x0a\x0a\x00", Some(Format::Message)),

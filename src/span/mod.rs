@@ -26,6 +26,8 @@ pub use join::{StoredRow, Template};
 pub use model::{Attribute, Event, Link, Resource, Scope, Span, Status, StatusCode, Timestamp, Value};
 pub use otlp::{spans_from_otlp, spans_to_otlp};
 pub use row::Row;
+#[cfg(feature = "import")]
+pub(crate) use row::stored_start;
 pub use scrub::{Scrubbed, Scrubber};
 pub use sdk::{Scopes, resource_from_sdk, span_from_sdk};
 pub use semconv::{names_of, renamed};

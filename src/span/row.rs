@@ -73,3 +73,9 @@ pub(crate) fn time_parts(span: &Span<'_>) -> TimeParts {
         exact_end: (i128::from(stored) != duration).then_some(span.end),
     }
 }
+
+/// The start in microseconds since 1970, as it is stored.
+#[cfg(feature = "import")]
+pub(crate) fn stored_start(span: &Span<'_>) -> i64 {
+    time_parts(span).start_us
+}

@@ -2,6 +2,7 @@
 
 mod activity;
 mod backfill;
+mod batch_id;
 mod connect;
 mod connection;
 mod copy;
@@ -38,17 +39,19 @@ pub use roles::roles_sql;
 pub use schema::SCHEMA_VERSION;
 pub(crate) use write::Batch;
 pub use write::Stored;
-pub(crate) use write::new_batch_id;
 
 use crate::embedding::Embedder;
 use crate::error::Result;
 use crate::settings::Settings;
 use crate::span::{Resource, Scrubber, Splitter, Template};
+pub(crate) use batch_id::{is_own_batch, new_batch_id};
 pub(crate) use connection::Connection;
 pub(crate) use copy::POSTGRES_EPOCH_US;
 pub(crate) use read::Microseconds;
 pub(crate) use schema::SchemaInfo;
 use sql::Sql;
+#[cfg(feature = "import")]
+pub(crate) use sql::literal;
 pub(crate) use vector::Vector;
 
 /// Traces in PostgreSQL with pgvector.

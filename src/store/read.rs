@@ -1,6 +1,6 @@
 //! Reading traces back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use moka::sync::Cache;
@@ -46,16 +46,62 @@ impl TraceStore {
         .await
     }
 
-    /// Whether a span is stored.
-    pub(crate) async fn has_span(&self, trace_id: TraceId, span_id: SpanId) -> Result<bool> {
-        self.timed("looking for a span", async {
+    /// Which of these spans are stored.
+    pub(crate) async fn stored_of(&self, spans: &[(TraceId, SpanId)]) -> Result<HashSet<(TraceId, SpanId)>> {
+        self.timed("looking for spans", async {
             let (connection, _) = self.connection().await?;
-            let id = i64::from_be_bytes(span_id.to_bytes());
-            let parameters: [&(dyn ToSql + Sync); 2] = [&trace_id.to_string(), &id];
-            let find = &self.inner.sql.has_span;
+            let traces: BTreeSet<String> = spans.iter().map(|(trace, _)| trace.to_string()).collect();
+            let traces: Vec<String> = traces.into_iter().collect();
+            let ids: Vec<i64> = spans.iter().map(|(_, id)| i64::from_be_bytes(id.to_bytes())).collect();
+            let parameters: [&(dyn ToSql + Sync); 2] = [&traces, &ids];
+            let find = &self.inner.sql.find_spans;
             let rows = connection.query_prepared(find, &parameters).await.map_err(reading())?;
             connection.give_back();
-            Ok(!rows.is_empty())
+            let found = |row: &Row| {
+                let (trace, id): (Uuid, i64) = (row.get(0), row.get(1));
+                (TraceId::from_bytes(trace.into_bytes()), SpanId::from_bytes(id.to_be_bytes()))
+            };
+            Ok(rows.iter().map(found).collect())
+        })
+        .await
+    }
+
+    /// Which spans of these traces are stored: trace, span, and start in microseconds as
+    /// [`stored_start`](crate::span::stored_start) has it.
+    #[cfg(feature = "import")]
+    pub(crate) async fn spans_of_traces(
+        &self,
+        trace_ids: &[TraceId],
+    ) -> Result<std::collections::HashSet<(TraceId, SpanId, i64)>> {
+        self.timed("looking for spans that are stored", async {
+            let (connection, _) = self.connection().await?;
+            let ids: Vec<String> = trace_ids.iter().map(TraceId::to_string).collect();
+            let find = &self.inner.sql.spans_of_traces;
+            let rows = connection.query_prepared(find, &[&ids]).await.map_err(reading())?;
+            connection.give_back();
+            let span = |row: &Row| {
+                (
+                    TraceId::from_bytes(row.get::<_, Uuid>(0).into_bytes()),
+                    SpanId::from_bytes(row.get::<_, i64>(1).to_be_bytes()),
+                    row.get::<_, Microseconds>(2).0,
+                )
+            };
+            Ok(rows.iter().map(span).collect())
+        })
+        .await
+    }
+
+    /// The spans of several traces, by trace and start time.
+    #[cfg(feature = "import")]
+    pub(crate) async fn get_traces(&self, trace_ids: &[TraceId]) -> Result<Vec<Span<'static>>> {
+        self.timed("reading traces", async {
+            let (connection, _) = self.connection().await?;
+            let ids: Vec<String> = trace_ids.iter().map(TraceId::to_string).collect();
+            let find = &self.inner.sql.rows_of_traces;
+            let rows = connection.query_prepared(find, &[&ids]).await.map_err(reading())?;
+            let spans = self.join(&connection, &rows).await;
+            connection.give_back();
+            spans
         })
         .await
     }

@@ -35,13 +35,19 @@ pub(crate) struct Sql {
     /// Enters a batch into the ledger, unless a document or a resource of its rows is not there: the database may have been
     /// restored, or be another one, without any connection having failed.
     pub enter_batch: String,
+    pub take_apart: String,
+    pub is_apart: String,
     pub copy_rows: String,
     pub find_documents: String,
     pub find_resources: String,
     pub insert_documents: String,
     pub insert_resources: String,
     pub trace_rows: String,
-    pub has_span: String,
+    pub find_spans: String,
+    #[cfg(feature = "import")]
+    pub spans_of_traces: String,
+    #[cfg(feature = "import")]
+    pub rows_of_traces: String,
     pub document_bodies: String,
     pub resource_bodies: String,
     pub waiting_documents: String,
@@ -55,11 +61,14 @@ impl Sql {
         let schema = quoted(&settings.schema);
         Sql {
             enter_batch: format!(
-                "INSERT INTO {schema}.batches (id, spans) SELECT $1::uuid, $2::integer \
+                "INSERT INTO {schema}.batches (id, spans) SELECT * FROM unnest($1::uuid[], $2::integer[]) \
                  WHERE current_setting('opentelemetry_pgvector.batch', true) = 'begun' AND {} AND {}",
                 all_there(&schema, "span_documents", "$3::integer[], $4::uuid[]"),
                 all_there(&schema, "span_resources", "$5::integer[], $6::uuid[]")
             ),
+            // No batch that is stored as a whole has 0 spans.
+            take_apart: format!("INSERT INTO {schema}.batches (id, spans) VALUES ($1::uuid, 0)"),
+            is_apart: format!("SELECT FROM {schema}.batches WHERE id = $1 AND spans = 0"),
             copy_rows: format!(
                 "COPY {schema}.span_rows (trace_id, span_id, parent_span_id, start_time, duration_ns, document_id, \
                  resource_id, start_ns, flags, fillers) FROM STDIN (FORMAT binary)"
@@ -94,9 +103,21 @@ impl Sql {
                  flags, fillers FROM {schema}.span_rows \
                  WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = $1 ORDER BY start_time, start_ns, span_id"
             ),
-            has_span: format!(
-                "SELECT FROM {schema}.span_rows \
-                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = $1 AND span_id = $2 LIMIT 1"
+            find_spans: format!(
+                "SELECT trace_id, span_id FROM {schema}.span_rows \
+                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1) AND span_id = ANY($2)"
+            ),
+            #[cfg(feature = "import")]
+            rows_of_traces: format!(
+                "SELECT trace_id, span_id, parent_span_id, start_time, duration_ns, document_id, resource_id, start_ns, \
+                 flags, fillers FROM {schema}.span_rows \
+                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1) \
+                 ORDER BY encode(uuid_send(trace_id), 'hex') COLLATE \"C\", start_time, start_ns, span_id"
+            ),
+            #[cfg(feature = "import")]
+            spans_of_traces: format!(
+                "SELECT trace_id, span_id, start_time FROM {schema}.span_rows \
+                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1)"
             ),
             document_bodies: format!("SELECT id, body FROM {schema}.span_documents WHERE id = ANY($1)"),
             resource_bodies: format!("SELECT id, body FROM {schema}.span_resources WHERE id = ANY($1)"),

@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::{SinkExt, future};
 use opentelemetry::otel_debug;
@@ -13,6 +12,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
+use super::batch_id::new_batch_id;
 use super::connection::Connection;
 use super::copy::CopyRows;
 use super::sql::BEGIN_BATCH;
@@ -30,11 +30,14 @@ pub struct Stored {
     pub new: bool,
     /// How many documents were not known to this process before.
     pub new_documents: usize,
+    /// Whether nothing is stored under this id, as the batch was [taken apart](TraceStore::take_apart).
+    pub(crate) is_apart: bool,
 }
 
 /// A batch that is split and ready to be sent, as often as it takes.
 pub(crate) struct Batch {
-    id: Uuid,
+    /// Entries of the ledger with their numbers of spans: one, or several that travel together.
+    entries: Vec<(Uuid, i32)>,
     halves: Halves,
     /// Ids of the documents that were known when the batch was split.
     known: HashMap<u128, Known>,
@@ -61,13 +64,6 @@ impl References {
 
 /// The longest fillers of one span. A field of PostgreSQL holds at most 1 GiB.
 const MAX_FILLERS: usize = 1 << 29;
-
-/// An id for the ledger. Ids of version 7 sort by time: they fill the index from one side, and are pruned by a range.
-pub(crate) fn new_batch_id() -> Uuid {
-    // A clock before 1970 makes ids that sort early, and nothing worse.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, now.as_secs(), now.subsec_nanos()))
-}
 
 impl TraceStore {
     /// Stores the spans of one trace; returns when they are committed.
@@ -103,9 +99,39 @@ impl TraceStore {
     /// # Errors
     /// As [`batch_store`](Self::batch_store).
     pub async fn batch_store_with_id(&self, id: Uuid, spans: &[Span<'_>]) -> Result<Stored> {
-        match self.send(&self.scrub_and_split(id, spans)?).await {
+        let stored = match self.send(&self.scrub_and_split(id, spans)?).await {
             // Nothing is known any more: now every document is looked up.
-            Err(Error::Replaced) => self.send(&self.scrub_and_split(id, spans)?).await,
+            Err(Error::Replaced) => self.send(&self.scrub_and_split(id, spans)?).await?,
+            result => result?,
+        };
+        match stored.is_apart {
+            false => Ok(stored),
+            true => Err(Error::Input {
+                origin: format!("batch {id}"),
+                reason: "an exporter has begun to store it in parts, since the database refused it; it ends that when \
+                         it finds the batch in its spool"
+                    .into(),
+            }),
+        }
+    }
+
+    /// Stores several batches in one transaction, each with its entry in the ledger: all of them, or, where one of them
+    /// is in the ledger, none.
+    ///
+    /// # Errors
+    /// As [`batch_store`](Self::batch_store).
+    #[cfg(feature = "import")]
+    pub(crate) async fn store_together(
+        &self,
+        entries: Vec<(Uuid, i32)>,
+        spans: &[Span<'_>],
+    ) -> Result<Stored> {
+        let batch = || {
+            Ok::<_, Error>(Batch { entries: entries.clone(), ..self.scrub_and_split(Uuid::nil(), spans)? })
+        };
+        match self.send(&batch()?).await {
+            // Nothing is known any more: now every document is looked up.
+            Err(Error::Replaced) => self.send(&batch()?).await,
             result => result,
         }
     }
@@ -134,13 +160,14 @@ impl TraceStore {
             self.inner.nuls_replaced.fetch_add(halves.nuls, Ordering::Relaxed);
             otel_debug!(name: "SpanExporter.NulReplaced", count = halves.nuls);
         }
-        Ok(Batch { id, halves, known: known.into_inner() })
+        let entries = vec![(id, halves.rows.len() as i32)];
+        Ok(Batch { entries, halves, known: known.into_inner() })
     }
 
     /// Sends a batch: on success it is committed, now or by an earlier attempt.
     pub(crate) async fn send(&self, batch: &Batch) -> Result<Stored> {
         if batch.len() == 0 {
-            return Ok(Stored { spans: 0, new: true, new_documents: 0 });
+            return Ok(Stored { spans: 0, new: true, new_documents: 0, is_apart: false });
         }
         let result = self.timed("storing a batch", self.send_to_partitions(batch)).await;
         match result {
@@ -172,6 +199,13 @@ impl TraceStore {
         // A COPY that was refused leaves the driver out of step with the server: then the connection is closed.
         if stored.new {
             connection.give_back();
+        } else {
+            drop(connection);
+            if let [(id, _)] = batch.entries[..]
+                && self.is_apart(id).await?
+            {
+                return Ok(Stored { spans: 0, is_apart: true, ..stored });
+            }
         }
         if !fresh.is_empty() {
             self.inner.words_wait.store(true, Ordering::Release);
@@ -192,9 +226,9 @@ impl TraceStore {
         let failed = || Error::database("storing spans");
         let sql = &self.inner.sql;
         connection.prepare_ahead(&[&sql.enter_batch, &sql.copy_rows]).await.map_err(failed())?;
-        let spans = batch.len() as i32;
+        let (entries, spans): (Vec<Uuid>, Vec<i32>) = batch.entries.iter().copied().unzip();
         let parameters: [&(dyn ToSql + Sync); 6] =
-            [&batch.id, &spans, &documents.ids, &documents.hashes, &resources.ids, &resources.hashes];
+            [&entries, &spans, &documents.ids, &documents.hashes, &resources.ids, &resources.hashes];
         let (begun, entered, sink) = future::join3(
             connection.batch_execute(BEGIN_BATCH),
             connection.execute_prepared(&sql.enter_batch, &parameters),
@@ -207,7 +241,7 @@ impl TraceStore {
             Ok(_) => {}
             // An earlier attempt was committed, and its answer was lost.
             Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
-                return Ok(Stored { spans: batch.len(), new: false, new_documents: 0 });
+                return Ok(Stored { spans: batch.len(), new: false, new_documents: 0, is_apart: false });
             }
             Err(error) => return Err(failed()(error)),
         }
@@ -217,7 +251,35 @@ impl TraceStore {
         // COMMIT after a failed COPY rolls back without an error of its own.
         copied.map_err(failed())?;
         committed.map_err(failed())?;
-        Ok(Stored { spans: batch.len(), new: true, new_documents: 0 })
+        Ok(Stored { spans: batch.len(), new: true, new_documents: 0, is_apart: false })
+    }
+
+    /// Enters a batch that the database refuses into the ledger as one that is stored in parts: from then on no
+    /// attempt can store it as a whole, however late. False when it is stored as a whole already.
+    pub(crate) async fn take_apart(&self, id: Uuid) -> Result<bool> {
+        self.timed("taking a batch apart", async {
+            let (connection, _) = self.connection().await?;
+            match connection.execute_prepared(&self.inner.sql.take_apart, &[&id]).await {
+                Ok(_) => {
+                    connection.give_back();
+                    Ok(true)
+                }
+                Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
+                    drop(connection);
+                    self.is_apart(id).await
+                }
+                Err(error) => Err(Error::database("taking a batch apart")(error)),
+            }
+        })
+        .await
+    }
+
+    async fn is_apart(&self, id: Uuid) -> Result<bool> {
+        let (connection, _) = self.connection().await?;
+        let failed = || Error::database("looking into the ledger");
+        let rows = connection.query_prepared(&self.inner.sql.is_apart, &[&id]).await.map_err(failed())?;
+        connection.give_back();
+        Ok(!rows.is_empty())
     }
 
     /// The ids of the documents that were not known, stored where they are new.

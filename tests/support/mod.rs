@@ -9,6 +9,12 @@ pub mod command;
 pub mod database;
 #[cfg(unix)]
 pub mod debian;
+#[cfg(target_os = "linux")]
+pub mod disk;
+#[cfg(feature = "import")]
+pub mod fixtures;
+#[cfg(feature = "cli")]
+pub mod http;
 pub mod load;
 #[cfg(unix)]
 pub mod proxy;

@@ -27,6 +27,11 @@ pub fn count(number: u64, what: &str) -> String {
     format!("{} {what}{}", thousands(number), if number == 1 { "" } else { "s" })
 }
 
+/// So many a second.
+pub fn rate(number: u64, elapsed: Duration) -> String {
+    thousands((number as f64 / elapsed.as_secs_f64().max(1e-3)) as u64)
+}
+
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);

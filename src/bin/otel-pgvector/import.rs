@@ -1,37 +1,71 @@
 //! `import`.
 
+use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget};
 use opentelemetry_pgvector::import::{Imported, Importer, Input, embed_waiting};
 use opentelemetry_pgvector::{Error, TraceStore};
 use serde::Serialize;
 
-use crate::args::ImportOptions;
+use crate::args::{CommandSettings, HttpOptions, ImportCommand, ImportOptions};
 use crate::failure::{Failure, Outcome, report, warn};
 use crate::human;
+use crate::import_progress::{TICK, bytes, parts, spinner};
+use crate::import_source::{Source, sources};
 use crate::terminal::stdout;
 
-/// How often the progress is drawn.
-const TICK: Duration = Duration::from_millis(200);
+/// Where the traces come from.
+#[derive(Clone, Copy, PartialEq)]
+enum From {
+    Otlp,
+    Jaeger,
+    Tempo,
+}
 
-pub async fn otlp(store: TraceStore, options: ImportOptions) -> Outcome {
+pub async fn import(settings: CommandSettings, command: ImportCommand) -> Outcome {
+    let (from, names, http, options) = match command {
+        ImportCommand::Otlp(options) => (From::Otlp, options.files, None, options.common),
+        ImportCommand::Jaeger(options) => (From::Jaeger, options.sources, Some(options.http), options.common),
+        ImportCommand::Tempo(options) => (From::Tempo, options.sources, Some(options.http), options.common),
+    };
+    // Before anything else, so that a wrong name is told at once.
+    let sources = sources(&names, http.is_some())?;
+    let store = if options.dry_run { None } else { Some(settings.open(true)?) };
+    run(store, from, sources, http.as_ref(), &options).await
+}
+
+async fn run(
+    store: Option<TraceStore>,
+    from: From,
+    sources: Vec<Source>,
+    http: Option<&HttpOptions>,
+    options: &ImportOptions,
+) -> Outcome {
     let started = Instant::now();
     let bar = Arc::new(ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()));
     let reporter = Arc::clone(&bar);
-    let importer = Importer::new(store.clone())
+    let mut importer = store
+        .clone()
+        .map_or_else(Importer::counting, Importer::new)
         .with_batch_size(options.batch_size as usize)
         .on_rejected(move |error| reporter.suspend(|| report(error)));
+    if let Some(path) = &options.rejects {
+        let doing = |source| Error::Io { doing: format!("creating {}", path.display()), source };
+        importer = importer.with_rejects(File::create(path).map_err(doing)?);
+    }
 
     let work = async {
-        let stored = import_all(&importer, &options.files, &bar).await;
+        let stored = import_all(&importer, from, sources, http, &bar).await;
         bar.finish_and_clear();
         let elapsed = started.elapsed();
-        if stored.is_ok() && !options.no_embedding {
-            embed(&store).await;
+        if let Some(store) = store.as_ref().filter(|_| stored.is_ok() && !options.no_embedding) {
+            embed(store).await;
         }
         stored.map(|()| elapsed)
     };
@@ -44,10 +78,11 @@ pub async fn otlp(store: TraceStore, options: ImportOptions) -> Outcome {
     };
     bar.finish_and_clear();
     // The model must not be running when the process exits.
-    store.close().await;
+    if let Some(store) = &store {
+        store.close().await;
+    }
     let imported = importer.imported();
-    let elapsed = *result.as_ref().unwrap_or(&started.elapsed());
-    summarize(imported, elapsed, options.json)?;
+    summarize(imported, *result.as_ref().unwrap_or(&started.elapsed()), options)?;
     match result {
         Err(Failure::Interrupted) => {
             eprintln!("interrupted: run the same command again to go on; nothing is stored twice");
@@ -64,50 +99,68 @@ pub async fn otlp(store: TraceStore, options: ImportOptions) -> Outcome {
     }
 }
 
-async fn import_all(importer: &Importer, files: &[PathBuf], bar: &ProgressBar) -> Outcome {
-    for file in files {
-        let input = if file == Path::new("-") { Input::stdin() } else { Input::open(file)? };
-        let bytes = input.bytes_read();
-        let name = Path::new(input.name()).file_name().unwrap_or_default().to_string_lossy().into_owned();
-        bar.reset();
-        bar.set_length(input.size().unwrap_or(0));
-        bar.set_style(style(input.size().is_some(), importer));
-        bar.set_message(name);
-        let draw = async {
-            loop {
-                tokio::time::sleep(TICK).await;
-                bar.set_position(bytes.load(std::sync::atomic::Ordering::Relaxed));
+async fn import_all(
+    importer: &Importer,
+    from: From,
+    sources: Vec<Source>,
+    http: Option<&HttpOptions>,
+    bar: &Arc<ProgressBar>,
+) -> Outcome {
+    for source in sources {
+        match (source, http) {
+            (Source::Url(url), Some(http)) => {
+                let warner = Arc::clone(bar);
+                let source = http.source(&url)?.on_warning(move |text| warner.suspend(|| warn(text)));
+                if http.since.is_none() {
+                    bar.suspend(|| {
+                        eprintln!("{}: the last 14 days; --since takes more or less", source.name())
+                    });
+                }
+                let position = source.progress();
+                parts(bar, source.name(), importer);
+                let work = async {
+                    match from {
+                        From::Tempo => importer.tempo(&source).await,
+                        _ => importer.jaeger(&source).await,
+                    }
+                };
+                drawing(bar, &position, work).await?;
             }
-        };
-        tokio::select! {
-            result = importer.otlp(input) => result.map(drop)?,
-            () = draw => {}
+            (Source::File(path), _) => import_input(importer, from, Input::open(path)?, bar).await?,
+            _ => import_input(importer, from, Input::stdin(), bar).await?,
         }
     }
     Ok(())
 }
 
-/// Bytes as they lie on the disk, spans, and spans a second.
-fn style(sized: bool, importer: &Importer) -> ProgressStyle {
-    let template = if sized {
-        "{msg} {wide_bar} {bytes}/{total_bytes} {spans} {eta}"
-    } else {
-        "{msg} {spinner} {bytes} {spans} {elapsed}"
+async fn import_input(importer: &Importer, from: From, input: Input, bar: &ProgressBar) -> Outcome {
+    let position = input.bytes_read();
+    let name = Path::new(input.name()).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    bytes(bar, &name, input.size(), importer);
+    let work = async {
+        match from {
+            From::Otlp => importer.otlp(input).await,
+            _ => importer.traces(input).await,
+        }
     };
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let importer = importer.clone();
-    style.with_key("spans", move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-        let spans = importer.imported().spans;
-        // What cannot be drawn is not worth an error.
-        let _ = write!(out, "{}, {}/s", human::count(spans, "span"), rate(spans, state.elapsed()));
-    })
+    Ok(drawing(bar, &position, work).await.map(drop)?)
+}
+
+/// Draws how far the work is, until it is done.
+async fn drawing<T>(bar: &ProgressBar, position: &AtomicU64, work: impl Future<Output = T>) -> T {
+    let mut draw = tokio::time::interval(TICK);
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            result = &mut work => return result,
+            _ = draw.tick() => bar.set_position(position.load(Ordering::Relaxed)),
+        }
+    }
 }
 
 /// Waits for the embeddings. Without them the spans are stored all the same, so failing here is no failure.
 async fn embed(store: &TraceStore) {
-    let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    spinner.set_style(ProgressStyle::default_spinner());
-    spinner.enable_steady_tick(TICK);
+    let spinner = spinner();
     let report =
         |waiting| spinner.set_message(format!("embedding, {} left", human::count(waiting, "document")));
     let result = embed_waiting(store, report).await;
@@ -122,29 +175,38 @@ async fn embed(store: &TraceStore) {
 }
 
 #[derive(Serialize)]
-struct Summary {
+struct Summary<'a> {
     #[serde(flatten)]
     imported: Imported,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rejects: Option<&'a Path>,
     elapsed_s: f64,
 }
 
-fn summarize(imported: Imported, elapsed: Duration, as_json: bool) -> io::Result<()> {
+fn summarize(imported: Imported, elapsed: Duration, options: &ImportOptions) -> io::Result<()> {
     let mut out = stdout();
-    if as_json {
+    let rejects = options.rejects.as_deref().filter(|_| imported.rejected > 0);
+    if options.json {
         let elapsed_s = (elapsed.as_secs_f64() * 1000.0).round() / 1000.0;
-        serde_json::to_writer(&mut out, &Summary { imported, elapsed_s })?;
+        let summary = Summary { imported, dry_run: options.dry_run, rejects, elapsed_s };
+        serde_json::to_writer(&mut out, &summary)?;
         writeln!(out)?;
         return out.flush();
     }
-    let stored = human::count(imported.stored, "span");
-    write!(out, "stored {stored}, {} already there", human::thousands(imported.already_there))?;
+    if options.dry_run {
+        write!(out, "read {}, stored nothing", human::count(imported.spans, "span"))?;
+    } else {
+        let stored = human::count(imported.stored, "span");
+        write!(out, "stored {stored}, {} already there", human::thousands(imported.already_there))?;
+    }
     if imported.rejected > 0 {
         write!(out, ", {} rejected", human::thousands(imported.rejected))?;
     }
-    writeln!(out, " in {} ({} spans/s)", human::duration(elapsed), rate(imported.spans, elapsed))?;
+    if let Some(path) = rejects {
+        write!(out, " (see {})", path.display())?;
+    }
+    writeln!(out, " in {} ({} spans/s)", human::duration(elapsed), human::rate(imported.spans, elapsed))?;
     out.flush()
-}
-
-fn rate(spans: u64, elapsed: Duration) -> String {
-    human::thousands((spans as f64 / elapsed.as_secs_f64().max(1e-3)) as u64)
 }

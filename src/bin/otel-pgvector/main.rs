@@ -5,12 +5,15 @@ mod catalog;
 mod config;
 mod critical;
 mod explain;
+mod export;
 mod failure;
 mod health;
 mod highlight;
 mod hits;
 mod human;
 mod import;
+mod import_progress;
+mod import_source;
 mod manual;
 mod migrate;
 mod new;
@@ -31,7 +34,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Args, Command, ImportCommand};
+use args::{Args, Command, ExportCommand};
 use failure::Outcome;
 
 fn main() -> ExitCode {
@@ -58,7 +61,8 @@ async fn run(args: Args) -> Outcome {
         Command::New(options) => new::new(settings.open(false)?, &options).await,
         Command::Tail(options) => tail::tail(settings.open(false)?, &options).await,
         Command::Sql(options) => sql::sql(&settings.open(false)?, &options),
-        Command::Import(ImportCommand::Otlp(options)) => import::otlp(settings.open(true)?, options).await,
+        Command::Import(what) => import::import(settings, what).await,
+        Command::Export(ExportCommand::Otlp(options)) => export::otlp(settings.open(false)?, &options).await,
         Command::Migrate(options) if options.print_roles => migrate::print_roles(&settings.schema()?),
         Command::Migrate(options) => migrate::migrate(settings.open(true)?, &options).await,
         Command::Health(options) => health::health(settings.open(false)?, &options).await,

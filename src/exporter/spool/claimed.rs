@@ -14,6 +14,7 @@ use super::name::Name;
 use super::{Inner, READABLE, format};
 use crate::error::Result;
 use crate::exporter::parcel::Parcel;
+use crate::store::is_own_batch;
 
 /// A batch that this process replays. Dropping it, or the process's death, gives it back.
 pub(crate) struct Claimed {
@@ -55,6 +56,11 @@ impl Claimed {
         }
     }
 
+    /// Whether this process wrote it.
+    pub(crate) fn is_own(&self) -> bool {
+        is_own_batch(self.name.id)
+    }
+
     /// The batch.
     pub(crate) fn parcel(&self) -> &Parcel {
         &self.parcel
@@ -87,9 +93,14 @@ fn read(mut file: &File, name: &Name, limit: u64) -> io::Result<Parcel> {
     if length != name.bytes {
         return Err(invalid(format!("it has {length} bytes instead of {}", name.bytes)));
     }
-    match format::read(&mut file, limit)? {
-        Some(parcel) if format::size(&parcel) == length => Ok(parcel),
-        _ => Err(invalid("more than a batch is in it".to_owned())),
+    let parcel = match format::read(&mut file, limit)? {
+        Some(parcel) if format::size(&parcel) == length => parcel,
+        _ => return Err(invalid("more than a batch is in it".to_owned())),
+    };
+    let spans = parcel.traces().and_then(|traces| traces.spans().map(|spans| spans.len()));
+    match spans.map_err(|error| invalid(error.to_string()))? {
+        spans if spans == parcel.spans as usize => Ok(parcel),
+        spans => Err(invalid(format!("it has {spans} spans instead of {}", parcel.spans))),
     }
 }
 
@@ -104,7 +115,10 @@ impl Inner {
         let mut locked = self.enter()?;
         let account = locked.change();
         match fs::remove_file(self.path(name)) {
-            Ok(()) => account.remove(name),
+            Ok(()) => {
+                account.remove(name);
+                self.left(name);
+            }
             // An operator was faster; the next count sees it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => (),
             Err(error) => return Err(self.folder.error("removing a batch")(error)),
@@ -148,6 +162,7 @@ impl Inner {
         let account = locked.change();
         fs::rename(from, to).map_err(failed())?;
         account.remove(name);
+        self.lost(name);
         account.corrupt = self.kept(&self.corrupt, account.corrupt, size, name);
         self.index().remove(name);
         drop(locked);

@@ -14,6 +14,7 @@ mod name;
 #[cfg(all(test, unix))]
 mod tests;
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,10 +22,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::parcel::Parcel;
 use crate::error::{Error, Result};
 use crate::settings::WhenFull;
+use crate::store::is_own_batch;
 use beside::Beside;
 pub(crate) use claimed::Claimed;
 use files::{Taken, Temporary, create_folder, sync_folder, take};
@@ -62,6 +65,9 @@ struct Inner {
     dropped_batches: AtomicU64,
     dropped_spans: AtomicU64,
     evicted: AtomicU64,
+    /// Spans of this process's own batches: those that lie here, and those that were removed or damaged.
+    own_spans: AtomicU64,
+    own_lost: AtomicU64,
 }
 
 /// What became of a batch that was put.
@@ -97,6 +103,8 @@ pub struct SpoolUsage {
     pub batches: u64,
     /// Their spans.
     pub spans: u64,
+    /// Those of them that this process wrote, as last seen: what others replayed is noticed within seconds.
+    pub own_spans: u64,
     /// The bytes of their files.
     pub bytes: u64,
     /// Batches in `rejected/`.
@@ -137,6 +145,8 @@ impl Spool {
                 dropped_batches: AtomicU64::new(0),
                 dropped_spans: AtomicU64::new(0),
                 evicted: AtomicU64::new(0),
+                own_spans: AtomicU64::new(0),
+                own_lost: AtomicU64::new(0),
             }),
         };
         let inner = &spool.inner;
@@ -192,11 +202,12 @@ impl Spool {
         }
     }
 
-    /// The oldest batch that nobody has, locked until it is done or dropped. What is damaged is set aside on the way.
+    /// The oldest batch that nobody has, but for some, locked until it is done or dropped. What is damaged is set aside
+    /// on the way.
     ///
     /// # Errors
     /// As [`put`](Self::put).
-    pub(crate) fn claim(&self) -> Result<Option<Claimed>> {
+    pub(crate) fn claim(&self, skipped: &HashSet<Uuid>) -> Result<Option<Claimed>> {
         let inner = &self.inner;
         if inner.index().is_old() {
             let mut locked = inner.enter()?;
@@ -210,7 +221,9 @@ impl Spool {
             let listings = inner.index().listings;
             let mut at = None;
             while let Some(name) = inner.next_behind(at) {
-                if let Some(claimed) = Claimed::attempt(inner, name) {
+                if !skipped.contains(&name.id)
+                    && let Some(claimed) = Claimed::attempt(inner, name)
+                {
                     return Ok(Some(claimed));
                 }
                 at = Some(name);
@@ -256,6 +269,19 @@ impl Spool {
         Ok(path)
     }
 
+    /// Reads the folder, so that what is known of it is right now.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub(crate) fn look(&self) -> Result<()> {
+        self.inner.list(&mut self.inner.folder.lock()?)
+    }
+
+    /// Spans of this process's own batches that were removed to make room, or damaged.
+    pub(crate) fn own_lost(&self) -> u64 {
+        self.inner.own_lost.load(Ordering::Relaxed)
+    }
+
     /// What waits. It reads no folder and waits for nobody: while the folder is being changed, it is what was last seen.
     pub(crate) fn usage(&self) -> SpoolUsage {
         let inner = &self.inner;
@@ -263,6 +289,7 @@ impl Spool {
         SpoolUsage {
             batches,
             spans,
+            own_spans: inner.own_spans.load(Ordering::Relaxed),
             bytes,
             rejected: rejected.files,
             corrupt: corrupt.files,
@@ -276,6 +303,19 @@ impl Spool {
 }
 
 impl Inner {
+    /// A batch has left the folder; the folder is locked.
+    fn left(&self, name: &Name) {
+        // Set anew by each listing, so it may have missed a file that came by hand.
+        let spans = self.own_spans.load(Ordering::Relaxed).saturating_sub(own(name));
+        self.own_spans.store(spans, Ordering::Relaxed);
+    }
+
+    /// A batch has left the folder and will not be stored.
+    fn lost(&self, name: &Name) {
+        self.left(name);
+        self.own_lost.fetch_add(own(name), Ordering::Relaxed);
+    }
+
     /// The index is whole at every moment, so a panic elsewhere does not spoil it.
     fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
@@ -313,6 +353,7 @@ impl Inner {
         let failed = || self.folder.error("listing the batches");
         let mut account = Account { newest: locked.account().newest, ..Account::default() };
         let mut oldest = self.index().oldest();
+        let mut own_spans = 0;
         for entry in fs::read_dir(&self.folder.path).map_err(failed())? {
             let entry = entry.map_err(failed())?;
             let Ok(name) = entry.file_name().into_string() else { continue };
@@ -322,6 +363,7 @@ impl Inner {
                 && entry.file_type().is_ok_and(|kind| kind.is_file())
             {
                 account.add(&name);
+                own_spans += own(&name);
                 oldest.offer(name);
             }
         }
@@ -329,6 +371,7 @@ impl Inner {
         account.rejected = self.rejected.count().unwrap_or(locked.account().rejected);
         account.corrupt = self.corrupt.count().unwrap_or(locked.account().corrupt);
         self.index().replace(oldest, account.newest, started.elapsed());
+        self.own_spans.store(own_spans, Ordering::Relaxed);
         locked.count(account);
         Ok(())
     }
@@ -348,6 +391,7 @@ impl Inner {
         let account = locked.change();
         temporary.rename(&self.path(&name)).map_err(failed())?;
         account.add(&name);
+        self.own_spans.fetch_add(own(&name), Ordering::Relaxed);
         self.index().wrote(name, before);
         drop(locked);
         if let Err(error) = sync_folder(&self.folder.path) {
@@ -399,6 +443,7 @@ impl Inner {
                 && fs::remove_file(&path).is_ok()
             {
                 account.remove(&name);
+                self.lost(&name);
                 is_listed = false;
                 dropped.batches += 1;
                 dropped.spans += u64::from(name.spans);
@@ -408,6 +453,11 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// The spans of a batch that this process wrote; 0 of another's.
+fn own(name: &Name) -> u64 {
+    if is_own_batch(name.id) { name.spans.into() } else { 0 }
 }
 
 /// Whether the disk has no room, or refuses to write.

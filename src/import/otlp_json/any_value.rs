@@ -94,12 +94,16 @@ impl<'de> Visitor<'de> for AnyValueVisitor {
     }
 }
 
-/// Base64 in either alphabet, with padding or without, as the mapping demands of a reader.
 fn bytes<E: de::Error>(text: &str) -> Result<Value<'static>, E> {
+    match base64(text) {
+        Some(bytes) => Ok(Value::Bytes(Cow::Owned(bytes))),
+        None => Err(E::custom(format!("bytesValue {text:?} is not base64"))),
+    }
+}
+
+/// Base64 in either alphabet, with padding or without, as the mapping demands of a reader.
+pub(super) fn base64(text: &str) -> Option<Vec<u8>> {
     let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let alphabet = if text.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
-    let decoded = GeneralPurpose::new(alphabet, config).decode(text);
-    decoded
-        .map(|bytes| Value::Bytes(Cow::Owned(bytes)))
-        .map_err(|error| E::custom(format!("bytesValue: {error}")))
+    GeneralPurpose::new(alphabet, config).decode(text).ok()
 }

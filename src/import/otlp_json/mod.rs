@@ -6,8 +6,8 @@
 //! is written and read again is the same span.
 
 mod any_value;
-mod read;
-mod scalar;
+pub(super) mod read;
+pub(super) mod scalar;
 mod write;
 
 pub use read::read_spans;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use opentelemetry::trace::{SpanId, TraceId};
 use serde::Deserialize;
 
-use super::any_value::{KeyValue, attributes};
+use super::any_value::{KeyValue, attributes, base64};
 use super::scalar::{Integer, SpanKind, StatusCode, nullable};
 use crate::span::{self, Scope, Span, Status, Timestamp};
 
@@ -32,24 +32,25 @@ pub fn read_spans(text: &[u8]) -> Result<Vec<Result<Span<'static>, String>>, Str
     Ok(spans)
 }
 
-/// Messages as in OTLP's protobuf, each field with its name there; serde knows it in camelCase, too.
+/// Messages as in OTLP's protobuf, each field with its name there, and with those that it had before 1.0; serde knows it
+/// in camelCase, too.
 macro_rules! messages {
-    ($($message:ident { $($field:ident = $name:literal: $type:ty,)+ })+) => {$(
+    ($($message:ident { $($field:ident = $($name:literal)|+: $type:ty,)+ })+) => {$(
         #[derive(Default, Deserialize)]
         #[serde(default, rename_all = "camelCase")]
-        struct $message {
-            $(#[serde(alias = $name, deserialize_with = "nullable")] $field: $type,)+
+        pub(in crate::import) struct $message {
+            $(#[serde($(alias = $name),+, deserialize_with = "nullable")] $field: $type,)+
         }
     )+};
 }
 
 messages! {
     TracesData {
-        resource_spans = "resource_spans": Option<Vec<ResourceSpans>>,
+        resource_spans = "resource_spans" | "batches": Option<Vec<ResourceSpans>>,
     }
     ResourceSpans {
         resource = "resource": ResourceMessage,
-        scope_spans = "scope_spans": Vec<ScopeSpans>,
+        scope_spans = "scope_spans" | "instrumentationLibrarySpans" | "instrumentation_library_spans": Vec<ScopeSpans>,
         schema_url = "schema_url": String,
     }
     ResourceMessage {
@@ -57,7 +58,7 @@ messages! {
         dropped_attributes_count = "dropped_attributes_count": Integer<u32>,
     }
     ScopeSpans {
-        scope = "scope": ScopeMessage,
+        scope = "scope" | "instrumentationLibrary" | "instrumentation_library": ScopeMessage,
         spans = "spans": Vec<SpanMessage>,
         schema_url = "schema_url": String,
     }
@@ -105,7 +106,7 @@ messages! {
     }
 }
 
-fn spans_of(message: ResourceSpans, spans: &mut Vec<Result<Span<'static>, String>>) {
+pub(in crate::import) fn spans_of(message: ResourceSpans, spans: &mut Vec<Result<Span<'static>, String>>) {
     let resource = Arc::new(span::Resource {
         attributes: attributes(message.resource.attributes),
         dropped_attributes_count: message.resource.dropped_attributes_count.0,
@@ -173,7 +174,8 @@ fn link(link: Link) -> Result<span::Link<'static>, String> {
     })
 }
 
-/// An absent id is the invalid one, all zero.
+/// An absent id is the invalid one, all zero. OTLP has ids in hexadecimal; protobuf's JSON mapping by itself, and so
+/// Tempo, in base64, which has another length.
 fn id<const N: usize>(field: &str, text: &str) -> Result<[u8; N], String> {
     let mut bytes = [0; N];
     if text.is_empty() {
@@ -182,7 +184,7 @@ fn id<const N: usize>(field: &str, text: &str) -> Result<[u8; N], String> {
     let wrong = || format!("{field} {text:?} is not {} hexadecimal digits", 2 * N);
     let digits = text.as_bytes().chunks_exact(2);
     if text.len() != 2 * N {
-        return Err(wrong());
+        return base64(text).and_then(|id| id.try_into().ok()).ok_or_else(wrong);
     }
     for (byte, pair) in bytes.iter_mut().zip(digits) {
         let digit =

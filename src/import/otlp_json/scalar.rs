@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 /// Null stands for an absent field, which has its type's default.
-pub(super) fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+pub(in crate::import) fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de> + Default,
@@ -16,7 +16,7 @@ where
 
 /// An integer; `5`, `5.0`, `5e0` and `"5"` are the same.
 #[derive(Default)]
-pub(super) struct Integer<T>(pub T);
+pub(in crate::import) struct Integer<T>(pub T);
 
 /// A double; NaN and infinities are texts.
 pub(super) struct Double(pub f64);

@@ -1,5 +1,6 @@
 //! The command line: what there is, and how it is explained.
 
+mod export;
 mod import;
 mod manage;
 mod search;
@@ -9,7 +10,8 @@ mod values;
 
 use clap::{Parser, Subcommand};
 
-pub use import::{ImportCommand, ImportOptions};
+pub use export::{ExportCommand, ExportOptions, OutputFormat};
+pub use import::{HttpOptions, ImportCommand, ImportOptions};
 pub use manage::{
     CompletionsOptions, ConfigOptions, HealthOptions, ManOptions, MigrateOptions, ReembedOptions, SqlOptions,
 };
@@ -39,6 +41,7 @@ Examples:
   export OTEL_STORAGE_CONNECTION_STRING=postgresql://app@db/otel_traces
   otel-pgvector migrate
   otel-pgvector import otlp traces.jsonl.gz
+  otel-pgvector import jaeger http://jaeger:16686 --since 2d
   otel-pgvector search 'payment declined for an expired card' --since 2h
   otel-pgvector trace 4bf92f3577b34da6a3ce929d0e0e4736
   otel-pgvector new --since 1h
@@ -72,9 +75,12 @@ pub enum Command {
     New(NewOptions),
     Tail(TailOptions),
     Sql(SqlOptions),
-    /// Store traces that were recorded to files.
+    /// Store traces from files, or from a running Jaeger or Tempo.
     #[command(subcommand)]
     Import(ImportCommand),
+    /// Write traces as OTLP.
+    #[command(subcommand)]
+    Export(ExportCommand),
     Migrate(MigrateOptions),
     Reembed(ReembedOptions),
     Health(HealthOptions),

@@ -1,10 +1,10 @@
-//! From a record of OTLP to spans.
+//! From a record to spans.
 
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, TracesData};
 use prost::Message;
 
+use super::document;
 use super::frames::{Frame, Kind};
-use super::otlp_json::read_spans;
 use crate::span::{Span, spans_from_otlp};
 
 /// The spans of a record, each with the reason where it cannot be one.
@@ -13,7 +13,8 @@ use crate::span::{Span, spans_from_otlp};
 /// Where the record as a whole cannot be read.
 pub(super) fn spans(frame: &Frame) -> Result<Vec<Result<Span<'static>, String>>, String> {
     let resource_spans = match frame.kind {
-        Kind::Json => return read_spans(&frame.bytes),
+        Kind::Json => return document::spans(&frame.bytes),
+        Kind::JsonResourceSpans => return document::resource_spans(&frame.bytes),
         Kind::TracesData => TracesData::decode(&*frame.bytes).map(|message| message.resource_spans),
         Kind::ResourceSpans => ResourceSpans::decode(&*frame.bytes).map(|message| vec![message]),
     }

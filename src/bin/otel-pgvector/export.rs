@@ -1,0 +1,90 @@
+//! `export`.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use opentelemetry_pgvector::export::{Compressed, Exported, Format, Selection, export_and_report};
+use opentelemetry_pgvector::{Error, TraceStore};
+use serde::Serialize;
+
+use crate::args::{ExportOptions, OutputFormat};
+use crate::failure::{Failure, Outcome};
+use crate::human;
+use crate::terminal::stdout;
+
+pub async fn otlp(store: TraceStore, options: &ExportOptions) -> Outcome {
+    let started = Instant::now();
+    let result = tokio::select! {
+        biased;
+        _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+        result = write(&store, options) => result,
+    };
+    store.close().await;
+    summarize(result?, started.elapsed(), options.json)?;
+    Ok(())
+}
+
+async fn write(store: &TraceStore, options: &ExportOptions) -> Result<Exported, Failure> {
+    let Some(path) = &options.output else {
+        return run(store, options, stdout()).await;
+    };
+    let doing = |source| Error::Io { doing: format!("writing {}", path.display()), source };
+    let file = File::create(path).map_err(doing)?;
+    let mut output = compressed(path, file).map_err(doing)?;
+    let exported = run(store, options, &mut output).await?;
+    output.finish().and_then(|file| file.into_inner().map_err(io::Error::from)?.sync_all()).map_err(doing)?;
+    Ok(exported)
+}
+
+fn compressed(path: &Path, file: File) -> io::Result<Compressed<io::BufWriter<File>>> {
+    Compressed::new(path, io::BufWriter::new(file))
+}
+
+async fn run(store: &TraceStore, options: &ExportOptions, output: impl Write) -> Result<Exported, Failure> {
+    let selection = Selection {
+        trace_ids: options.trace_ids.clone(),
+        services: options.services.clone(),
+        since: options.since,
+        until: options.until,
+        limit: options.limit,
+    };
+    let format = match options.format {
+        OutputFormat::Json => Format::Json,
+        OutputFormat::Protobuf => Format::Protobuf,
+        OutputFormat::ProtobufDelimited => Format::ProtobufDelimited,
+    };
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    bar.set_style(ProgressStyle::default_spinner());
+    let report = |exported: Exported| bar.set_message(described(exported));
+    let result = export_and_report(store, &selection, format, output, report).await;
+    bar.finish_and_clear();
+    result.map_err(|error| match error {
+        // Who reads only the beginning has got what they wanted.
+        Error::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => Failure::Io(source),
+        error => error.into(),
+    })
+}
+
+fn described(exported: Exported) -> String {
+    format!("{} in {}", human::count(exported.spans, "span"), human::count(exported.traces, "trace"))
+}
+
+#[derive(Serialize)]
+struct Summary {
+    #[serde(flatten)]
+    exported: Exported,
+    elapsed_s: f64,
+}
+
+fn summarize(exported: Exported, elapsed: Duration, as_json: bool) -> io::Result<()> {
+    let mut out = io::stderr().lock();
+    if as_json {
+        let elapsed_s = (elapsed.as_secs_f64() * 1000.0).round() / 1000.0;
+        serde_json::to_writer(&mut out, &Summary { exported, elapsed_s })?;
+        return writeln!(out);
+    }
+    writeln!(out, "exported {} in {}", described(exported), human::duration(elapsed))
+}

@@ -1,0 +1,222 @@
+//! Requests that are repeated until there is an answer.
+
+use std::time::Duration;
+
+use backoff::ExponentialBackoffBuilder;
+use backoff::backoff::Backoff;
+use opentelemetry::otel_debug;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::{Response, StatusCode, Url};
+
+use super::unexpected;
+use crate::error::Result;
+
+const CONNECT: Duration = Duration::from_secs(10);
+/// Between two pieces of an answer.
+const READ: Duration = Duration::from_secs(120);
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// How long one request is repeated.
+const GIVE_UP: Duration = Duration::from_secs(120);
+/// The largest answer that is read where a smaller one can be asked for.
+const MAX_ANSWER: usize = 128 << 20;
+
+pub(super) struct Client {
+    http: reqwest::Client,
+    base: Url,
+    headers: HeaderMap,
+    name: String,
+}
+
+/// What came of a request.
+pub(super) enum Answer {
+    Body(Vec<u8>),
+    /// More than is read at once.
+    TooLarge,
+    NotFound,
+}
+
+enum Attempt {
+    Done(Answer),
+    Again { reason: String, after: Option<Duration> },
+}
+
+impl Client {
+    pub(super) fn new(url: &str) -> Result<Self> {
+        // The text may have a password in it, so that no message may have the text.
+        let no_url = |reason: String| unexpected("the URL", reason);
+        let mut base = Url::parse(url).map_err(|error| no_url(error.to_string()))?;
+        if !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
+            return Err(no_url("expected http://HOST or https://HOST".into()));
+        }
+        let mut headers = HeaderMap::new();
+        if !base.username().is_empty() {
+            headers.insert(AUTHORIZATION, basic(&base).map_err(|error| no_url(error.to_string()))?);
+        }
+        // They cannot fail where there is a host.
+        let _ = base.set_username("");
+        let _ = base.set_password(None);
+        base.set_fragment(None);
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .read_timeout(READ)
+            .build()
+            .map_err(|error| no_url(message(error)))?;
+        let mut shown = base.clone();
+        shown.set_query(None);
+        let name = shown.as_str().trim_end_matches('/').to_owned();
+        Ok(Client { http, base, headers, name })
+    }
+
+    pub(super) fn add_header(&mut self, name: &str, value: &str) -> Result<()> {
+        let wrong = || unexpected("--header", format!("{name:?} is no header with a value that can be sent"));
+        let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| wrong())?;
+        let mut value = HeaderValue::from_str(value.trim()).map_err(|_| wrong())?;
+        value.set_sensitive(true);
+        self.headers.append(name, value);
+        Ok(())
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn path(&self) -> &str {
+        self.base.path()
+    }
+
+    /// An answer of at most so many bytes as are to be read at once.
+    ///
+    /// # Errors
+    /// [`Error::Input`](crate::Error::Input) with the reason of the last attempt.
+    pub(super) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer> {
+        self.get_limited(path, query, MAX_ANSWER).await
+    }
+
+    /// An answer of any size.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), and where there is none.
+    pub(super) async fn get_whole(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<u8>> {
+        match self.get_limited(path, query, usize::MAX).await? {
+            Answer::Body(body) => Ok(body),
+            Answer::NotFound | Answer::TooLarge => {
+                Err(unexpected(&self.origin(path), "the server answers 404 Not Found"))
+            }
+        }
+    }
+
+    fn origin(&self, path: &str) -> String {
+        format!("{}{path}", self.name)
+    }
+
+    async fn get_limited(&self, path: &str, query: &[(&str, &str)], limit: usize) -> Result<Answer> {
+        let url = self.url(path, query);
+        let mut pauses = ExponentialBackoffBuilder::new()
+            .with_initial_interval(FIRST_PAUSE)
+            .with_max_interval(LONGEST_PAUSE)
+            .with_max_elapsed_time(Some(GIVE_UP))
+            .build();
+        loop {
+            let (reason, after) = match self.attempt(&url, limit).await {
+                Ok(Attempt::Done(answer)) => return Ok(answer),
+                Ok(Attempt::Again { reason, after }) => (reason, after),
+                Err(reason) => return Err(unexpected(&self.origin(path), reason)),
+            };
+            let Some(pause) = pauses.next_backoff() else {
+                return Err(unexpected(
+                    &self.origin(path),
+                    format!("{reason}, for {} s; a smaller --page-size may help", GIVE_UP.as_secs()),
+                ));
+            };
+            let pause = after.unwrap_or(pause).max(pause).min(GIVE_UP);
+            otel_debug!(name: "Import.Retry", reason = reason, pause_ms = pause.as_millis() as u64);
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    fn url(&self, path: &str, query: &[(&str, &str)]) -> Url {
+        let mut url = self.base.clone();
+        if !path.is_empty() {
+            url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().clear().extend_pairs(query);
+        }
+        url
+    }
+
+    /// `Err` is for good.
+    async fn attempt(&self, url: &Url, limit: usize) -> Result<Attempt, String> {
+        let request = self.http.get(url.clone()).headers(self.headers.clone());
+        let again = |error: reqwest::Error| Attempt::Again { reason: message(error), after: None };
+        let mut response = match request.send().await {
+            Ok(response) => response,
+            Err(error) if error.is_builder() || error.is_redirect() => return Err(message(error)),
+            Err(error) => return Ok(again(error)),
+        };
+        let status = response.status();
+        if status == StatusCode::NOT_FOUND {
+            return Ok(Attempt::Done(Answer::NotFound));
+        }
+        if !status.is_success() {
+            let reason = refusal(&mut response).await;
+            let passes = status.is_server_error()
+                || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
+            let after =
+                response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+            return if passes {
+                Ok(Attempt::Again { reason, after: after.map(Duration::from_secs) })
+            } else {
+                Err(reason)
+            };
+        }
+        let mut body = Vec::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if body.len().saturating_add(chunk.len()) > limit => {
+                    return Ok(Attempt::Done(Answer::TooLarge));
+                }
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => return Ok(Attempt::Done(Answer::Body(body))),
+                Err(error) => return Ok(again(error)),
+            }
+        }
+    }
+}
+
+/// The status and the beginning of what the server says.
+async fn refusal(response: &mut Response) -> String {
+    const SHOWN: usize = 200;
+    let status = response.status();
+    let text = response.chunk().await.ok().flatten().unwrap_or_default();
+    let text: String = String::from_utf8_lossy(&text).chars().take(SHOWN).collect();
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if text.is_empty() {
+        format!("the server answers {status}")
+    } else {
+        format!("the server answers {status}: {text}")
+    }
+}
+
+fn basic(url: &Url) -> Result<HeaderValue, reqwest::header::InvalidHeaderValue> {
+    use base64::Engine;
+    let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let login = format!("{}:{}", decoded(url.username()), decoded(url.password().unwrap_or_default()));
+    let mut value =
+        HeaderValue::try_from(format!("Basic {}", base64::prelude::BASE64_STANDARD.encode(login)))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// With all causes, and without the URL, whose query may be long.
+fn message(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}

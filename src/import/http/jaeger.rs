@@ -1,0 +1,129 @@
+//! Jaeger's API: its services, and the traces of each in a window of time.
+
+use std::io::Cursor;
+use std::sync::atomic::Ordering;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use super::client::Answer;
+use super::window::Windows;
+use super::{HttpSource, microseconds, unexpected};
+use crate::error::Result;
+use crate::import::importer::Importer;
+use crate::import::input::Input;
+use crate::import::jaeger::trace_id;
+
+const TRACES: &str = "/api/traces";
+const SERVICES: &str = "/api/services";
+
+#[derive(Deserialize)]
+struct Envelope<T> {
+    data: Option<Vec<T>>,
+}
+
+/// As much of a trace as tells whether it is news.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(rename = "traceID")]
+    trace_id: String,
+    spans: Vec<IgnoredAny>,
+}
+
+pub(super) async fn import(importer: &Importer, source: &HttpSource) -> Result<()> {
+    let services = if source.services.is_empty() { services(source).await? } else { source.services.clone() };
+    for (number, service) in services.iter().enumerate() {
+        let mut windows = Windows::new(microseconds(source.since), microseconds(source.until), 1);
+        while let Some((start, end)) = windows.current() {
+            let whole = Window { service, start, end };
+            let mut answer = whole.ask(source, false).await?;
+            if answer.as_ref().is_none_or(|answer| answer.traces >= source.page_size) {
+                if windows.halved() {
+                    continue;
+                }
+                if answer.is_none() {
+                    answer = whole.ask(source, true).await?;
+                }
+                if answer.as_ref().is_some_and(|answer| answer.traces >= source.page_size) {
+                    source.warn(&format!(
+                        "{service} has {} traces or more within a microsecond at {start} µs, and some may be missing: \
+                         use a larger --page-size",
+                        source.page_size
+                    ));
+                }
+            }
+            let Some(answer) = answer else { continue };
+            windows.done(answer.traces <= source.page_size / 4);
+            if !answer.news.is_empty() {
+                let origin = format!("{}{TRACES}?service={service}&start={start}&end={end}", source.name());
+                importer.traces(Input::reader(origin, Cursor::new(answer.news))).await?;
+            }
+            let done = (number as f64 + windows.fraction()) / services.len() as f64;
+            source.progress.store((done * 1e6) as u64, Ordering::Relaxed);
+        }
+    }
+    Ok(())
+}
+
+async fn services(source: &HttpSource) -> Result<Vec<String>> {
+    let body = source.client.get_whole(SERVICES, &[]).await?;
+    let origin = || format!("{}{SERVICES}", source.name());
+    let answer: Envelope<String> = serde_json::from_slice(&body)
+        .map_err(|error| unexpected(&origin(), format!("this is not Jaeger's answer: {error}")))?;
+    let mut services = answer.data.unwrap_or_default();
+    services.sort_unstable();
+    services.dedup();
+    if services.is_empty() {
+        source.warn("it has no services");
+    }
+    Ok(services)
+}
+
+struct Window<'a> {
+    service: &'a str,
+    start: i64,
+    end: i64,
+}
+
+struct Traces {
+    /// How many the answer has.
+    traces: usize,
+    /// Those that were not read yet, one a line.
+    news: Vec<u8>,
+}
+
+impl Window<'_> {
+    /// The traces of the window; `None` where they are too many bytes, unless the `whole` is asked for.
+    async fn ask(&self, source: &HttpSource, whole: bool) -> Result<Option<Traces>> {
+        let (start, end, limit) =
+            (self.start.to_string(), self.end.to_string(), source.page_size.to_string());
+        let query = [("service", self.service), ("start", &start), ("end", &end), ("limit", &limit)];
+        let body = if whole {
+            source.client.get_whole(TRACES, &query).await?
+        } else {
+            match source.client.get(TRACES, &query).await? {
+                Answer::Body(body) => body,
+                Answer::TooLarge => return Ok(None),
+                // Some storages say so where there are no traces.
+                Answer::NotFound => return Ok(Some(Traces { traces: 0, news: Vec::new() })),
+            }
+        };
+        let origin = || format!("{}{TRACES}?service={}&start={start}&end={end}", source.name(), self.service);
+        let answer: Envelope<&RawValue> = serde_json::from_slice(&body)
+            .map_err(|error| unexpected(&origin(), format!("this is not Jaeger's answer: {error}")))?;
+        let traces = answer.data.unwrap_or_default();
+        let full = traces.len() >= source.page_size;
+        let mut news = Vec::new();
+        for trace in &traces {
+            // What has no such head goes on, to be reported where all is that is not understood.
+            let head: Option<Head> = serde_json::from_str(trace.get()).ok();
+            let known = head.and_then(|head| Some((trace_id(&head.trace_id).ok()?, head.spans.len())));
+            if full || known.is_none_or(|(id, spans)| source.is_news(id, spans)) {
+                news.extend_from_slice(trace.get().as_bytes());
+                news.push(b'\n');
+            }
+        }
+        Ok(Some(Traces { traces: traces.len(), news }))
+    }
+}
