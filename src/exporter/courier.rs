@@ -94,8 +94,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_error_of_its_batch() {
-        let error = caught(Uuid::nil(), async { Result::<()>::Ok(assert_eq!(1, 2, "no sum")) }).await;
-        let error = error.expect_err("a panic");
+        let sum: Result<u32> = caught(Uuid::nil(), async { panic!("no sum") }).await;
+        let error = sum.expect_err("a panic");
         assert_eq!(error.class(), ErrorClass::Data);
         assert!(error.to_string().contains("no sum"), "{error}");
     }
@@ -104,9 +104,11 @@ mod tests {
     async fn a_batch_at_which_every_attempt_fails_is_set_aside_and_the_courier_goes_on() {
         for with_spool in [true, false] {
             let folder = tempfile::tempdir().expect("a folder");
-            let mut settings = Settings::default();
-            settings.connection_string = "host=127.0.0.1 port=1 user=nobody dbname=nowhere".into();
-            settings.spool_dir = with_spool.then(|| folder.path().to_owned());
+            let settings = Settings {
+                connection_string: "host=127.0.0.1 port=1 user=nobody dbname=nowhere".into(),
+                spool_dir: with_spool.then(|| folder.path().to_owned()),
+                ..Settings::default()
+            };
             let delivery =
                 Arc::new(Delivery::new(TraceStore::new(settings).expect("valid")).expect("a delivery"));
             let held = Arc::clone(&delivery.held);
