@@ -230,7 +230,7 @@ async fn a_document_with_the_querys_words_is_found_behind_many_nearer_ones() {
     spans.push(span(5000, "weather", "measure zeppelin altitude", 5, ""));
     store.batch_store(&spans).await.expect("stored");
     store.flush().await.expect("embedded");
-    // A search of few results looks at 400 documents near to the query, and those with its words.
+    // A search of few results looks at 300 documents near to the query, and those with its words.
     let all = SearchOptions::default().with_similarity_threshold(0.0).with_limit(20);
     let hits = store.search_operations("zeppelin, or a card payment", &all).await.expect("found");
     let hit = hits.iter().find(|hit| hit.example.service == "weather").expect("found by its word");

@@ -10,7 +10,6 @@ use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 use super::candidates::Query;
-use super::failure::speaks_of_failure;
 use super::phrases::{self, Phrases};
 use super::score::{Document, score, words_of};
 use super::{OperationHit, SearchOptions, SpanHit, TraceHit};
@@ -23,6 +22,9 @@ const SPANS_PER_DOCUMENT: usize = 20;
 /// The most matched spans that a trace shows.
 const SPANS_PER_TRACE: usize = 5;
 
+/// How many documents' spans are read at a time: as a rule the best ones are enough.
+const DOCUMENTS: usize = 40;
+
 /// Rows of a period, by the expression of the index span_rows_document and exactly.
 pub(super) const WITHIN_5_AND_6: &str = "r.start_time >= $5 AND r.start_time < $6 \
      AND date_bin('10 s', r.start_time, 'epoch') BETWEEN date_bin('10 s', $5, 'epoch') AND date_bin('10 s', $6, 'epoch')";
@@ -34,9 +36,16 @@ pub(super) async fn traces(
 ) -> Result<Vec<TraceHit>> {
     let Found { connection, phrases, documents } = found(store, query, options).await?;
     let per_document = SPANS_PER_DOCUMENT.max(2 * limit(options)) as i64;
-    let spans = spans_of(store, &connection, &documents, options, &phrases, per_document).await?;
     let mut hits: Vec<TraceHit> = Vec::new();
     let mut places: HashMap<TraceId, usize> = HashMap::new();
+    let mut spans = Vec::new();
+    for documents in documents.chunks(DOCUMENTS.max(2 * limit(options))) {
+        spans.extend(spans_of(store, &connection, documents, options, &phrases, per_document).await?);
+        let traces: HashSet<TraceId> = spans.iter().map(|(_, span)| span.trace_id).collect();
+        if traces.len() >= limit(options) {
+            break;
+        }
+    }
     for (_, span) in spans {
         match places.get(&span.trace_id) {
             Some(&at) if hits[at].spans.len() < SPANS_PER_TRACE => hits[at].spans.push(span),
@@ -69,22 +78,24 @@ pub(super) async fn operations(
     options: &SearchOptions,
 ) -> Result<Vec<OperationHit>> {
     let Found { connection, phrases, documents } = found(store, query, options).await?;
-    let spans = spans_of(store, &connection, &documents, options, &phrases, 1).await?;
-    connection.give_back();
-    let mut texts: HashMap<i32, String> =
-        documents.into_iter().map(|document| (document.id, document.text)).collect();
     let mut seen = HashSet::new();
     let mut hits = Vec::new();
-    for (document_id, example) in spans {
-        let Some(text) = texts.remove(&document_id) else { continue };
-        // Two documents with the same text differ in what a person would not call another operation.
-        if seen.insert((example.service.clone(), text.clone())) {
-            hits.push(OperationHit { document_id, text, example });
+    for documents in documents.chunks(DOCUMENTS.max(2 * limit(options))) {
+        let texts: HashMap<i32, &str> =
+            documents.iter().map(|document| (document.id, document.text.as_str())).collect();
+        for (document_id, example) in spans_of(store, &connection, documents, options, &phrases, 1).await? {
+            let Some(text) = texts.get(&document_id).map(|&text| text.to_owned()) else { continue };
+            // Two documents with the same text differ in what a person would not call another operation.
+            if seen.insert((example.service.clone(), text.clone())) {
+                hits.push(OperationHit { document_id, text, example });
+            }
         }
-        if hits.len() == limit(options) {
+        if hits.len() >= limit(options) {
             break;
         }
     }
+    connection.give_back();
+    hits.truncate(limit(options));
     Ok(hits)
 }
 
@@ -108,7 +119,7 @@ async fn found(store: &TraceStore, query: &str, options: &SearchOptions) -> Resu
     let candidates =
         embedded.candidates(store, &connection, &schema.distance, &schema.vector, options).await?;
     let vectors = store.word_vectors(&connection, words_of(&candidates)).await?;
-    let mut documents = score(&words, speaks_of_failure(query), candidates, &vectors);
+    let mut documents = score(&words, embedded.speaks_of_failure, candidates, &vectors);
     let threshold = options.similarity_threshold.unwrap_or(store.settings().similarity_threshold);
     // What has the phrases is what was asked for, whatever the model makes of them.
     if threshold > 0.0 && embedded.phrases.is_empty() {
