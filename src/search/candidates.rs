@@ -146,8 +146,8 @@ impl Query {
             &self.phrases.patterns,
             &self.phrases.parts,
         ];
-        connection.batch_execute("BEGIN READ ONLY").await.map_err(doing())?;
-        connection.batch_execute(&format!("SET LOCAL hnsw.ef_search = {count}")).await.map_err(doing())?;
+        let begin = format!("BEGIN READ ONLY; SET LOCAL hnsw.ef_search = {count}");
+        connection.batch_execute(&begin).await.map_err(doing())?;
         let rows = connection.query_prepared(&sql, &parameters).await.map_err(doing())?;
         connection.batch_execute("COMMIT").await.map_err(doing())?;
         Ok(rows
