@@ -11,9 +11,10 @@ use crate::store::TraceStore;
 /// The documents that fit the query, best first.
 pub(super) async fn nearest(store: &TraceStore, begun: &Begun, query: &SearchQuery) -> Result<Vec<Document>> {
     let words = words(&begun.connection, &begun.embedded).await?;
-    let candidates = candidates(store, begun, query).await?;
+    let speaks_of_failure = speaks_of_failure(&query.text);
+    let candidates = candidates(store, begun, query, speaks_of_failure).await?;
     let vectors = store.word_vectors(&begun.connection, &begun.embedder, words_of(&candidates)).await?;
-    let mut documents = score(&words, speaks_of_failure(&query.text), candidates, &vectors);
+    let mut documents = score(&words, speaks_of_failure, candidates, &vectors);
     let threshold = query.threshold.unwrap_or(store.settings().similarity_threshold);
     // What has the phrases is what was asked for, whatever the model makes of them.
     if threshold > 0.0 && query.filter.phrases.is_empty() {

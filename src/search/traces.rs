@@ -22,6 +22,8 @@ use crate::store::{Connection, Microseconds, TraceStore};
 const SPANS_PER_DOCUMENT: usize = 20;
 /// The most matched spans that a trace shows.
 const SPANS_PER_TRACE: usize = 5;
+/// How many documents' spans are read at a time: as a rule the best ones are enough.
+const DOCUMENTS: usize = 40;
 /// The most spans that are read for one page.
 const MAX_SPANS: usize = 1_000_000;
 
@@ -43,7 +45,11 @@ pub(super) async fn traces(store: &TraceStore, query: &SearchQuery) -> Result<Fo
     } else {
         let documents;
         (connection, documents) = ranked(store, connection, query).await?;
-        let spans = of_documents(store, &connection, &documents, query).await?;
+        let traces = |spans: &[(i32, SpanHit)]| {
+            spans.iter().map(|(_, span)| span.trace_id).collect::<HashSet<TraceId>>().len()
+        };
+        let per_document = SPANS_PER_DOCUMENT.max(2 * query.wanted());
+        let spans = of_documents(store, &connection, &documents, query, per_document, traces).await?;
         grouped(spans.into_iter().map(|(_, span)| span), query.wanted())
     };
     summarize(store, &connection, &mut hits, &places).await?;
@@ -59,7 +65,8 @@ pub(super) async fn spans(store: &TraceStore, query: &SearchQuery) -> Result<Fou
     } else {
         let documents;
         (connection, documents) = ranked(store, connection, query).await?;
-        of_documents(store, &connection, &documents, query).await?
+        let per_document = SPANS_PER_DOCUMENT.max(2 * query.wanted());
+        of_documents(store, &connection, &documents, query, per_document, |spans| spans.len()).await?
     };
     connection.give_back();
     Ok(query.paged(spans.into_iter().map(|(_, span)| span).take(query.wanted()).collect(), last))
@@ -75,9 +82,8 @@ pub(super) async fn operations(store: &TraceStore, query: &SearchQuery) -> Resul
     } else {
         let documents;
         (connection, documents) = ranked(store, connection, query).await?;
-        let ids = Documents::Ranked(documents.iter().map(|document| document.id).collect());
-        let spans = newest(store, &connection, &ids, &filter, 1, MAX_SPANS).await?;
-        scored(spans, &documents)
+        // Some documents are one operation: as many spans as these are seldom enough, and twice as many are.
+        of_documents(store, &connection, &documents, query, 1, |spans| spans.len() / 2).await?
     };
     let ids: Vec<i32> = spans.iter().map(|(id, _)| *id).collect();
     let sql = format!("SELECT id, text FROM {}.span_documents WHERE id = ANY($1)", store.sql().schema);
@@ -161,17 +167,27 @@ async fn by_conditions(
     newest(store, connection, &Documents::All(query.page.document), &filter, count, count).await
 }
 
-/// The newest spans of ranked documents that pass the conditions, with the documents' scores.
+/// The newest spans of ranked documents that pass the conditions, with the documents' scores: of the best documents first,
+/// until `count` of them is as many as results are wanted.
 async fn of_documents(
     store: &TraceStore,
     connection: &Connection,
     documents: &[Document],
     query: &SearchQuery,
+    per_document: usize,
+    count: impl Fn(&[(i32, SpanHit)]) -> usize,
 ) -> Result<Vec<(i32, SpanHit)>> {
-    let per_document = SPANS_PER_DOCUMENT.max(2 * query.wanted());
-    let ids = Documents::Ranked(documents.iter().map(|document| document.id).collect());
-    let spans = newest(store, connection, &ids, &query.bounded_filter(), per_document, MAX_SPANS).await?;
-    Ok(scored(spans, documents))
+    let filter = query.bounded_filter();
+    let mut spans = Vec::new();
+    for documents in documents.chunks(DOCUMENTS.max(2 * query.wanted())) {
+        let ids = Documents::Ranked(documents.iter().map(|document| document.id).collect());
+        let found = newest(store, connection, &ids, &filter, per_document, MAX_SPANS).await?;
+        spans.extend(scored(found, documents));
+        if count(&spans) >= query.wanted() {
+            break;
+        }
+    }
+    Ok(spans)
 }
 
 fn scored(mut spans: Vec<(i32, SpanHit)>, documents: &[Document]) -> Vec<(i32, SpanHit)> {

@@ -129,8 +129,7 @@ mod tests {
     use crate::settings::Settings;
 
     fn environment(string: &str, change: impl FnOnce(&mut Settings)) -> Vec<(&'static str, Option<String>)> {
-        let mut settings = Settings::default();
-        settings.connection_string = string.into();
+        let mut settings = Settings { connection_string: string.into(), ..Settings::default() };
         change(&mut settings);
         let store = TraceStore::new(settings).expect("valid settings");
         let all = store.psql_environment().expect("an environment");
