@@ -6,6 +6,7 @@ use backoff::ExponentialBackoffBuilder;
 use backoff::backoff::Backoff;
 use opentelemetry::otel_debug;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::redirect::{Action, Attempt as Redirect, Policy};
 use reqwest::{Response, StatusCode, Url};
 
 use super::unexpected;
@@ -60,6 +61,7 @@ impl Client {
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT)
             .read_timeout(READ)
+            .redirect(Policy::custom(stay_at_host))
             .build()
             .map_err(|error| no_url(message(error)))?;
         let mut shown = base.clone();
@@ -183,6 +185,14 @@ impl Client {
             }
         }
     }
+}
+
+/// A header may be a secret, which is for no other server.
+fn stay_at_host(redirect: Redirect<'_>) -> Action {
+    const MOST: usize = 5;
+    let host = |url: &Url| (url.host_str().map(str::to_owned), url.port_or_known_default());
+    let same = redirect.previous().first().is_some_and(|first| host(first) == host(redirect.url()));
+    if same && redirect.previous().len() <= MOST { redirect.follow() } else { redirect.stop() }
 }
 
 /// The status and the beginning of what the server says.
