@@ -211,6 +211,8 @@ impl Delivery {
                 // An earlier attempt has begun with its halves.
                 Ok(_) => {}
                 Err(error) if error.class() != ErrorClass::Data => return Err(error),
+                // What cannot be read cannot be taken apart either.
+                Err(error @ Error::Corrupt(_)) => return Err(error),
                 Err(error) if part.len() <= 1 => {
                     let parcel = self.packed(source, &mut packed)?.parcel(&self.store, id, part)?;
                     landed.refused.push((parcel, error));
