@@ -39,6 +39,8 @@ pub(super) struct Candidate {
 pub(super) struct Document {
     pub id: i32,
     pub score: f64,
+    pub service: String,
+    pub text: String,
     pub explanation: Arc<Explanation>,
 }
 
@@ -96,6 +98,8 @@ pub(super) fn score(
             Document {
                 id: candidate.id,
                 score: (own + explanation.company).min(1.0),
+                service: candidate.service,
+                text: candidate.text,
                 explanation: Arc::new(explanation),
             }
         })

@@ -82,8 +82,15 @@ pub(super) async fn operations(store: &TraceStore, query: &SearchQuery) -> Resul
     } else {
         let documents;
         (connection, documents) = ranked(store, connection, query).await?;
-        // Some documents are one operation: as many spans as these are seldom enough, and twice as many are.
-        of_documents(store, &connection, &documents, query, 1, |spans| spans.len() / 2).await?
+        // Some documents are one operation.
+        let names: HashMap<i32, (&str, &str)> = documents
+            .iter()
+            .map(|document| (document.id, (document.service.as_str(), document.text.as_str())))
+            .collect();
+        let operations = |spans: &[(i32, SpanHit)]| {
+            spans.iter().filter_map(|(id, _)| names.get(id)).collect::<HashSet<_>>().len()
+        };
+        of_documents(store, &connection, &documents, query, 1, operations).await?
     };
     let ids: Vec<i32> = spans.iter().map(|(id, _)| *id).collect();
     let sql = format!("SELECT id, text FROM {}.span_documents WHERE id = ANY($1)", store.sql().schema);
