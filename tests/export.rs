@@ -11,6 +11,7 @@ use opentelemetry_pgvector::TraceStore;
 use opentelemetry_pgvector::export::{Exported, Format, Selection, export};
 use opentelemetry_pgvector::import::otlp_json::read_spans;
 use opentelemetry_pgvector::import::{Importer, Input};
+use opentelemetry_pgvector::search::Filter;
 use opentelemetry_pgvector::span::{Span, spans_from_otlp, spans_to_otlp};
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 use prost::Message;
@@ -94,22 +95,24 @@ async fn traces_are_selected_by_any_of_their_spans_and_come_whole() {
         .otlp(Input::reader("test", Cursor::new(content.into_bytes())))
         .await
         .expect("imported");
-    let at = |seconds: u64| Some(UNIX_EPOCH + Duration::from_secs(1_700_000_000 + seconds));
-    let all = Selection::default;
-    for (selection, traces, spans) in [
+    let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(1_700_000_000 + seconds);
+    let all = Filter::default;
+    for (filter, traces, spans) in [
         (all(), 3, 4),
-        (Selection { services: vec!["a".into()], ..all() }, 2, 3),
-        (Selection { services: vec!["it's \\b".into()], ..all() }, 1, 2),
-        (Selection { services: vec!["a".into(), "c".into()], ..all() }, 3, 4),
-        (Selection { since: at(2), ..all() }, 3, 4),
-        (Selection { since: at(2), until: at(3), ..all() }, 1, 2),
-        (Selection { until: at(3), services: vec!["c".into()], ..all() }, 0, 0),
-        (Selection { trace_ids: vec![TraceId::from(3), TraceId::from(9)], ..all() }, 1, 1),
-        (Selection { limit: Some(2), ..all() }, 2, 3),
+        (all().service("a"), 2, 3),
+        (all().service("it's \\b"), 1, 2),
+        (all().service("a").service("c"), 3, 4),
+        (all().since(at(2)), 3, 4),
+        (all().since(at(2)).until(at(3)), 1, 2),
+        (all().until(at(3)).service("c"), 0, 0),
+        (all().trace_id(TraceId::from(3)).trace_id(TraceId::from(9)), 1, 1),
+        (all().phrase("17"), 0, 0),
     ] {
-        let (exported, _) = exported(&store, &selection, Format::Json).await;
-        assert_eq!((exported.traces, exported.spans), (traces, spans), "{selection:?}");
+        let (exported, _) = exported(&store, &filter.clone().into(), Format::Json).await;
+        assert_eq!((exported.traces, exported.spans), (traces, spans), "{filter:?}");
     }
+    let two = Selection { limit: Some(2), ..Selection::default() };
+    assert_eq!(exported(&store, &two, Format::Json).await.0.traces, 2);
 }
 
 #[test]

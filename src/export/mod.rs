@@ -2,9 +2,10 @@
 //!
 //! ```no_run
 //! # async fn example(store: opentelemetry_pgvector::TraceStore) -> opentelemetry_pgvector::Result<()> {
-//! use opentelemetry_pgvector::export::{Format, Selection, export};
+//! use opentelemetry_pgvector::export::{Format, export};
+//! use opentelemetry_pgvector::search::Filter;
 //!
-//! let selection = Selection { services: vec!["checkout".into()], ..Selection::default() };
+//! let selection = Filter::default().service("checkout").into();
 //! let file = std::fs::File::create("traces.otlp.jsonl").map_err(|source| {
 //!     opentelemetry_pgvector::Error::Io { doing: "creating a file".into(), source }
 //! })?;

@@ -1,64 +1,27 @@
 //! Which traces: their ids, from a cursor.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use opentelemetry::trace::TraceId;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
-use crate::store::{Connection, TraceStore, literal};
+use crate::search::{Filter, Parameters, ids_of_traces};
+use crate::store::{Connection, TraceStore};
 
 const CURSOR: &str = "opentelemetry_pgvector_export";
 
-/// Which traces are exported: those with a span that meets all conditions. An empty one is all traces.
+/// Which traces are exported, whole: those with a span that passes the conditions. An empty one is all traces.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
-    /// These traces.
-    pub trace_ids: Vec<TraceId>,
-    /// With a span of one of these services.
-    pub services: Vec<String>,
-    /// With a span that started then or later.
-    pub since: Option<SystemTime>,
-    /// With a span that started before then.
-    pub until: Option<SystemTime>,
-    /// At most so many.
+    /// The conditions.
+    pub filter: Filter,
+    /// At most so many traces.
     pub limit: Option<u64>,
 }
 
-impl Selection {
-    /// The query for the ids, in their order.
-    fn sql(&self, schema: &str) -> String {
-        let mut conditions = Vec::new();
-        if !self.trace_ids.is_empty() {
-            let ids: Vec<_> = self.trace_ids.iter().map(|id| literal(&id.to_string())).collect();
-            conditions
-                .push(format!("encode(uuid_send(r.trace_id), 'hex') COLLATE \"C\" IN ({})", ids.join(", ")));
-        }
-        if !self.services.is_empty() {
-            let services: Vec<_> = self.services.iter().map(|service| literal(service)).collect();
-            conditions.push(format!(
-                "r.document_id IN (SELECT id FROM {schema}.span_documents WHERE service IN ({}))",
-                services.join(", ")
-            ));
-        }
-        conditions.extend(self.since.map(|time| format!("r.start_time >= {}", timestamp(time))));
-        conditions.extend(self.until.map(|time| format!("r.start_time < {}", timestamp(time))));
-        let conditions = if conditions.is_empty() {
-            String::new()
-        } else {
-            format!(" WHERE {}", conditions.join(" AND "))
-        };
-        let limit = self.limit.map(|limit| format!(" LIMIT {limit}")).unwrap_or_default();
-        format!("SELECT DISTINCT r.trace_id FROM {schema}.span_rows r{conditions} ORDER BY r.trace_id{limit}")
+impl From<Filter> for Selection {
+    fn from(filter: Filter) -> Self {
+        Selection { filter, limit: None }
     }
-}
-
-fn timestamp(time: SystemTime) -> String {
-    let microseconds = match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => after.as_micros() as i128,
-        Err(before) => -(before.duration().as_micros() as i128),
-    };
-    format!("'epoch'::timestamptz + {microseconds} * interval '1 microsecond'")
 }
 
 /// The ids of selected traces, a page after the other.
@@ -70,7 +33,12 @@ impl Ids {
     /// Opens the cursor; it sees what was committed by now.
     pub(super) async fn open(store: &TraceStore, selection: &Selection) -> Result<Self> {
         let (connection, _) = store.connection().await?;
-        let select = selection.sql(&store.sql().schema);
+        let mut parameters = Parameters::default();
+        let mut select = ids_of_traces(&selection.filter, &store.sql().schema, &mut parameters);
+        if let Some(limit) = selection.limit {
+            let limit = parameters.bind(i64::try_from(limit).unwrap_or(i64::MAX));
+            select += &format!(" LIMIT {limit}");
+        }
         let doing = || Error::database("selecting traces");
         // Finding the first may take as long as reading the table, and whoever reads the output may be slow.
         connection.batch_execute("BEGIN READ ONLY").await.map_err(doing())?;
@@ -81,7 +49,7 @@ impl Ids {
             .await
             .map_err(doing())?;
         let declare = format!("DECLARE {CURSOR} NO SCROLL CURSOR FOR {select}");
-        connection.batch_execute(&declare).await.map_err(doing())?;
+        connection.query(&declare, &parameters.as_slice()).await.map_err(doing())?;
         Ok(Ids { connection })
     }
 

@@ -12,17 +12,17 @@ use crate::span::{Timestamp, names_of};
 
 /// Parameters of a statement in the making.
 #[derive(Default)]
-pub(super) struct Parameters(Vec<Box<dyn ToSql + Send + Sync>>);
+pub(crate) struct Parameters(Vec<Box<dyn ToSql + Send + Sync>>);
 
 impl Parameters {
     /// Adds a parameter; returns what stands for it, such as `$3`.
-    pub(super) fn bind(&mut self, value: impl ToSql + Send + Sync + 'static) -> String {
+    pub(crate) fn bind(&mut self, value: impl ToSql + Send + Sync + 'static) -> String {
         self.0.push(Box::new(value));
         format!("${}", self.0.len())
     }
 
     /// As the driver takes them.
-    pub(super) fn as_slice(&self) -> Vec<&(dyn ToSql + Sync)> {
+    pub(crate) fn as_slice(&self) -> Vec<&(dyn ToSql + Sync)> {
         self.0.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect()
     }
 }
@@ -138,6 +138,26 @@ pub(super) fn within(filter: &Filter, parameters: &mut Parameters) -> String {
     format!(
         "r.start_time >= {since} AND r.start_time < {until} \
          AND {BIN} BETWEEN date_bin('10 s', {since}, 'epoch') AND date_bin('10 s', {until}, 'epoch')"
+    )
+}
+
+/// A query for the ids of traces with a span that passes, in their order.
+#[cfg(feature = "import")]
+pub(crate) fn ids_of_traces(filter: &Filter, schema: &str, parameters: &mut Parameters) -> String {
+    let documents = match asks_documents(filter) {
+        false => String::new(),
+        true => {
+            let (columns, conditions) =
+                (columns(filter, parameters), on_documents(filter, schema, parameters));
+            format!(
+                " JOIN (SELECT d.*{columns} FROM {schema}.span_documents d WHERE {conditions} OFFSET 0) AS d \
+                 ON d.id = r.document_id"
+            )
+        }
+    };
+    let (period, rows) = (within(filter, parameters), on_rows(filter, schema, parameters));
+    format!(
+        "SELECT DISTINCT r.trace_id FROM {schema}.span_rows r{documents} WHERE {period} AND {rows} ORDER BY r.trace_id"
     )
 }
 

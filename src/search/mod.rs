@@ -26,6 +26,8 @@ mod traces;
 use futures_util::{Stream, TryStreamExt, stream};
 
 pub use catalog::Operation;
+#[cfg(feature = "import")]
+pub(crate) use conditions::{Parameters, ids_of_traces};
 pub use filter::{Comparison, Condition, Filter, Kind, Status, Test};
 pub use hidden::Hidden;
 pub use hit::{Explanation, MatchedWord, OperationHit, SpanHit, TraceHit};

@@ -44,10 +44,17 @@ pub(super) struct Document {
     pub explanation: Arc<Explanation>,
 }
 
-/// The words of all candidates, each once.
-pub(super) fn words_of(candidates: &[Candidate]) -> HashSet<String> {
-    let texts: HashSet<&str> = candidates.iter().map(|candidate| candidate.text.as_str()).collect();
-    texts.into_iter().flat_map(vocabulary).collect()
+/// The words of all candidates, each once, those of the nearest first.
+pub(super) fn words_of(candidates: &[Candidate]) -> Vec<String> {
+    let mut nearest: Vec<&Candidate> = candidates.iter().collect();
+    nearest.sort_by(|a, b| b.cosine.total_cmp(&a.cosine));
+    let (mut texts, mut words) = (HashSet::new(), HashSet::new());
+    nearest
+        .into_iter()
+        .filter(|candidate| texts.insert(candidate.text.as_str()))
+        .flat_map(|candidate| vocabulary(&candidate.text))
+        .filter(|word| words.insert(word.clone()))
+        .collect()
 }
 
 /// Scores candidates, best first. `vectors` are the unit vectors of the candidates' words.

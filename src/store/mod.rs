@@ -50,8 +50,6 @@ pub(crate) use copy::POSTGRES_EPOCH_US;
 pub(crate) use read::Microseconds;
 pub(crate) use schema::SchemaInfo;
 use sql::Sql;
-#[cfg(feature = "import")]
-pub(crate) use sql::literal;
 pub(crate) use vector::Vector;
 
 /// Traces in PostgreSQL with pgvector.

@@ -112,7 +112,7 @@ impl TraceStore {
         &self,
         connection: &Connection,
         embedder: &Embedder,
-        words: HashSet<String>,
+        words: Vec<String>,
     ) -> Result<HashMap<String, Vector>> {
         // What is remembered is of the settings' model.
         let remembered = embedder.model_name() == self.inner.embedder.model_name()
@@ -136,7 +136,7 @@ impl TraceStore {
             vectors.insert(row.get(0), from_bytes(row.get(1)));
         }
         missing.retain(|word| !vectors.contains_key(word));
-        missing.sort_unstable();
+        // What comes first matters most.
         missing.truncate(WORDS);
         for (word, vector) in missing.iter().zip(self.embed_each(embedder, &missing).await?) {
             if let Some(vector) = vector {

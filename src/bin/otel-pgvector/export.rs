@@ -44,13 +44,7 @@ fn compressed(path: &Path, file: File) -> io::Result<Compressed<io::BufWriter<Fi
 }
 
 async fn run(store: &TraceStore, options: &ExportOptions, output: impl Write) -> Result<Exported, Failure> {
-    let selection = Selection {
-        trace_ids: options.trace_ids.clone(),
-        services: options.services.clone(),
-        since: options.since,
-        until: options.until,
-        limit: options.limit,
-    };
+    let selection = Selection { filter: options.filter(), limit: options.limit };
     let format = match options.format {
         OutputFormat::Json => Format::Json,
         OutputFormat::Protobuf => Format::Protobuf,

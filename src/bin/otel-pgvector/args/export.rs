@@ -5,7 +5,9 @@ use std::time::SystemTime;
 
 use clap::{Args, Subcommand, ValueEnum};
 use opentelemetry::trace::TraceId;
+use opentelemetry_pgvector::search::Filter;
 
+use super::search::FilterOptions;
 use super::values::trace_id;
 use crate::time;
 
@@ -34,21 +36,17 @@ pub struct ExportOptions {
     #[arg(long, value_enum, default_value_t = OutputFormat::Json)]
     pub format: OutputFormat,
 
-    /// This trace; may be given several times.
-    #[arg(long = "trace-id", value_name = "ID", value_parser = trace_id)]
-    pub trace_ids: Vec<TraceId>,
-
-    /// Traces with a span of this service; may be given several times.
-    #[arg(long = "service", value_name = "NAME")]
-    pub services: Vec<String>,
-
     /// Traces with a span that started since then: 15m, 1h, 2d or 1w ago, or a time such as 2026-01-31T12:00:00Z.
     #[arg(long, value_name = "WHEN", value_parser = time::parse)]
-    pub since: Option<SystemTime>,
+    since: Option<SystemTime>,
 
     /// Traces with a span that started before then; as --since.
     #[arg(long, value_name = "WHEN", value_parser = time::parse)]
-    pub until: Option<SystemTime>,
+    until: Option<SystemTime>,
+
+    /// This trace; may be given several times.
+    #[arg(long = "trace-id", value_name = "ID", value_parser = trace_id)]
+    trace_ids: Vec<TraceId>,
 
     /// The most traces.
     #[arg(long, value_name = "N")]
@@ -57,6 +55,18 @@ pub struct ExportOptions {
     /// The summary, on the standard error, as one JSON object.
     #[arg(long)]
     pub json: bool,
+
+    #[command(flatten)]
+    filter: FilterOptions,
+}
+
+impl ExportOptions {
+    pub fn filter(&self) -> Filter {
+        let mut filter = self.filter.filter();
+        (filter.since, filter.until) = (self.since, self.until);
+        filter.trace_ids.clone_from(&self.trace_ids);
+        filter
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
