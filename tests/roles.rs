@@ -249,6 +249,12 @@ const WRITER: &[(&str, &str, &str)] = &[
     ("embedding_model", "only_row", "s--"),
     ("embedding_model", "name", "si-"),
     ("embedding_model", "dimension", "si-"),
+    ("embedding_model", "fingerprint", "si-"),
+    ("embedding_next", "only_row", "s--"),
+    ("embedding_next", "name", "s--"),
+    ("embedding_next", "dimension", "s--"),
+    ("embedding_next", "fingerprint", "s--"),
+    ("embedding_next", "started_at", "s--"),
     ("migrations", "version", "s--"),
     ("migrations", "name", "s--"),
     ("migrations", "applied_at", "s--"),
@@ -265,7 +271,8 @@ const WRITER: &[(&str, &str, &str)] = &[
     ("span_documents", "status_code", "-i-"),
     ("span_documents", "body", "-i-"),
     ("span_documents", "text", "si-"),
-    ("span_documents", "embedding", "siu"),
+    ("span_documents", "attributes", "-i-"),
+    ("span_documents", "embedding", "s-u"),
     ("span_documents", "last_seen", "s-u"),
     ("span_words", "word", "si-"),
     ("span_words", "embedding", "-i-"),
@@ -346,7 +353,9 @@ async fn a_writer_hears_what_to_run_where_the_schema_is_missing_or_old() {
         "{text}"
     );
     traces.store(&traces.owner).migrate().await.expect("migrated");
-    traces.store(&traces.writer).prune_ledger().await.expect("the migration gave the writer its rights");
+    let writer = traces.store(&traces.writer);
+    writer.batch_store(&spans()).await.expect("stored");
+    writer.flush().await.expect("the migration gave the writer its rights");
 
     let mut settings = traces.settings(&traces.writer);
     settings.schema = "elsewhere".into();

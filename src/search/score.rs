@@ -111,7 +111,13 @@ pub(super) fn score(
             }
         })
         .collect();
-    documents.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
+    // Two words may be one to the model: then the document that has the query's own comes first.
+    let own_words = |document: &Document| {
+        document.explanation.matched.iter().filter(|pair| pair.query == pair.document).count()
+    };
+    documents.sort_by(|a, b| {
+        b.score.total_cmp(&a.score).then_with(|| own_words(b).cmp(&own_words(a))).then(a.id.cmp(&b.id))
+    });
     documents
 }
 
