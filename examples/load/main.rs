@@ -94,15 +94,13 @@ impl Created {
         let status = self.exporter.status();
         let acknowledged = status.acknowledged();
         println!(
-            "{}",
-            serde_json::json!({
-                "created": self.spans,
-                "acknowledged": acknowledged,
-                "dropped": self.spans.saturating_sub(acknowledged),
-                "spooled": status.spool.own_spans,
-                "elapsed_s": elapsed.as_secs_f64(),
-                "max_rss_mb": max_rss_mb(),
-            })
+            "{{\"created\":{},\"acknowledged\":{acknowledged},\"dropped\":{},\"spooled\":{},\
+             \"elapsed_s\":{:.3},\"max_rss_mb\":{:.1}}}",
+            self.spans,
+            self.spans.saturating_sub(acknowledged),
+            status.spool.own_spans,
+            elapsed.as_secs_f64(),
+            max_rss_mb()
         );
     }
 }
