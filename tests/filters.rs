@@ -110,6 +110,7 @@ async fn each_condition_finds_its_spans() {
         (all().until(now() - Duration::from_secs(60)), vec![7]),
         (all().trace_id(TraceId::from(4)).trace_id(TraceId::from(5)), vec![4, 5]),
         (all().trace_id(TraceId::from(4)).status(Status::Error), vec![]),
+        (all().trace_id(TraceId::from(7)).service("shop").phrase("column").exception(true), vec![7]),
         (all().resource_attribute(Condition::is("cloud.region", "us")), vec![2]),
         (all().phrase("NO SUCH column"), vec![7]),
         (all().phrase("users/4711"), vec![3]),
@@ -241,6 +242,35 @@ async fn pages_are_the_whole_without_doubles_also_while_spans_are_stored() {
         .await
         .expect("streamed");
     assert_eq!(streamed.len(), 95);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operations_are_listed_by_conditions_too_each_once() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    // Documents that differ in what is not part of their text.
+    let spans: Vec<_> = (0..60u128)
+        .map(|number| {
+            let mut span = span(number + 1, |_| {});
+            span.name = if number < 50 { "GET /cart".into() } else { "GET /users".into() };
+            span.attributes.push(("thread.name".into(), text(&format!("worker-{}", number % 50))));
+            span.kind = (number % 5) as i32 + 1;
+            span
+        })
+        .collect();
+    store.batch_store(&spans).await.expect("stored");
+    let documents: i64 = database.value("SELECT count(*) FROM otel.span_documents").await;
+    assert!(documents >= 10, "{documents}");
+    let mut query = SearchQuery::filtered(Filter::default().service("shop")).limit(1);
+    let mut names = Vec::new();
+    loop {
+        let page = store.search_operations(query.clone()).await.expect("a page");
+        names.extend(page.iter().map(|hit| hit.example.name.clone()));
+        let Some(next) = page.next else { break };
+        query = query.page(next);
+    }
+    names.sort_unstable();
+    assert_eq!(names, ["GET /cart", "GET /users"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,7 @@ mod filter;
 mod hidden;
 mod hit;
 mod novel;
+mod operations;
 mod query;
 mod rank;
 mod score;
@@ -77,7 +78,7 @@ impl TraceStore {
     /// As [`search_traces`](Self::search_traces).
     pub async fn search_operations(&self, query: impl Into<SearchQuery>) -> Result<Found<OperationHit>> {
         let query = query.into();
-        self.timed("searching operations", traces::operations(self, &query)).await
+        self.timed("searching operations", operations::operations(self, &query)).await
     }
 
     /// All traces that fit a query, page by page as the stream is read.

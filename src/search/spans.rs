@@ -123,6 +123,33 @@ pub(super) async fn newest_of_all(
     }
 }
 
+/// The newest spans of some traces that pass the filter, which names these: by the index on the traces' ids.
+pub(super) async fn newest_of_traces(
+    store: &TraceStore,
+    connection: &Connection,
+    filter: &Filter,
+    limit: usize,
+) -> Result<Vec<(i32, SpanHit)>> {
+    let schema = &store.sql().schema;
+    let mut parameters = Parameters::default();
+    let columns = columns(filter, &mut parameters);
+    let documents = on_documents(filter, schema, &mut parameters);
+    let (period, rows) = (within(filter, &mut parameters), on_rows(filter, schema, &mut parameters));
+    let limit = parameters.bind(limit as i64);
+    let sql = format!(
+        "SELECT {COLUMNS} FROM ( \
+             SELECT d.id, d.service, d.status_code, d.body, r.* \
+             FROM {schema}.span_rows r JOIN (SELECT d.*{columns} FROM {schema}.span_documents d WHERE {documents}) AS d \
+             ON d.id = r.document_id \
+             WHERE {period} AND {rows} \
+             ORDER BY r.start_time DESC, r.start_ns DESC, r.trace_id, r.span_id LIMIT {limit}) AS f, \
+         LATERAL (SELECT {schema}.span_body(f.body, f.fillers) AS decoded) AS b \
+         ORDER BY start_time DESC, start_ns DESC, trace_id, span_id"
+    );
+    let found = connection.query(&sql, &parameters.as_slice()).await.map_err(reading(filter))?;
+    Ok(found.iter().map(|row| (row.get(0), span_hit(row))).collect())
+}
+
 /// What [`span_hit`] reads, of a row `f` with its document's columns, and `b.decoded`.
 const COLUMNS: &str = "f.id, f.trace_id, f.span_id, f.start_time, f.start_ns, f.duration_ns, f.service, f.status_code, \
      b.decoded ->> 'name', \

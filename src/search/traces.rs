@@ -1,4 +1,4 @@
-//! From ranked documents, or conditions alone, to traces, spans and operations.
+//! From ranked documents, or conditions alone, to traces and spans.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use super::conditions::asks_documents;
 use super::query::{Found, SearchQuery, trace_id};
 use super::rank::nearest;
 use super::score::Document;
-use super::spans::{Documents, newest, newest_of_all};
-use super::{OperationHit, SpanHit, TraceHit};
+use super::spans::{Documents, newest, newest_of_all, newest_of_traces};
+use super::{SpanHit, TraceHit};
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
 use crate::store::{Connection, Microseconds, TraceStore};
@@ -25,7 +25,7 @@ const SPANS_PER_TRACE: usize = 5;
 /// How many documents' spans are read at a time: as a rule the best ones are enough.
 const DOCUMENTS: usize = 40;
 /// The most spans that are read for one page.
-const MAX_SPANS: usize = 1_000_000;
+pub(super) const MAX_SPANS: usize = 1_000_000;
 
 pub(super) async fn traces(store: &TraceStore, query: &SearchQuery) -> Result<Found<TraceHit>> {
     let (mut connection, last) = begin(store).await?;
@@ -72,49 +72,8 @@ pub(super) async fn spans(store: &TraceStore, query: &SearchQuery) -> Result<Fou
     Ok(query.paged(spans.into_iter().map(|(_, span)| span).take(query.wanted()).collect(), last))
 }
 
-pub(super) async fn operations(store: &TraceStore, query: &SearchQuery) -> Result<Found<OperationHit>> {
-    let (mut connection, last) = begin(store).await?;
-    let query = &with_trace_ids(store, &connection, query).await?;
-    let filter = query.bounded_filter();
-    let spans = if query.text.is_empty() {
-        let all = Documents::All(query.page.document);
-        newest(store, &connection, &all, &filter, 1, query.wanted() * 2).await?
-    } else {
-        let documents;
-        (connection, documents) = ranked(store, connection, query).await?;
-        // Some documents are one operation.
-        let names: HashMap<i32, (&str, &str)> = documents
-            .iter()
-            .map(|document| (document.id, (document.service.as_str(), document.text.as_str())))
-            .collect();
-        let operations = |spans: &[(i32, SpanHit)]| {
-            spans.iter().filter_map(|(id, _)| names.get(id)).collect::<HashSet<_>>().len()
-        };
-        of_documents(store, &connection, &documents, query, 1, operations).await?
-    };
-    let ids: Vec<i32> = spans.iter().map(|(id, _)| *id).collect();
-    let sql = format!("SELECT id, text FROM {}.span_documents WHERE id = ANY($1)", store.sql().schema);
-    let rows =
-        connection.query_prepared(&sql, &[&ids]).await.map_err(Error::database("reading operations"))?;
-    connection.give_back();
-    let mut texts: HashMap<i32, String> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-    let mut seen = HashSet::new();
-    let mut hits = Vec::new();
-    for (document_id, example) in spans {
-        let Some(text) = texts.remove(&document_id) else { continue };
-        // Two documents with the same text differ in what a person would not call another operation.
-        if seen.insert((example.service.clone(), text.clone())) {
-            hits.push(OperationHit { document_id, text, example });
-        }
-        if hits.len() == query.wanted() {
-            break;
-        }
-    }
-    Ok(query.paged(hits, last))
-}
-
 /// A connection, and the last document that there is now.
-async fn begin(store: &TraceStore) -> Result<(Connection, i32)> {
+pub(super) async fn begin(store: &TraceStore) -> Result<(Connection, i32)> {
     let (connection, _) = store.connection().await?;
     let sql = format!("SELECT coalesce(max(id), 0) FROM {}.span_documents", store.sql().schema);
     let rows = connection.query_prepared(&sql, &[]).await.map_err(Error::database("searching"))?;
@@ -122,7 +81,7 @@ async fn begin(store: &TraceStore) -> Result<(Connection, i32)> {
 }
 
 /// The query with phrases that are ids of traces as such: these have an index.
-async fn with_trace_ids(
+pub(super) async fn with_trace_ids(
     store: &TraceStore,
     connection: &Connection,
     query: &SearchQuery,
@@ -148,7 +107,7 @@ async fn with_trace_ids(
 
 /// The documents that fit the query's text, best first. It takes a connection and gives another, so that a search needs
 /// one at a time.
-async fn ranked(
+pub(super) async fn ranked(
     store: &TraceStore,
     connection: Connection,
     query: &SearchQuery,
@@ -161,14 +120,17 @@ async fn ranked(
 }
 
 /// The newest spans that pass the conditions.
-async fn by_conditions(
+pub(super) async fn by_conditions(
     store: &TraceStore,
     connection: &Connection,
     query: &SearchQuery,
     count: usize,
 ) -> Result<Vec<(i32, SpanHit)>> {
     let filter = query.bounded_filter();
-    if filter.trace_ids.is_empty() && !asks_documents(&filter) {
+    if !filter.trace_ids.is_empty() {
+        return newest_of_traces(store, connection, &filter, count).await;
+    }
+    if !asks_documents(&filter) {
         return newest_of_all(store, connection, &filter, count).await;
     }
     newest(store, connection, &Documents::All(query.page.document), &filter, count, count).await
@@ -176,7 +138,7 @@ async fn by_conditions(
 
 /// The newest spans of ranked documents that pass the conditions, with the documents' scores: of the best documents first,
 /// until `count` of them is as many as results are wanted.
-async fn of_documents(
+pub(super) async fn of_documents(
     store: &TraceStore,
     connection: &Connection,
     documents: &[Document],
