@@ -50,26 +50,20 @@ pub(super) async fn newest(
                 parameters.bind(*last),
                 on_documents(filter, schema, &mut parameters)
             ),
-            "start_time DESC, start_ns DESC, trace_id, span_id",
+            NEWEST_FIRST,
         ),
     };
     let period = within(filter, &mut parameters);
     let rows = on_rows(filter, schema, &mut parameters);
     let (per_document, limit) = (parameters.bind(per_document as i64), parameters.bind(limit as i64));
-    // Rows are decoded when it is known which are shown.
-    let sql = format!(
-        "SELECT {COLUMNS} FROM ( \
-             SELECT d.id, d.service, d.status_code, d.body, d.place, r.* \
-             FROM ({wanted}) AS d CROSS JOIN LATERAL ( \
-                 SELECT r.* FROM {schema}.span_rows r \
-                 WHERE r.document_id = d.id AND {period} AND {rows} \
-                 ORDER BY {BIN} DESC, r.start_time DESC, r.start_ns DESC LIMIT {per_document}) AS r \
-             ORDER BY {order} LIMIT {limit}) AS f, \
-         LATERAL (SELECT {schema}.span_body(f.body, f.fillers) AS decoded) AS b \
-         ORDER BY {order}"
+    let found = format!(
+        "SELECT d.id, d.service, d.status_code, d.body, d.place, r.* \
+         FROM ({wanted}) AS d CROSS JOIN LATERAL ( \
+             SELECT r.* FROM {schema}.span_rows r \
+             WHERE r.document_id = d.id AND {period} AND {rows} \
+             ORDER BY {BIN} DESC, r.start_time DESC, r.start_ns DESC LIMIT {per_document}) AS r"
     );
-    let found = connection.query(&sql, &parameters.as_slice()).await.map_err(reading(filter))?;
-    Ok(found.iter().map(|row| (row.get(0), span_hit(row))).collect())
+    read(store, connection, &found, order, &limit, &parameters).await.map_err(reading(filter))
 }
 
 /// The newest spans that pass a filter that asks nothing of documents, by ever longer periods back from the newest root.
@@ -106,18 +100,16 @@ pub(super) async fn newest_of_all(
             }
             None => "TRUE".into(),
         };
-        let sql = format!(
-            "SELECT {COLUMNS} FROM ( \
-                 SELECT d.id, d.service, d.status_code, d.body, r.* \
-                 FROM {schema}.span_rows r JOIN {schema}.span_documents d ON d.id = r.document_id \
-                 WHERE {period} AND {recent} AND {rows} \
-                 ORDER BY r.start_time DESC, r.start_ns DESC, r.trace_id, r.span_id LIMIT {limit_parameter}) AS f, \
-             LATERAL (SELECT {schema}.span_body(f.body, f.fillers) AS decoded) AS b \
-             ORDER BY start_time DESC, start_ns DESC, trace_id, span_id"
+        let found = format!(
+            "SELECT d.id, d.service, d.status_code, d.body, r.* \
+             FROM {schema}.span_rows r JOIN {schema}.span_documents d ON d.id = r.document_id \
+             WHERE {period} AND {recent} AND {rows}"
         );
-        let found = connection.query(&sql, &parameters.as_slice()).await.map_err(reading(filter))?;
-        if found.len() >= limit || since.is_none() {
-            return Ok(found.iter().map(|row| (row.get(0), span_hit(row))).collect());
+        let spans = read(store, connection, &found, NEWEST_FIRST, &limit_parameter, &parameters)
+            .await
+            .map_err(reading(filter))?;
+        if spans.len() >= limit || since.is_none() {
+            return Ok(spans);
         }
         length *= 10;
     }
@@ -136,18 +128,34 @@ pub(super) async fn newest_of_traces(
     let documents = on_documents(filter, schema, &mut parameters);
     let (period, rows) = (within(filter, &mut parameters), on_rows(filter, schema, &mut parameters));
     let limit = parameters.bind(limit as i64);
-    let sql = format!(
-        "SELECT {COLUMNS} FROM ( \
-             SELECT d.id, d.service, d.status_code, d.body, r.* \
-             FROM {schema}.span_rows r JOIN (SELECT d.*{columns} FROM {schema}.span_documents d WHERE {documents}) AS d \
-             ON d.id = r.document_id \
-             WHERE {period} AND {rows} \
-             ORDER BY r.start_time DESC, r.start_ns DESC, r.trace_id, r.span_id LIMIT {limit}) AS f, \
-         LATERAL (SELECT {schema}.span_body(f.body, f.fillers) AS decoded) AS b \
-         ORDER BY start_time DESC, start_ns DESC, trace_id, span_id"
+    let found = format!(
+        "SELECT d.id, d.service, d.status_code, d.body, r.* \
+         FROM {schema}.span_rows r \
+         JOIN (SELECT d.*{columns} FROM {schema}.span_documents d WHERE {documents}) AS d ON d.id = r.document_id \
+         WHERE {period} AND {rows}"
     );
-    let found = connection.query(&sql, &parameters.as_slice()).await.map_err(reading(filter))?;
-    Ok(found.iter().map(|row| (row.get(0), span_hit(row))).collect())
+    read(store, connection, &found, NEWEST_FIRST, &limit, &parameters).await.map_err(reading(filter))
+}
+
+/// The order of spans that are not ranked.
+const NEWEST_FIRST: &str = "start_time DESC, start_ns DESC, trace_id, span_id";
+
+/// The first spans of a query for rows with their documents' columns. They are decoded when it is known which are shown.
+async fn read(
+    store: &TraceStore,
+    connection: &Connection,
+    found: &str,
+    order: &str,
+    limit: &str,
+    parameters: &Parameters,
+) -> Result<Vec<(i32, SpanHit)>, tokio_postgres::Error> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM ({found} ORDER BY {order} LIMIT {limit}) AS f, \
+         LATERAL (SELECT {schema}.span_body(f.body, f.fillers) AS decoded) AS b ORDER BY {order}",
+        schema = store.sql().schema
+    );
+    let rows = connection.query(&sql, &parameters.as_slice()).await?;
+    Ok(rows.iter().map(|row| (row.get(0), span_hit(row))).collect())
 }
 
 /// What [`span_hit`] reads, of a row `f` with its document's columns, and `b.decoded`.
