@@ -56,14 +56,19 @@ pub(super) async fn candidates(
     parameters.bind(Vector::new(&embedded.vector));
     let (wanted, distance) = (store.sql().vector(1, &schema.vector), &schema.distance);
     let (limit, text) = (parameters.bind(count as i64), parameters.bind(query.text.clone()));
-    let source = source(store, connection, &schema.pgvector, query, &mut parameters).await?;
+    let (source, exact) = source(store, connection, &schema.pgvector, query, &mut parameters).await?;
+    // Which documents pass is found out once.
+    let (passing, source) = match exact {
+        true => (format!("passing AS MATERIALIZED {source}, "), "passing"),
+        false => (String::new(), source.as_str()),
+    };
     // Bodies are large: they are read only where it matters.
     let failed = match speaks_of_failure {
         true => "status_code = 2 OR strpos(body, '\"exception.') > 0",
         false => "status_code = 2",
     };
     let sql = format!(
-        "WITH near AS MATERIALIZED ( \
+        "WITH {passing}near AS MATERIALIZED ( \
              SELECT id, embedding {distance} {wanted} AS distance FROM {source} AS document ORDER BY embedding {distance} {wanted} LIMIT {limit}), \
          query AS (SELECT plainto_tsquery('pg_catalog.simple', lexeme) AS word \
                    FROM unnest(tsvector_to_array(to_tsvector('pg_catalog.english', {text}::text))) AS lexeme), \

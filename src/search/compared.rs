@@ -9,7 +9,8 @@ use crate::store::{Connection, TraceStore};
 /// Up to so many documents that pass the conditions are compared one by one, which takes some 10 µs each.
 const COMPARED: i64 = 5_000;
 
-/// What a search by meaning selects from: documents with an embedding that pass the conditions, as a subquery.
+/// What a search by meaning selects from: documents with an embedding that pass the conditions, as a subquery, and whether
+/// it compares them exactly.
 ///
 /// Where conditions leave few documents, these are compared exactly (`OFFSET 0` keeps HNSW out): HNSW would look for the
 /// nearest of all, and find too few of these. Where they leave many, it goes on until it has found enough (pgvector 0.8).
@@ -19,7 +20,7 @@ pub(super) async fn source(
     pgvector: &str,
     query: &SearchQuery,
     parameters: &mut Parameters,
-) -> Result<String> {
+) -> Result<(String, bool)> {
     let schema = &store.sql().schema;
     let filter = query.bounded_filter();
     let mut conditions = "embedding IS NOT NULL".to_owned();
@@ -57,7 +58,7 @@ pub(super) async fn source(
         }
     };
     let fence = if exact { " OFFSET 0" } else { "" };
-    Ok(format!("(SELECT * FROM {documents} AS d WHERE {conditions}{fence})"))
+    Ok((format!("(SELECT * FROM {documents} AS d WHERE {conditions}{fence})"), exact))
 }
 
 /// What the transaction of a search sets, for so many documents.
