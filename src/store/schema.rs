@@ -128,6 +128,9 @@ impl TraceStore {
                 .await
                 .map_err(doing())?;
         }
+        if self.is_distributed(connection).await? {
+            self.spread(connection).await?;
+        }
         if has_roles {
             self.grant_to_roles(connection).await?;
         }

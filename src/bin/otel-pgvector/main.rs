@@ -18,6 +18,7 @@ mod manual;
 mod migrate;
 mod new;
 mod nothing;
+mod plan;
 mod reembed;
 mod search;
 mod show;
@@ -66,6 +67,7 @@ async fn run(args: Args) -> Outcome {
         Command::Migrate(options) if options.print_roles => migrate::print_roles(&settings.schema()?),
         Command::Migrate(options) => migrate::migrate(settings.open(true)?, &options).await,
         Command::Health(options) => health::health(settings.open(false)?, &options).await,
+        Command::Plan(options) => plan::plan(settings, &options).await,
         Command::Config(options) => config::config(&settings.loaded()?, &options),
         Command::Completions(options) => manual::completions(&options),
         Command::Man(options) => manual::man(&options),

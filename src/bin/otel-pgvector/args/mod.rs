@@ -3,6 +3,7 @@
 mod export;
 mod import;
 mod manage;
+mod plan;
 mod search;
 mod settings;
 mod show;
@@ -15,6 +16,7 @@ pub use import::{HttpOptions, ImportCommand, ImportOptions};
 pub use manage::{
     CompletionsOptions, ConfigOptions, HealthOptions, ManOptions, MigrateOptions, ReembedOptions, SqlOptions,
 };
+pub use plan::PlanOptions;
 pub use search::{By, NewOptions, SearchOptions, SimilarOptions, TailOptions};
 pub use settings::CommandSettings;
 pub use show::{OperationsOptions, ServicesOptions, TraceOptions};
@@ -84,6 +86,7 @@ pub enum Command {
     Migrate(MigrateOptions),
     Reembed(ReembedOptions),
     Health(HealthOptions),
+    Plan(PlanOptions),
     Config(ConfigOptions),
     Completions(CompletionsOptions),
     Man(ManOptions),
