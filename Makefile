@@ -2,10 +2,10 @@ CARGO ?= cargo
 # Tests make their own settings: what `make env` put into the shell must not change them.
 TEST = env -u OTEL_STORAGE_CONNECTION_STRING -u OTEL_STORAGE_EMBEDDING_MODEL $(CARGO) test --all-features
 
-.PHONY: help setup env demo demo-stop test bench stop clean ready servers
+.PHONY: help setup env demo demo-stop test bench bench-full performance stop clean ready servers
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ready ## Fetch PostgreSQL, ONNX Runtime and the model into .local/, start the database
 	@echo 'Ready. Next: make demo, or in your shell: eval "$$(make -s env)"'
@@ -18,6 +18,28 @@ demo: ready ## Trace a small shop, then search its spans by meaning
 	@eval "$$(scripts/env.sh)" && scripts/demo.sh
 
 demo-stop: ## Stop the demo's database and delete its data
+	@scripts/postgres.sh remove 18
+
+test: servers ## Check formatting, lints and documentation, run all tests on PostgreSQL 16 and 18
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --all-features
+	OTEL_TEST_DATABASE_URL=$$(scripts/postgres.sh url 18) $(TEST) --lib --bins
+	OTEL_TEST_DATABASE_URL=$$(scripts/postgres.sh url 18) $(TEST) --doc
+	OTEL_TEST_DATABASE_URL=$$(scripts/postgres.sh url 16) $(TEST) --test '*'
+	OTEL_TEST_DATABASE_URL=$$(scripts/postgres.sh url 18) $(TEST) --test '*'
+	scripts/check_docs.py
+
+bench: ready ## Measure in under 10 minutes, a line of JSON a figure; one bench: make bench NAME=storage
+	@OTEL_TEST_DATABASE_URL=$$(scripts/postgres.sh url 18) scripts/bench.sh quick $(NAME)
+
+bench-full: ready ## The same at length: more rounds, more spans, the pictures of docs/images
+	@OTEL_TEST_DATABASE_URL=$$(scripts/postgres.sh url 18) scripts/bench.sh full $(NAME)
+
+performance: ## Put the figures of the last runs into docs/performance.md
+	@scripts/performance.py
+
+stop: ## Stop the demo's database and delete its data
 	@scripts/postgres.sh remove 18
 
 test: servers ## Check formatting, lints and documentation, run all tests on PostgreSQL 16 and 18
