@@ -5,13 +5,8 @@
 
 mod support;
 
-use opentelemetry_pgvector::TraceStore;
-use opentelemetry_pgvector::span::Span;
-use support::database::TestDatabase;
 use support::figure::{Figure, rounded};
-use support::shop::Shop;
-use support::traffic::BATCH;
-use support::{has_flag, shared};
+use support::recordings;
 use tokio_postgres::Client;
 
 /// Everything that a span has, in the row itself, and the one index without which there is no tracing.
@@ -46,35 +41,16 @@ GROUP BY part ORDER BY part
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let recorded = ["datasette", "trainticket"].map(|name| (name, shared::messages(name)));
-    for (name, messages) in &recorded {
-        if let Some(messages) = messages.as_ref().filter(|_| !has_flag("--generated")) {
-            measure(name, &shared::spans(messages)).await;
+    recordings::for_each(async |name, spans| {
+        let (database, store) = recordings::store(spans).await;
+        if let Err(error) = store.flush().await {
+            eprintln!("documents are measured without their vectors: {error}");
         }
-    }
-    if has_flag("--generated") || recorded.iter().all(|(_, messages)| messages.is_none()) {
-        let (mut shop, mut spans) = (Shop::default(), Vec::new());
-        while spans.len() < 50_000 {
-            shop.trace(&mut spans);
-        }
-        measure("shop", &spans).await;
-    }
-}
-
-async fn measure(name: &str, spans: &[Span<'_>]) {
-    let database = TestDatabase::create().await;
-    let mut settings = database.settings();
-    settings.flush_timeout_seconds = 300;
-    let store = TraceStore::new(settings).expect("valid settings");
-    for batch in spans.chunks(BATCH) {
-        store.batch_store(batch).await.expect("the batch is stored");
-    }
-    if let Err(error) = store.flush().await {
-        eprintln!("documents are measured without their vectors: {error}");
-    }
-    database.execute(WIDE).await;
-    database.execute("VACUUM ANALYZE").await;
-    report(name, spans.len() as f64, &database.client().await).await;
+        database.execute(WIDE).await;
+        database.execute("VACUUM ANALYZE").await;
+        report(name, spans.len() as f64, &database.client().await).await;
+    })
+    .await;
 }
 
 async fn report(name: &str, spans: f64, client: &Client) {

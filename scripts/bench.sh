@@ -20,14 +20,14 @@ fi
 
 selected=()
 for name; do selected+=(--bench "$name"); done
-"$cargo" bench --quiet --all-features --no-run "${selected[@]}" >&2 || exit
+"$cargo" bench --quiet --features cli --no-run "${selected[@]}" >&2 || exit
 
 folder=${CARGO_TARGET_DIR:-target}/bench/$mode
 mkdir -p "$folder"
 failed=()
 for name; do
     before=$SECONDS
-    if "$cargo" bench --quiet --all-features --bench "$name" | tee "$folder/$name.part"; then
+    if "$cargo" bench --quiet --features cli --bench "$name" | tee "$folder/$name.part"; then
         mv "$folder/$name.part" "$folder/$name.jsonl"
     else
         failed+=("$name")

@@ -8,6 +8,7 @@ pub mod hostile;
 pub mod picture;
 pub mod process;
 pub mod random;
+pub mod recordings;
 pub mod sdk;
 pub mod shop;
 pub mod table;
