@@ -39,22 +39,6 @@ bench-full: ready ## The same at length: more rounds, more spans, the pictures o
 performance: ## Put the figures of the last runs into docs/performance.md
 	@scripts/performance.py
 
-stop: ## Stop the demo's database and delete its data
-	@scripts/postgres.sh remove 18
-
-test: servers ## Check formatting, lints and documentation, run all tests on PostgreSQL 16 and 18
-	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets --all-features -- -D warnings
-	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --all-features
-	OTEL_TEST_DATABASE_URL=$$(scripts/postgres.sh url 18) $(TEST) --lib --bins
-	OTEL_TEST_DATABASE_URL=$$(scripts/postgres.sh url 18) $(TEST) --doc
-	OTEL_TEST_DATABASE_URL=$$(scripts/postgres.sh url 16) $(TEST) --test '*'
-	OTEL_TEST_DATABASE_URL=$$(scripts/postgres.sh url 18) $(TEST) --test '*'
-	scripts/check_docs.py
-
-bench: ready ## Measure export, storage, bounds and search; a line of JSON a figure
-	@eval "$$(scripts/env.sh)" && OTEL_TEST_DATABASE_URL=$$(scripts/postgres.sh url 18) $(CARGO) bench --benches
-
 stop: ## Stop the databases, keep their data
 	@scripts/postgres.sh stop 16
 	@scripts/postgres.sh stop 18

@@ -99,7 +99,8 @@ def machine():
         "'synchronous_commit', 'fsync', 'wal_compression', 'max_wal_size']) AS name), "
         "(SELECT default_version FROM pg_available_extensions WHERE name = 'vector'))"
     )
-    return f"{os.cpu_count()} cores of {cpu}, {memory:.0f} GiB, Linux {os.uname().release.partition("-")[0]}, {server}, on one machine with the clients."
+    kernel = os.uname().release.partition("-")[0]
+    return f"{os.cpu_count()} cores of {cpu}, {memory:.0f} GiB, Linux {kernel}, {server}, on one machine with the clients."
 
 
 def first(pattern, path):
