@@ -43,4 +43,13 @@ fn cpu_time_of_one(process: i32) -> Option<Duration> {
     let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
     let mut hundredths = || fields.next()?.parse::<u64>().ok();
     Some(Duration::from_millis(10 * (hundredths()? + hundredths()?)))
+
+/// Time that all cores of the machine have been at work. Linux only.
+pub fn busy_time() -> Option<Duration> {
+    // user, nice, system, idle, iowait, irq, softirq, steal; in hundredths of a second.
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let ticks: Vec<u64> =
+        stat.lines().next()?.split_whitespace().skip(1).map_while(|ticks| ticks.parse().ok()).collect();
+    let idle: u64 = ticks.get(3..5)?.iter().sum();
+    Some(Duration::from_millis((ticks.iter().take(7).sum::<u64>() - idle) * 10))
 }
