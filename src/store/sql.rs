@@ -60,9 +60,10 @@ impl Sql {
     pub(super) fn new(settings: &Settings) -> Self {
         let schema = quoted(&settings.schema);
         Sql {
+            // With RETURNING, Citus tells a conflict by its own code, and not as an internal error.
             enter_batch: format!(
                 "INSERT INTO {schema}.batches (id, spans) SELECT * FROM unnest($1::uuid[], $2::integer[]) \
-                 WHERE current_setting('opentelemetry_pgvector.batch', true) = 'begun' AND {} AND {}",
+                 WHERE current_setting('opentelemetry_pgvector.batch', true) = 'begun' AND {} AND {} RETURNING 1",
                 all_there(&schema, "span_documents", "$3::integer[], $4::uuid[]"),
                 all_there(&schema, "span_resources", "$5::integer[], $6::uuid[]")
             ),
@@ -91,7 +92,7 @@ impl Sql {
                  FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::smallint[], \
                  $7::text[], $8::text[], $9::text[]) \
                  AS new (hash, service, scope, name, kind, status_code, body, text, attributes) ORDER BY hash \
-                 ON CONFLICT (hash) DO UPDATE SET last_seen = now() RETURNING id, hash"
+                 ON CONFLICT (hash) DO UPDATE SET last_seen = excluded.last_seen RETURNING id, hash"
             ),
             insert_resources: format!(
                 "INSERT INTO {schema}.span_resources (hash, service, body) \
