@@ -27,3 +27,46 @@ BEGIN
         END CASE;
     END LOOP;
 END $citus$;
+
+-- The views, as Citus can leave them to the nodes: what is looked up for a row is on the row's node.
+
+CREATE OR REPLACE VIEW traces AS
+SELECT encode(uuid_send(r.trace_id), 'hex') COLLATE "C" AS trace_id,
+       (SELECT d.service
+        FROM span_rows f
+        JOIN span_documents d ON d.id = f.document_id
+        WHERE f.trace_id = r.trace_id
+          AND encode(uuid_send(f.trace_id), 'hex') COLLATE "C" = encode(uuid_send(r.trace_id), 'hex') COLLATE "C"
+        ORDER BY f.parent_span_id <> 0, f.start_time, f.start_ns
+        LIMIT 1) AS root_service,
+       (SELECT span_body(d.body, f.fillers) ->> 'name'
+        FROM span_rows f
+        JOIN span_documents d ON d.id = f.document_id
+        WHERE f.trace_id = r.trace_id
+          AND encode(uuid_send(f.trace_id), 'hex') COLLATE "C" = encode(uuid_send(r.trace_id), 'hex') COLLATE "C"
+        ORDER BY f.parent_span_id <> 0, f.start_time, f.start_ns
+        LIMIT 1) AS root_name,
+       min(r.start_time) AS start_time,
+       max(r.start_time + make_interval(secs => r.duration_ns / 1e9)) - min(r.start_time) AS duration,
+       count(*) AS span_count,
+       count(*) FILTER (WHERE d.status_code = 2) AS error_count,
+       array_agg(DISTINCT d.service) AS services
+FROM span_rows r
+LEFT JOIN span_documents d ON d.id = r.document_id
+GROUP BY r.trace_id;
+
+-- Here spans are counted for all documents at once.
+CREATE OR REPLACE VIEW documents AS
+SELECT d.id,
+       d.service,
+       d.name,
+       span_kind_name(d.kind) AS kind,
+       span_status_name(d.status_code) AS status,
+       d.text,
+       d.embedding IS NOT NULL AS embedded,
+       coalesce(r.spans, 0) AS spans,
+       d.scope,
+       d.first_seen,
+       d.last_seen
+FROM span_documents d
+LEFT JOIN (SELECT document_id, count(*) AS spans FROM span_rows GROUP BY document_id) AS r ON r.document_id = d.id;

@@ -43,6 +43,7 @@ fn cpu_time_of_one(process: i32) -> Option<Duration> {
     let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
     let mut hundredths = || fields.next()?.parse::<u64>().ok();
     Some(Duration::from_millis(10 * (hundredths()? + hundredths()?)))
+}
 
 /// Time that all cores of the machine have been at work. Linux only.
 pub fn busy_time() -> Option<Duration> {

@@ -48,6 +48,8 @@ pub(crate) struct SchemaInfo {
     pub store_embeddings: String,
     /// Version of pgvector.
     pub pgvector: String,
+    /// Whether the tables are spread over a Citus cluster.
+    pub distributed: bool,
 }
 
 impl TraceStore {
@@ -255,6 +257,7 @@ impl TraceStore {
             cosine: format!("{extension_schema}.vector_cosine_ops"),
             vector,
             pgvector,
+            distributed: self.is_distributed(connection).await?,
         })
     }
 

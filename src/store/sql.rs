@@ -99,26 +99,27 @@ impl Sql {
                  SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[]) AS new (hash, service, body) ORDER BY hash \
                  ON CONFLICT (hash) DO NOTHING"
             ),
+            // The text finds the rows by their index; the id itself tells Citus on which node they are.
             trace_rows: format!(
                 "SELECT trace_id, span_id, parent_span_id, start_time, duration_ns, document_id, resource_id, start_ns, \
                  flags, fillers FROM {schema}.span_rows \
-                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = $1 ORDER BY start_time, start_ns, span_id"
+                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = $1 AND trace_id = $1::text::uuid ORDER BY start_time, start_ns, span_id"
             ),
             find_spans: format!(
                 "SELECT trace_id, span_id FROM {schema}.span_rows \
-                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1) AND span_id = ANY($2)"
+                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1) AND trace_id = ANY($1::text[]::uuid[]) AND span_id = ANY($2)"
             ),
             #[cfg(feature = "import")]
             rows_of_traces: format!(
                 "SELECT trace_id, span_id, parent_span_id, start_time, duration_ns, document_id, resource_id, start_ns, \
                  flags, fillers FROM {schema}.span_rows \
-                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1) \
+                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1) AND trace_id = ANY($1::text[]::uuid[]) \
                  ORDER BY encode(uuid_send(trace_id), 'hex') COLLATE \"C\", start_time, start_ns, span_id"
             ),
             #[cfg(feature = "import")]
             spans_of_traces: format!(
                 "SELECT trace_id, span_id, start_time FROM {schema}.span_rows \
-                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1)"
+                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1) AND trace_id = ANY($1::text[]::uuid[])"
             ),
             document_bodies: format!("SELECT id, body FROM {schema}.span_documents WHERE id = ANY($1)"),
             resource_bodies: format!("SELECT id, body FROM {schema}.span_resources WHERE id = ANY($1)"),
