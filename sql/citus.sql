@@ -25,6 +25,8 @@ BEGIN
             -- Small, and joined to spans wherever these are.
             ELSE PERFORM create_reference_table(name);
         END CASE;
+        -- What was in it was copied.
+        PERFORM truncate_local_data_after_distributing_table(name);
     END LOOP;
 END $citus$;
 
