@@ -5,11 +5,36 @@ use tokio_postgres::error::SqlState;
 
 use super::TraceStore;
 use super::connection::Connection;
+use super::schema::SchemaInfo;
 use crate::error::{Error, Result, database_message};
 
 const SCRIPT: &str = include_str!("../../sql/citus.sql");
 
+impl SchemaInfo {
+    /// How documents are locked while they are embedded, so that no two processes embed the same and none waits.
+    ///
+    /// Citus would lock the whole table, and whoever stores spans with new documents would wait: there nothing is locked.
+    pub(super) fn lock_documents(&self) -> &'static str {
+        if self.distributed { "" } else { "FOR NO KEY UPDATE SKIP LOCKED" }
+    }
+}
+
 impl TraceStore {
+    /// Whether this process may embed, until the end of the transaction: where documents cannot be locked one by one, one
+    /// process at a time may.
+    pub(super) async fn has_turn_to_embed(&self, connection: &Connection, info: &SchemaInfo) -> Result<bool> {
+        if !info.distributed {
+            return Ok(true);
+        }
+        let name = format!("opentelemetry-pgvector embedding {}", self.inner.settings.schema);
+        let lock = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))";
+        let row = connection
+            .query_one(lock, &[&name])
+            .await
+            .map_err(Error::database("waiting for the turn to embed"))?;
+        Ok(row.get(0))
+    }
+
     /// Spreads the tables over the nodes of a Citus cluster, with what is in them: spans by the hash of their trace id,
     /// the ledger by that of a batch's, everything else as a copy on every node. [Migrates](Self::migrate) before.
     ///

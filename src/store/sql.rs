@@ -124,8 +124,7 @@ impl Sql {
             document_bodies: format!("SELECT id, body FROM {schema}.span_documents WHERE id = ANY($1)"),
             resource_bodies: format!("SELECT id, body FROM {schema}.span_resources WHERE id = ANY($1)"),
             waiting_documents: format!(
-                "SELECT id, text FROM {schema}.span_documents WHERE embedding IS NULL AND id <= $1 ORDER BY id LIMIT $2 \
-                 FOR NO KEY UPDATE SKIP LOCKED"
+                "SELECT id, text FROM {schema}.span_documents WHERE embedding IS NULL AND id <= $1 ORDER BY id LIMIT $2"
             ),
             count_waiting: format!(
                 "SELECT count(*), coalesce(max(id), 0) FROM {schema}.span_documents WHERE embedding IS NULL AND id <= $1"
