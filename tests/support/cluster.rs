@@ -2,6 +2,7 @@
 
 use std::process::Command;
 use std::str::FromStr;
+use std::sync::Mutex;
 
 use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config, NoTls};
@@ -13,6 +14,8 @@ pub struct Cluster {
     /// The coordinator first.
     nodes: Vec<Config>,
     name: String,
+    /// Roles that are dropped with the database.
+    roles: Mutex<Vec<String>>,
 }
 
 impl Cluster {
@@ -43,7 +46,7 @@ impl Cluster {
         let mut nodes = vec![at(host.clone(), port.into())];
         nodes.extend(workers.iter().map(|row| at(row.get(0), row.get(1))));
         let name = format!("test_{}", uuid::Uuid::new_v4().simple());
-        let cluster = Cluster { nodes, name };
+        let cluster = Cluster { nodes, name, roles: Mutex::default() };
         cluster.everywhere(&format!("CREATE DATABASE {}", cluster.name)).await;
         for number in 0..cluster.nodes.len() {
             let extensions = "CREATE EXTENSION citus; CREATE EXTENSION vector";
@@ -105,12 +108,25 @@ impl Cluster {
         Run::of(output.await.expect("no panic"))
     }
 
+    /// A schema's name that no other test has. Its group roles, and theirs with `_login` behind, are dropped with the
+    /// database.
+    pub fn schema_with_roles(&self) -> String {
+        let schema = format!("schema_{}", uuid::Uuid::new_v4().simple());
+        let mut roles = self.roles.lock().expect("no panic");
+        for role in ["owner", "writer", "reader"] {
+            roles.extend([format!("{schema}_{role}_login"), format!("{schema}_{role}")]);
+        }
+        schema
+    }
+
     /// Runs a statement on each node, outside of the database.
     async fn everywhere(&self, sql: &str) {
         for node in &self.nodes {
             let client = connect(node).await;
-            // Where the nodes' own databases are a cluster, each would create it on all others, too.
-            client.batch_execute("SET citus.enable_create_database_propagation = off").await.expect("set");
+            // Where the nodes' own databases are a cluster, each would do it on all others, too.
+            let alone = "SET citus.enable_create_database_propagation = off; \
+                         SET citus.enable_create_role_propagation = off";
+            client.batch_execute(alone).await.expect("set");
             client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
         }
     }
@@ -121,8 +137,13 @@ impl Drop for Cluster {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
-                runtime.expect("a runtime").block_on(self.everywhere(&drop));
+                let roles = self.roles.lock().expect("no panic").join(", ");
+                runtime.expect("a runtime").block_on(async {
+                    self.everywhere(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name)).await;
+                    if !roles.is_empty() {
+                        self.everywhere(&format!("DROP ROLE IF EXISTS {roles}")).await;
+                    }
+                });
             });
         });
     }

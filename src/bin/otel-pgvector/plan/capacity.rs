@@ -92,7 +92,7 @@ impl Plan {
             + batches_per_second * measured::CPU_SECONDS_PER_BATCH;
         let cores = (write_cores / measured::WRITE_SHARE).ceil().max(2.0);
         // Written to, or walked through by every search: the indexes of today's rows, and the documents.
-        let hot = per_day * load.index_bytes + documents.max(load.documents as f64 * measured::HNSW_BYTES);
+        let hot = per_day * load.index_bytes + documents;
         let memory = hot + measured::BASE_MEMORY;
 
         let servers = [

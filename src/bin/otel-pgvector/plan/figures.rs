@@ -2,29 +2,27 @@
 //!
 //! Measured on two cores with PostgreSQL 18.4 and pgvector 0.8.5; of two recordings, the larger figure.
 
-/// Bytes a span in the table of rows, without indexes. `cargo bench --bench storage`: `rows/heap`.
-pub const HEAP_BYTES: f64 = 98.0;
-/// Bytes a span in all indexes of rows. `cargo bench --bench storage`: `rows/total` less `rows/heap`.
-pub const INDEX_BYTES: f64 = 42.0;
+/// Bytes a span in the table of rows, without indexes. `make bench NAME=storage`: `storage/datasette/heap`.
+pub const HEAP_BYTES: f64 = 114.0;
+/// Bytes a span in all indexes of rows. `make bench NAME=storage`: `storage/datasette` less its heap.
+pub const INDEX_BYTES: f64 = 24.0;
 
-/// Bytes a document with text, body, vector and all indexes. `cargo bench --bench storage`: `span_documents/total`.
-pub const DOCUMENT_BYTES: f64 = 6_600.0;
-/// Of these, the vector in HNSW, which a search walks through. `cargo bench --bench storage`:
-/// `span_documents/index span_documents_embedding`.
-pub const HNSW_BYTES: f64 = 2_400.0;
-/// Documents a service. `cargo bench --bench storage`, `span_documents/count`: 727 of one service (Datasette), 239 of 27
+/// Bytes of a document with text, body, vector and all indexes. `make bench NAME=storage`:
+/// `storage/datasette/span_documents`.
+pub const DOCUMENT_BYTES: f64 = 6_885.0;
+/// Documents a service. `make bench NAME=storage`, `span_documents/rows`: 727 of one service (Datasette), 239 of 27
 /// services (TrainTicket); this is between the two.
 pub const DOCUMENTS_PER_SERVICE: u64 = 100;
 
-/// Bytes of an entry of the ledger with its index. `cargo bench --bench capacity`: `capacity/ledger`.
+/// Bytes of an entry of the ledger with its index. `make bench NAME=capacity`: `capacity/ledger`.
 pub const LEDGER_BYTES: f64 = 110.0;
 
-/// Bytes of WAL a span and a batch. `cargo bench --bench capacity`: `capacity/wal/…`.
+/// Bytes of WAL a span and a batch. `make bench NAME=capacity`: `capacity/wal/…`.
 pub const WAL_BYTES_PER_SPAN: f64 = 200.0;
 /// See [`WAL_BYTES_PER_SPAN`].
 pub const WAL_BYTES_PER_BATCH: f64 = 1_000.0;
 
-/// Seconds of the server's processors a span and a batch. `cargo bench --bench capacity`: `capacity/server_cpu/…`.
+/// Seconds of the server's processors a span and a batch. `make bench NAME=capacity`: `capacity/server_cpu/…`.
 pub const CPU_SECONDS_PER_SPAN: f64 = 4e-6;
 /// See [`CPU_SECONDS_PER_SPAN`].
 pub const CPU_SECONDS_PER_BATCH: f64 = 400e-6;
