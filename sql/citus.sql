@@ -9,6 +9,12 @@ BEGIN
     -- Tables of one transaction may refer to each other on one connection a node only.
     SET LOCAL citus.multi_shard_modify_mode TO 'sequential';
 
+    -- The first time, writers wait: in the order in which they come to tables, so that nobody waits for the other.
+    IF NOT EXISTS (SELECT FROM pg_dist_partition WHERE logicalrelid = 'span_rows'::regclass) THEN
+        LOCK TABLE batches, span_documents, span_resources, embedding_model, embedding_next, span_words, span_rows
+            IN ACCESS EXCLUSIVE MODE;
+    END IF;
+
     FOR name IN
         SELECT relname
         FROM pg_class c
