@@ -49,6 +49,8 @@ mod documents {
     mod operations {}
     #[doc = include_str!("../docs/architecture.md")]
     mod architecture {}
+    #[doc = include_str!("../docs/scaling.md")]
+    mod scaling {}
     #[doc = include_str!("../docs/search.md")]
     mod search {}
     #[doc = include_str!("../docs/migration.md")]
