@@ -1,6 +1,7 @@
 -- Spreads a schema over the nodes of a Citus cluster: spans by trace, the ledger by batch, all else on every node.
 -- Run with search_path set to the schema of the store, in a transaction, where the extension is. It may be run again, and
--- is, after each migration: it takes what is not spread yet.
+-- is, after each migration: it takes what is not spread yet. A migration that changes a spread table does so in a DO block:
+-- Citus sends its nodes the whole text that a statement is part of.
 
 DO $citus$
 DECLARE
