@@ -21,7 +21,7 @@ use tokio::runtime::Runtime;
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let (levels, batches): (&[i64], usize) = if is_quick() {
-        (&[100_000, 300_000, 600_000], 100)
+        (&[200_000, 500_000, 1_000_000], 200)
     } else {
         (&[1_000_000, 5_000_000, 10_000_000, 20_000_000], 1_500)
     };
