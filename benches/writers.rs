@@ -23,7 +23,7 @@ use support::traffic::{BATCH, Traffic};
 const PROCESSES: [usize; 4] = [1, 2, 4, 8];
 
 fn main() {
-    let batches = if is_quick() { 60 } else { 200 };
+    let batches = if is_quick() { 120 } else { 200 };
     if let Some((role, settings)) = child::role() {
         return write(role.parse().expect("a number"), settings, batches);
     }
@@ -36,7 +36,7 @@ fn main() {
     for writer in &mut writers {
         let _: Written = writer.ask("write");
     }
-    let rounds: Vec<[Measured; 4]> = (0..if is_quick() { 2 } else { 5 })
+    let rounds: Vec<[Measured; 4]> = (0..if is_quick() { 3 } else { 7 })
         .map(|_| {
             PROCESSES.map(|count| {
                 runtime.block_on(database.execute("TRUNCATE otel.span_rows, otel.batches"));
