@@ -49,6 +49,8 @@ pub(crate) struct SchemaInfo {
     pub store_embeddings: String,
     /// Version of pgvector.
     pub pgvector: String,
+    /// Whether the tables are spread over a Citus cluster.
+    pub distributed: bool,
 }
 
 impl TraceStore {
@@ -132,6 +134,9 @@ impl TraceStore {
                 .execute("INSERT INTO migrations (version, name) VALUES ($1, $2)", &[&number, name])
                 .await
                 .map_err(doing())?;
+        }
+        if self.is_distributed(connection).await? {
+            self.spread(connection).await?;
         }
         if has_roles {
             self.grant_to_roles(connection).await?;
@@ -257,6 +262,7 @@ impl TraceStore {
             cosine: format!("{extension_schema}.vector_cosine_ops"),
             vector,
             pgvector,
+            distributed: self.is_distributed(connection).await?,
         })
     }
 

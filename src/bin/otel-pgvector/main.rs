@@ -19,6 +19,7 @@ mod manual;
 mod migrate;
 mod new;
 mod nothing;
+mod plan;
 mod reembed;
 mod search;
 mod show;
@@ -70,6 +71,7 @@ async fn run(args: Args) -> Outcome {
             maintain::maintain(settings.retaining(options.retention_days).open(false)?, &options).await
         }
         Command::Health(options) => health::health(settings.open(false)?, &options).await,
+        Command::Plan(options) => plan::plan(settings, &options).await,
         Command::Config(options) => config::config(&settings.loaded()?, &options),
         Command::Completions(options) => manual::completions(&options),
         Command::Man(options) => manual::man(&options),

@@ -14,6 +14,7 @@ use clap_complete::Shell;
 Examples:
   otel-pgvector migrate --roles
   otel-pgvector migrate --print-roles | psql postgresql://postgres@db/otel_traces
+  otel-pgvector migrate --citus
   psql postgresql://postgres@db/otel_traces -c 'GRANT otel_writer TO checkout'")]
 pub struct MigrateOptions {
     /// Make the group roles SCHEMA_owner, SCHEMA_writer and SCHEMA_reader, too, and give them their rights. It takes a
@@ -24,6 +25,11 @@ pub struct MigrateOptions {
     /// Print the SQL that makes the roles, to read it or to let an administrator run it; connect to nothing.
     #[arg(long, conflicts_with = "roles")]
     pub print_roles: bool,
+
+    /// Spread the tables over the nodes of a Citus cluster, too: spans by trace, the ledger by batch, all else on every
+    /// node. It may be run again, and on tables with data; later migrations spread what they make by themselves.
+    #[arg(long, conflicts_with = "print_roles")]
+    pub citus: bool,
 
     /// One JSON object instead of text.
     #[arg(long, conflicts_with = "print_roles")]

@@ -3,6 +3,7 @@
 mod export;
 mod import;
 mod manage;
+mod plan;
 mod search;
 mod settings;
 mod show;
@@ -16,6 +17,7 @@ pub use manage::{
     CompletionsOptions, ConfigOptions, HealthOptions, MaintainOptions, ManOptions, MigrateOptions,
     ReembedOptions, SqlOptions,
 };
+pub use plan::PlanOptions;
 pub use search::{By, NewOptions, SearchOptions, SimilarOptions, TailOptions};
 pub use settings::CommandSettings;
 pub use show::{OperationsOptions, ServicesOptions, TraceOptions};
@@ -86,6 +88,7 @@ pub enum Command {
     Maintain(MaintainOptions),
     Reembed(ReembedOptions),
     Health(HealthOptions),
+    Plan(PlanOptions),
     Config(ConfigOptions),
     Completions(CompletionsOptions),
     Man(ManOptions),

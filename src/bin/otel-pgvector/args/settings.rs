@@ -81,9 +81,14 @@ impl CommandSettings {
         TraceStore::new(settings)
     }
 
-    /// The schema alone, which needs no database.
+    /// The settings where no database is needed.
+    pub fn offline(self) -> Result<Settings> {
+        self.0.set("enabled", false).load()
+    }
+
+    /// The schema alone.
     pub fn schema(self) -> Result<String> {
-        Ok(self.0.set("enabled", false).load()?.schema)
+        Ok(self.offline()?.schema)
     }
 
     /// With the layer of each.
