@@ -57,6 +57,8 @@ mod documents {
     mod migration {}
     #[doc = include_str!("../docs/redaction.md")]
     mod redaction {}
+    #[doc = include_str!("../docs/maintenance.md")]
+    mod maintenance {}
     #[doc = include_str!("../docs/conditions.md")]
     mod conditions {}
 }
