@@ -116,14 +116,20 @@ impl Bench<'_> {
     fn start(&mut self) {
         let spans: Vec<Span<'static>> = self.fleet.each_once().collect();
         let begin = Instant::now();
-        for (number, batch) in spans.chunks(BATCH).enumerate() {
-            self.store(number, batch);
+        for (service, batch) in spans.chunks(self.size.operations).enumerate() {
+            self.store(service, batch);
         }
         let seconds = begin.elapsed().as_secs_f64();
         let rows = self.documents();
-        print("fleet/start", spans.len() as f64 / seconds, "spans/s", "every span a new document", 1.0);
         let operations = self.fleet.documents() as f64;
-        print("fleet/documents", rows, "documents", "operations of the fleet", rows / operations);
+        print(
+            "fleet/start/stored",
+            operations / seconds,
+            "documents/s",
+            "one writer, each span a new document",
+            1.0,
+        );
+        print("fleet/start/documents", rows, "documents", "operations of the fleet", rows / operations);
         let backlog = self.watch(begin);
         self.report("fleet/start", &backlog, rows);
     }
