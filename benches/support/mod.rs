@@ -4,8 +4,10 @@
 pub mod child;
 pub mod cold;
 pub mod figure;
+pub mod fleet;
 pub mod hostile;
 pub mod picture;
+pub mod plain;
 pub mod process;
 pub mod random;
 pub mod recordings;

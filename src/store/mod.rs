@@ -124,8 +124,9 @@ struct Known {
     hash: Uuid,
 }
 
-/// Documents and resources whose ids are kept. At 100 B each, this is a few megabytes.
-const KNOWN: u64 = 32 * 1024;
+/// Documents and resources whose ids are kept, at some 300 B each: all of a fleet of a thousand services, which a gateway or an
+/// import brings. A service alone has some hundreds, and takes no more room for the others.
+const KNOWN: u64 = 128 * 1024;
 /// Words whose vectors are kept, at 1.6 kB each.
 const WORDS: u64 = 8 * 1024;
 /// How long a process relies on a document without looking whether it is still there. Unused documents are kept for

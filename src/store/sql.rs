@@ -52,6 +52,7 @@ pub(crate) struct Sql {
     pub resource_bodies: String,
     pub waiting_documents: String,
     pub count_waiting: String,
+    pub any_waiting: String,
     pub prune_ledger: String,
     text_vectors: bool,
 }
@@ -128,6 +129,10 @@ impl Sql {
             ),
             count_waiting: format!(
                 "SELECT count(*), coalesce(max(id), 0) FROM {schema}.span_documents WHERE embedding IS NULL AND id <= $1"
+            ),
+            // In the order of the index of what waits, so that its first entry is the answer.
+            any_waiting: format!(
+                "SELECT FROM {schema}.span_documents WHERE embedding IS NULL AND id <= $1 ORDER BY id LIMIT 1"
             ),
             // One process at a time; the others get null.
             prune_ledger: format!(
