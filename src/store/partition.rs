@@ -2,19 +2,27 @@
 
 use opentelemetry::otel_info;
 
+use uuid::Uuid;
+
+use super::write::Ahead;
 use super::{Batch, Stored, TraceStore};
 use crate::error::{Error, Result};
 
 impl TraceStore {
     /// Sends a batch; when a row finds no partition, makes the default partition, if the role may, and sends it again.
-    pub(super) async fn send_to_partitions(&self, batch: &Batch) -> Result<Stored> {
-        match self.send_once(batch).await {
+    pub(super) async fn send_to_partitions(
+        &self,
+        entries: &[(Uuid, i32)],
+        batch: &Batch,
+        ahead: Ahead,
+    ) -> Result<Stored> {
+        match self.send_once(entries, batch, ahead).await {
             Err(error) if error.is_missing_partition() => {}
             result => return result,
         }
         // Another process may be faster, so whether this worked is told by the second attempt.
         let made = self.create_default_partition().await;
-        match self.send_once(batch).await {
+        match self.send_once(entries, batch, Ahead::Nothing).await {
             Err(error) if error.is_missing_partition() => Err(self.missing_partition(made.err())),
             result => result,
         }
