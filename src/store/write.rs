@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::batch_id::new_batch_id;
 use super::connection::Connection;
 use super::copy::CopyRows;
+use super::partition::DAY_US;
 use super::sql::BEGIN_BATCH;
 use super::{Known, TraceStore};
 use crate::error::{Error, Result};
@@ -45,6 +46,20 @@ pub(crate) struct Batch {
     known: HashMap<u128, Known>,
 }
 
+impl Batch {
+    /// The days on which its spans started, since 1970.
+    pub(super) fn days(&self) -> Vec<i32> {
+        let mut days = Vec::new();
+        for row in &self.halves.rows {
+            let day = row.start_us.div_euclid(DAY_US) as i32;
+            if days.last() != Some(&day) && !days.contains(&day) {
+                days.push(day);
+            }
+        }
+        days
+    }
+}
+
 /// How far a batch is in the database before anything of its spans is sent.
 pub(super) enum Ahead {
     /// Its documents are looked up first.
@@ -59,6 +74,20 @@ pub(super) enum Ahead {
 pub(super) struct Begun {
     connection: Connection,
     rows: Pin<Box<CopyInSink<Bytes>>>,
+}
+
+impl Begun {
+    /// Ends the transaction without a row: what the batch has that is new comes first.
+    pub(super) async fn give_up(mut self) -> Result<Connection> {
+        let failed = || Error::database("storing spans");
+        // A COPY that is broken off would be an error in the server's log.
+        self.rows.send(CopyRows::with_capacity(0, 0).finish()).await.map_err(failed())?;
+        let (copied, ended) =
+            future::join(self.rows.as_mut().finish(), self.connection.batch_execute("ROLLBACK")).await;
+        copied.map_err(failed())?;
+        ended.map_err(failed())?;
+        Ok(self.connection)
+    }
 }
 
 /// What a batch's rows refer to, which has to be there when they are stored: in the order of the ids, each once.
@@ -210,7 +239,7 @@ impl TraceStore {
         };
         let result = self.timed("storing a batch", sending).await;
         match &result {
-            Ok(_) => self.start_pruning(),
+            Ok(_) => self.start_upkeep(),
             // This is about the batch.
             Err(Error::Input { .. } | Error::Corrupt(_)) => {}
             Err(_) => self.forget(),
@@ -269,14 +298,16 @@ impl TraceStore {
             (Ahead::Begun(begun), Some(resources)) => {
                 (Some(begun), Resolved { fresh: HashMap::new(), resources })
             }
-            (Ahead::Begun(begun), None) => {
-                let (connection, resolved) = self.resolve_outside(begun, halves, &described).await?;
-                (self.begin(connection, entries).await?, resolved)
-            }
-            (Ahead::Nothing, _) => {
-                let (connection, _) = self.connection().await?;
-                let resolved = self.resolve(&connection, halves, &described).await?;
-                (self.begin(connection, entries).await?, resolved)
+            (ahead, _) => {
+                let connection = match ahead {
+                    Ahead::Begun(begun) => begun.give_up().await?,
+                    _ => self.connection().await?.0,
+                };
+                // In transactions of their own: a document without spans does no harm, and no other writer waits for
+                // this batch's COPY.
+                let fresh = self.resolve_documents(&connection, &halves.documents).await?;
+                let resources = self.resolve_resources(&connection, &described).await?;
+                (self.begin(connection, entries).await?, Resolved { fresh, resources })
             }
         };
         let Some(begun) = begun else { return self.stored_before(entries, batch).await };
@@ -345,41 +376,6 @@ impl TraceStore {
         };
         let spans = if is_apart { 0 } else { batch.halves.rows.len() };
         Ok(Stored { spans, new: false, new_documents: 0, is_apart })
-    }
-
-    /// Ends the transaction, and resolves in others what the batch has that is new: a document without spans does no
-    /// harm, and no other writer waits for this batch's COPY.
-    async fn resolve_outside(
-        &self,
-        begun: Begun,
-        halves: &Halves,
-        described: &[Described<'_>],
-    ) -> Result<(Connection, Resolved)> {
-        let failed = || Error::database("storing spans");
-        let Begun { connection, mut rows } = begun;
-        // A COPY that was given up would be an error in the server's log: it ends without a row.
-        rows.send(CopyRows::with_capacity(0, 0).finish()).await.map_err(failed())?;
-        let (copied, ended, resolved) = future::join3(
-            rows.as_mut().finish(),
-            connection.batch_execute("ROLLBACK"),
-            self.resolve(&connection, halves, described),
-        )
-        .await;
-        copied.map_err(failed())?;
-        ended.map_err(failed())?;
-        let resolved = resolved?;
-        Ok((connection, resolved))
-    }
-
-    async fn resolve(
-        &self,
-        connection: &Connection,
-        halves: &Halves,
-        described: &[Described<'_>],
-    ) -> Result<Resolved> {
-        let fresh = self.resolve_documents(connection, &halves.documents).await?;
-        let resources = self.resolve_resources(connection, described).await?;
-        Ok(Resolved { fresh, resources })
     }
 
     /// Enters a batch that the database refuses into the ledger as one that is stored in parts: from then on no
