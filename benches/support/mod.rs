@@ -3,14 +3,17 @@
 
 pub mod child;
 pub mod cold;
+pub mod eight;
 pub mod figure;
 pub mod hostile;
+pub mod link;
 pub mod picture;
 pub mod process;
 pub mod random;
 pub mod recordings;
 pub mod sdk;
 pub mod shop;
+pub mod sink;
 pub mod table;
 pub mod traffic;
 

@@ -272,6 +272,8 @@ impl TraceStore {
         .await;
         begun.map_err(failed())?;
         match entered {
+            // It is not in the transaction that has begun.
+            Ok(0) => Err(Error::Replaced),
             Ok(_) => Ok(Some(Begun { connection, rows: Box::pin(rows.map_err(failed())?) })),
             // An earlier attempt was committed, and its answer was lost. A COPY that was refused leaves the driver out of
             // step with the server: the connection is closed.
