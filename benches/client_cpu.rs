@@ -41,7 +41,9 @@ fn time() {
     let place = Place::new();
     let processors = EXPORTERS.map(|name| place.processor(name));
     // Documents become known, connections are opened.
-    processors.iter().for_each(|processor| drop(cost(processor.as_ref(), 4)));
+    for processor in &processors {
+        cost(processor.as_ref(), 4);
+    }
     let costs: Vec<[f64; 3]> =
         (0..rounds).map(|_| std::array::from_fn(|at| cost(processors[at].as_ref(), batches))).collect();
     for (at, bench, against) in [

@@ -34,7 +34,7 @@ impl Link {
                 let (turns, answers) = (Arc::clone(&counted), Arc::clone(&answered));
                 // What the client sends after an answer begins a round trip.
                 let asks = move || {
-                    drop(turns.fetch_add(answered.swap(false, Ordering::SeqCst).into(), Ordering::SeqCst))
+                    turns.fetch_add(answered.swap(false, Ordering::SeqCst).into(), Ordering::SeqCst);
                 };
                 carry(from_client, to_server, round_trip / 2, asks, || ());
                 carry(
