@@ -142,7 +142,7 @@ BEGIN
     IF source IS NOT NULL THEN
         -- From here on no span of the day can come; nobody waits but who has spans for the default partition.
         EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', source);
-        EXECUTE format('SELECT count(*) FROM (SELECT FROM %s WHERE %s LIMIT $1) AS few', source, of_day)
+        EXECUTE format('SELECT count(*) FROM (SELECT 1 FROM %s WHERE %s LIMIT $1) AS few', source, of_day)
             INTO spans USING at_most + 1;
         IF spans > at_most THEN
             RETURN 'later';

@@ -45,6 +45,12 @@ BEGIN
             END);
         END IF;
     END LOOP;
+    -- Nodes of a Citus cluster log in to each other as whoever a statement runs as. It has no password.
+    IF EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')
+        AND NOT (SELECT rolcanlogin FROM pg_roles WHERE rolname = owner)
+    THEN
+        EXECUTE format('ALTER ROLE %I LOGIN', owner);
+    END IF;
     IF NOT pg_has_role(current_user, owner, may_be) THEN
         EXECUTE format('GRANT %I TO CURRENT_USER', owner);
     END IF;
@@ -117,5 +123,17 @@ BEGIN
     ] LOOP
         EXECUTE format(command, traces, owner, writer, reader);
     END LOOP;
+
+    -- Citus sends a row to its node with what its defaults made.
+    IF EXISTS (SELECT FROM pg_extension WHERE extname = 'citus') THEN
+        FOREACH command IN ARRAY ARRAY[
+            'GRANT INSERT (stored_at) ON %1$I.batches TO %3$I',
+            'GRANT INSERT (only_row) ON %1$I.embedding_model TO %3$I',
+            'GRANT INSERT (id, first_seen) ON %1$I.span_resources TO %3$I',
+            'GRANT INSERT (id, first_seen, last_seen) ON %1$I.span_documents TO %3$I'
+        ] LOOP
+            EXECUTE format(command, traces, owner, writer, reader);
+        END LOOP;
+    END IF;
 END $roles$;
 COMMIT;

@@ -56,7 +56,7 @@ pub(super) async fn candidates(
     parameters.bind(Vector::new(&embedded.vector));
     let (wanted, distance) = (store.sql().vector(1, &schema.vector), &schema.distance);
     let (limit, text) = (parameters.bind(count as i64), parameters.bind(query.text.clone()));
-    let (source, exact) = source(store, connection, &schema.pgvector, query, &mut parameters).await?;
+    let (source, exact) = source(store, connection, schema, query, &mut parameters).await?;
     // Which documents pass is found out once.
     let (passing, source) = match exact {
         true => (format!("passing AS MATERIALIZED {source}, "), "passing"),

@@ -4,7 +4,7 @@ use super::conditions::{Parameters, asks_documents, asks_rows, columns, on_docum
 use super::query::{Page, SearchQuery};
 use super::spans::reading;
 use crate::error::Result;
-use crate::store::{Connection, TraceStore};
+use crate::store::{Connection, SchemaInfo, TraceStore};
 
 /// Up to so many documents that pass the conditions are compared one by one, which takes some 10 µs each.
 const COMPARED: i64 = 5_000;
@@ -17,7 +17,7 @@ const COMPARED: i64 = 5_000;
 pub(super) async fn source(
     store: &TraceStore,
     connection: &Connection,
-    pgvector: &str,
+    info: &SchemaInfo,
     query: &SearchQuery,
     parameters: &mut Parameters,
 ) -> Result<(String, bool)> {
@@ -40,16 +40,10 @@ pub(super) async fn source(
         );
         let rows = connection.query(&count, &own.as_slice()).await.map_err(reading(&filter))?;
         let few = rows.first().is_some_and(|row| row.get::<_, i64>(0) <= COMPARED);
-        exact = few || !goes_on(pgvector);
+        exact = few || !goes_on(&info.pgvector);
     }
     // Decided for each document once, and then row by row: HNSW would not go through many documents at that price.
     exact |= !filter.phrases.is_empty();
-    if asks_rows(&filter) {
-        let (period, rows) = (within(&filter, parameters), on_rows(&filter, schema, parameters));
-        conditions += &format!(
-            " AND EXISTS (SELECT FROM {schema}.span_rows r WHERE r.document_id = d.id AND {period} AND {rows})"
-        );
-    }
     let documents = match filter.phrases.is_empty() {
         true => format!("{schema}.span_documents"),
         false => {
@@ -57,6 +51,18 @@ pub(super) async fn source(
             format!("(SELECT d.*{columns} FROM {schema}.span_documents d OFFSET 0)")
         }
     };
+    if asks_rows(&filter) {
+        let (period, rows) = (within(&filter, parameters), on_rows(&filter, schema, parameters));
+        let spans = format!("FROM {schema}.span_rows r WHERE r.document_id = d.id AND {period} AND {rows}");
+        conditions += &match info.distributed {
+            false => format!(" AND EXISTS (SELECT {spans})"),
+            // Citus refuses to ask other nodes for each document: they say of all documents that pass which have spans.
+            true => format!(
+                " AND d.id IN (SELECT d.id FROM {documents} AS d CROSS JOIN LATERAL ( \
+                     SELECT FROM (SELECT 1 AS one {spans} LIMIT 1) AS r ORDER BY one) AS part WHERE {on_documents})"
+            ),
+        };
+    }
     let fence = if exact { " OFFSET 0" } else { "" };
     Ok((format!("(SELECT * FROM {documents} AS d WHERE {conditions}{fence})"), exact))
 }

@@ -131,8 +131,11 @@ impl TraceStore {
         let doing = || Error::database("storing embeddings");
         let (connection, schema) = self.connection().await?;
         connection.batch_execute("BEGIN").await.map_err(doing())?;
-        let select = &self.inner.sql.waiting_documents;
-        let rows = connection.query_prepared(select, &[&newest, &CHUNK]).await.map_err(doing())?;
+        let select = format!("{} {}", self.inner.sql.waiting_documents, schema.lock_documents());
+        let rows = match self.has_turn_to_embed(&connection, &schema).await? {
+            true => connection.query_prepared(&select, &[&newest, &CHUNK]).await.map_err(doing())?,
+            false => Vec::new(),
+        };
         if rows.is_empty() {
             connection.batch_execute("ROLLBACK").await.map_err(doing())?;
             connection.give_back();

@@ -3,6 +3,7 @@
 mod activity;
 mod backfill;
 mod batch_id;
+mod citus;
 mod connect;
 mod connection;
 mod copy;
@@ -19,6 +20,7 @@ mod refusal;
 mod roles;
 mod schema;
 mod scrub;
+mod sizes;
 mod sql;
 mod tls;
 mod upkeep;
@@ -40,6 +42,7 @@ pub use model::Model;
 pub use reembed::{ReembedProgress, Reembedded};
 pub use roles::roles_sql;
 pub use schema::SCHEMA_VERSION;
+pub use sizes::Sizes;
 pub(crate) use write::Batch;
 pub use write::Stored;
 
