@@ -3,9 +3,11 @@
 
 pub mod child;
 pub mod cold;
+pub mod eight;
 pub mod figure;
 pub mod fleet;
 pub mod hostile;
+pub mod link;
 pub mod picture;
 pub mod plain;
 pub mod process;
@@ -13,6 +15,7 @@ pub mod random;
 pub mod recordings;
 pub mod sdk;
 pub mod shop;
+pub mod sink;
 pub mod table;
 pub mod traffic;
 

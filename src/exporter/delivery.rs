@@ -297,8 +297,13 @@ impl Delivery {
         let mut retries = 0;
         loop {
             // Split anew: the documents that were known may be gone, as the server may be another one by now.
-            let batch = source.split(&self.store, id, part.clone())?;
-            let result = self.store.send(&batch).await;
+            let mut is_split = true;
+            let split = || source.split(&self.store, part.clone()).inspect_err(|_| is_split = false);
+            let result = self.store.send(&[(id, part.len() as i32)], split).await;
+            // What cannot be split says nothing of the database.
+            if !is_split {
+                return result;
+            }
             self.record(result.as_ref().err(), attempt);
             let error = match result {
                 Ok(stored) => return Ok(stored),

@@ -65,9 +65,9 @@ impl Source {
         Ok(Source::Parcel(Parcel::new(id, &spans)))
     }
 
-    /// Splits some of the spans, as the batch `id`.
-    pub(super) fn split(&self, store: &TraceStore, id: Uuid, range: Range<usize>) -> Result<Batch> {
-        self.with(store, range, |spans| store.split(id, spans))?
+    /// Splits some of the spans.
+    pub(super) fn split(&self, store: &TraceStore, range: Range<usize>) -> Result<Batch> {
+        self.with(store, range, |spans| store.split(spans))?
     }
 
     /// Some of the spans, in the form in which they wait.

@@ -103,6 +103,22 @@ impl Connection {
         }
     }
 
+    /// Runs a statement, prepared ahead, that is on its way as soon as this is polled: others can be sent behind it.
+    pub(crate) async fn query_typed(
+        &self,
+        sql: &str,
+        parameters: &[Typed<'_>],
+    ) -> Result<Vec<Row>, DriverError> {
+        let client = &self.session.client;
+        match &self.session.pooled {
+            None => {
+                let values: Vec<_> = parameters.iter().map(|(value, _)| *value).collect();
+                client.query(&client.prepare_cached(sql).await?, &values).await
+            }
+            Some(_) => client.query_typed(sql, parameters).await,
+        }
+    }
+
     /// Starts a COPY, within a transaction.
     pub(crate) async fn copy_in(&self, sql: &str) -> Result<CopyInSink<Bytes>, DriverError> {
         let client = &self.session.client;

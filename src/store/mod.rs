@@ -92,6 +92,8 @@ struct Inner {
     documents: Cache<u128, Known>,
     /// Ids of resources known to be stored, by the hash of their content.
     resources: Cache<[u8; 16], i32>,
+    /// Whether the last batch had nothing that was new.
+    all_known: AtomicBool,
     /// Documents' bodies by id, for reading.
     templates: Cache<i32, Arc<Template>>,
     /// Resources by id, for reading.
@@ -148,6 +150,7 @@ impl TraceStore {
                 splitter: Mutex::default(),
                 documents: Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR).build(),
                 resources: Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR).build(),
+                all_known: AtomicBool::new(false),
                 templates: Cache::new(settings.cache_size),
                 resource_bodies: Cache::new(settings.cache_size),
                 embedder: Embedder::new(&settings),
@@ -187,6 +190,7 @@ impl TraceStore {
     pub(crate) fn forget(&self) {
         self.inner.documents.invalidate_all();
         self.inner.resources.invalidate_all();
+        self.inner.all_known.store(false, Ordering::Relaxed);
         self.inner.templates.invalidate_all();
         self.inner.resource_bodies.invalidate_all();
         self.inner.partitions.forget();
