@@ -9,6 +9,8 @@ pub mod exporter;
 #[cfg(feature = "import")]
 pub mod import;
 pub mod search;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod settings;
 pub mod span;
 pub mod store;
