@@ -21,6 +21,8 @@ mod rank;
 mod score;
 mod similar;
 mod spans;
+mod summary;
+mod tags;
 mod time;
 mod traces;
 
@@ -35,6 +37,7 @@ pub use hit::{Explanation, MatchedWord, OperationHit, SpanHit, TraceHit};
 pub use novel::{Nearest, NewOperation};
 pub use query::{Found, Page, SearchQuery};
 pub use similar::SimilarTrace;
+pub use summary::{ServiceSummary, TraceSummary};
 
 use crate::error::Result;
 use crate::store::TraceStore;

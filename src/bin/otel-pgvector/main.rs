@@ -20,6 +20,7 @@ mod new;
 mod nothing;
 mod reembed;
 mod search;
+mod serve;
 mod show;
 mod similar;
 mod sql;
@@ -65,6 +66,7 @@ async fn run(args: Args) -> Outcome {
         Command::Export(ExportCommand::Otlp(options)) => export::otlp(settings.open(false)?, &options).await,
         Command::Migrate(options) if options.print_roles => migrate::print_roles(&settings.schema()?),
         Command::Migrate(options) => migrate::migrate(settings.open(true)?, &options).await,
+        Command::Serve(options) => serve::serve(settings, &options).await,
         Command::Health(options) => health::health(settings.open(false)?, &options).await,
         Command::Config(options) => config::config(&settings.loaded()?, &options),
         Command::Completions(options) => manual::completions(&options),

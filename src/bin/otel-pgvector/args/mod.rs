@@ -4,6 +4,7 @@ mod export;
 mod import;
 mod manage;
 mod search;
+mod serve;
 mod settings;
 mod show;
 mod values;
@@ -16,6 +17,7 @@ pub use manage::{
     CompletionsOptions, ConfigOptions, HealthOptions, ManOptions, MigrateOptions, ReembedOptions, SqlOptions,
 };
 pub use search::{By, NewOptions, SearchOptions, SimilarOptions, TailOptions};
+pub use serve::ServeOptions;
 pub use settings::CommandSettings;
 pub use show::{OperationsOptions, ServicesOptions, TraceOptions};
 
@@ -83,6 +85,7 @@ pub enum Command {
     Export(ExportCommand),
     Migrate(MigrateOptions),
     Reembed(ReembedOptions),
+    Serve(ServeOptions),
     Health(HealthOptions),
     Config(ConfigOptions),
     Completions(CompletionsOptions),
