@@ -21,7 +21,12 @@ Examples:
   curl 'http://127.0.0.1:16686/api/search?q=payment+declined&service=checkout'")]
 pub struct ServeOptions {
     /// Where Jaeger's API is.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:16686", env = "OTEL_PGVECTOR_SERVE_LISTEN")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:16686",
+        env = "OTEL_PGVECTOR_SERVE_LISTEN"
+    )]
     pub listen: SocketAddr,
 
     /// Receive OTLP by gRPC and by HTTP.
@@ -29,11 +34,21 @@ pub struct ServeOptions {
     pub receive: bool,
 
     /// Where OTLP comes by gRPC; needs --receive.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4317", env = "OTEL_PGVECTOR_SERVE_OTLP_GRPC")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:4317",
+        env = "OTEL_PGVECTOR_SERVE_OTLP_GRPC"
+    )]
     pub otlp_grpc: SocketAddr,
 
     /// Where OTLP comes by HTTP, to the path /v1/traces; needs --receive.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4318", env = "OTEL_PGVECTOR_SERVE_OTLP_HTTP")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:4318",
+        env = "OTEL_PGVECTOR_SERVE_OTLP_HTTP"
+    )]
     pub otlp_http: SocketAddr,
 
     /// The certificate in PEM, for all addresses.
