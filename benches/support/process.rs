@@ -30,3 +30,13 @@ pub fn resident_mib() -> Option<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.trim().trim_end_matches("kB").trim().parse::<f64>().ok()? / 1024.0)
 }
+
+/// Time that all cores of the machine have been at work. Linux only.
+pub fn busy_time() -> Option<Duration> {
+    // user, nice, system, idle, iowait, irq, softirq, steal; in hundredths of a second.
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let ticks: Vec<u64> =
+        stat.lines().next()?.split_whitespace().skip(1).map_while(|ticks| ticks.parse().ok()).collect();
+    let idle: u64 = ticks.get(3..5)?.iter().sum();
+    Some(Duration::from_millis((ticks.iter().take(7).sum::<u64>() - idle) * 10))
+}

@@ -89,10 +89,10 @@ impl TraceStore {
         if used { self.flush().await } else { Ok(()) }
     }
 
-    /// Ends what runs behind the spans, embedding and pruning, within about 100 ms. Documents that still wait are embedded by the next
+    /// Ends what runs behind the spans, embedding and upkeep, within about 100 ms. Documents that still wait are embedded by the next
     /// process. Call it before the process exits: the model must not be running then.
     pub async fn close(&self) {
-        self.inner.pruning.close();
+        self.inner.upkeep.close();
         self.stop_backfill();
         while self.inner.backfill.runs.load(Ordering::Acquire) {
             tokio::time::sleep(Duration::from_millis(2)).await;

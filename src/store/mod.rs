@@ -7,6 +7,7 @@ mod connect;
 mod connection;
 mod copy;
 mod health;
+mod maintain;
 mod model;
 mod partition;
 mod password;
@@ -20,6 +21,7 @@ mod schema;
 mod scrub;
 mod sql;
 mod tls;
+mod upkeep;
 mod vector;
 mod vocabulary;
 mod write;
@@ -33,6 +35,7 @@ use uuid::Uuid;
 
 pub use activity::Activity;
 pub use health::Health;
+pub use maintain::Maintained;
 pub use model::Model;
 pub use reembed::{ReembedProgress, Reembedded};
 pub use roles::roles_sql;
@@ -104,7 +107,8 @@ struct Inner {
     /// Held while the schema is made or checked.
     preparing: tokio::sync::Mutex<()>,
     backfill: Arc<backfill::Backfill>,
-    pruning: prune::Pruning,
+    partitions: partition::KnownDays,
+    upkeep: upkeep::Upkeep,
     nuls_replaced: AtomicU64,
     counters: activity::Counters,
     scrubbed: scrub::Counters,
@@ -151,7 +155,8 @@ impl TraceStore {
                 schema: Mutex::default(),
                 preparing: tokio::sync::Mutex::default(),
                 backfill: Arc::default(),
-                pruning: prune::Pruning::default(),
+                partitions: partition::KnownDays::default(),
+                upkeep: upkeep::Upkeep::default(),
                 nuls_replaced: AtomicU64::new(0),
                 counters: activity::Counters::default(),
                 scrubbed: scrub::Counters::default(),
@@ -173,13 +178,14 @@ impl TraceStore {
         &self.inner.sql
     }
 
-    /// Forgets which documents, resources and schema are there, and the connections that prepared statements for them:
+    /// Forgets which documents, resources, partitions and schema are there, and the connections that prepared statements for them:
     /// after a failure the server may be another one.
     pub(crate) fn forget(&self) {
         self.inner.documents.invalidate_all();
         self.inner.resources.invalidate_all();
         self.inner.templates.invalidate_all();
         self.inner.resource_bodies.invalidate_all();
+        self.inner.partitions.forget();
         *self.known_schema() = None;
         self.inner.words_seen.store(0, Ordering::Release);
         self.inner.words_wait.store(true, Ordering::Release);

@@ -19,6 +19,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("words", include_str!("../../sql/0004_words.sql")),
     ("filters", include_str!("../../sql/0005_filters.sql")),
     ("reembed", include_str!("../../sql/0006_reembed.sql")),
+    ("partitions", include_str!("../../sql/0007_partitions.sql")),
 ];
 
 /// The version of the schema that this crate writes and reads: the number of its last migration.
