@@ -55,6 +55,10 @@ mod documents {
     mod migration {}
     #[doc = include_str!("../docs/redaction.md")]
     mod redaction {}
+    #[doc = include_str!("../docs/serve.md")]
+    mod serve {}
+    #[doc = include_str!("../docs/jaeger.md")]
+    mod jaeger {}
     #[doc = include_str!("../docs/conditions.md")]
     mod conditions {}
 }

@@ -199,10 +199,7 @@ async fn people_s_queries_use_indexes() {
     let trace = spans[0].trace_id;
     for view in ["spans", "traces"] {
         let plan = database.plan(&format!("SELECT * FROM otel.{view} WHERE trace_id = '{trace}'")).await;
-        assert!(
-            plan.contains("_encode_idx") && !plan.contains("Seq Scan on span_rows"),
-            "{plan}"
-        );
+        assert!(plan.contains("_encode_idx") && !plan.contains("Seq Scan on span_rows"), "{plan}");
     }
     let newest: String = database.value("SELECT max(start_time)::text FROM otel.spans").await;
     let plan = database

@@ -281,6 +281,53 @@ async fn a_tag_and_a_route_find_by_meaning() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_service_map_is_of_what_was_counted() {
+    let shop = Shop::open().await;
+    shop.store.count_dependencies(std::time::Duration::ZERO).await.expect("counted");
+    let end = BEGIN / MILLISECOND;
+    let path = format!("/api/dependencies?endTs={end}&lookback=3600000");
+    shop.answers(&path, Http::OK, "dependencies.json").await;
+    shop.answers(&format!("{path}&service=payments"), Http::OK, "dependencies.json").await;
+    for nothing in [format!("{path}&service=other"), format!("/api/dependencies?endTs={}", end - 7_200_000)] {
+        let (status, answer) = shop.get(&nothing).await;
+        assert_eq!((status, &answer["data"]), (Http::OK, &json!([])), "{nothing}");
+    }
+    let (status, _) = shop.get("/api/dependencies?endTs=now").await;
+    assert_eq!(status, Http::BAD_REQUEST);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_monitor_has_rates_errors_and_latencies() {
+    let shop = Shop::open().await;
+    // One step of ten seconds from the cart's start, and one before.
+    let end = BEGIN / MILLISECOND + 10_000;
+    let period =
+        format!("service=payments&spanKind=client&endTs={end}&lookback=20000&step=10000&ratePer=10000");
+    shop.answers(&format!("/api/metrics/calls?{period}"), Http::OK, "metrics_calls.json").await;
+    shop.answers(
+        &format!("/api/metrics/errors?{period}&groupByOperation=true"),
+        Http::OK,
+        "metrics_errors.json",
+    )
+    .await;
+    let (status, answer) = shop.get(&format!("/api/metrics/latencies?{period}&quantile=0.95")).await;
+    assert_eq!((status, &answer["name"]), (Http::OK, &json!("service_latencies")));
+    let latency = &answer["metrics"][0]["metricPoints"][1]["gaugeValue"]["doubleValue"];
+    let latency = latency.as_f64().expect("milliseconds");
+    assert!((100.0..105.1).contains(&latency), "{latency}");
+    for (path, status) in [
+        ("/api/metrics/calls", 400),
+        ("/api/metrics/latencies?service=payments", 400),
+        ("/api/metrics/calls?service=payments&spanKind=sideways", 400),
+        ("/api/metrics/calls?service=payments&step=1&lookback=3600000", 400),
+        ("/api/metrics/calls?service=payments&step=0", 400),
+        ("/api/metrics/moods?service=payments", 404),
+    ] {
+        assert_eq!(shop.get(path).await.0.as_u16(), status, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn hostile_names_values_and_queries_come_back_as_they_are() {
     let database = TestDatabase::create().await;
     let hostile = [

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use opentelemetry::trace::{Tracer, TracerProvider};
 use opentelemetry_otlp::{Compression, WithExportConfig, WithTonicConfig};
+use opentelemetry_pgvector::TraceStore;
 use opentelemetry_pgvector::serve::{Credentials, Tls};
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
@@ -14,6 +15,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use prost::Message;
@@ -378,4 +380,41 @@ async fn a_server_that_stops_ends_what_is_under_way() {
     assert!(answer.contains("HTTP/1.1 200"), "{answer}");
     stopping.await.expect("no panic").expect("stopped");
     assert_eq!(database.sequences().await, [0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_readers_role_looks_and_the_writers_receives() {
+    let database = TestDatabase::create().await;
+    let schema = database.schema_with_roles();
+    let (reader, writer) = (database.create_role().await, database.create_role().await);
+    let mut settings = database.settings();
+    settings.schema.clone_from(&schema);
+    let owner = TraceStore::new(settings).expect("valid settings");
+    owner.create_roles().await.expect("roles");
+    owner.migrate().await.expect("migrated");
+    database.execute(&format!("GRANT {schema}_reader TO {reader}; GRANT {schema}_writer TO {writer}")).await;
+    let of = |role: &str| {
+        let mut settings = database.settings_as(role);
+        settings.schema.clone_from(&schema);
+        settings
+    };
+    let mut config = receiving(of(&reader));
+    config.receive.as_mut().expect("it receives").settings = of(&writer);
+    let server = TestServer::start(config);
+    let mut message = request(0..1);
+    message.resource_spans[0].resource = Some(Resource {
+        attributes: vec![KeyValue {
+            key: "service.name".into(),
+            value: Some(AnyValue { value: Some(any_value::Value::StringValue("checkout".into())) }),
+            key_strindex: 0,
+        }],
+        ..Resource::default()
+    });
+    let answer = post(&server, PROTOBUF, message.encode_to_vec()).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    let found = reqwest::get(server.url("/api/traces?service=checkout&tag=load.sequence:0")).await;
+    let found: serde_json::Value = found.expect("an answer").json().await.expect("JSON");
+    assert_eq!(found["data"].as_array().map(Vec::len), Some(1), "{found}");
+    let map = reqwest::get(server.url("/api/dependencies")).await.expect("an answer");
+    assert_eq!(map.status(), StatusCode::OK);
 }

@@ -10,6 +10,8 @@ mod catalog;
 mod compare;
 mod compared;
 mod conditions;
+mod counts;
+mod dependencies;
 mod failure;
 mod filter;
 mod hidden;
@@ -31,6 +33,8 @@ use futures_util::{Stream, TryStreamExt, stream};
 pub use catalog::Operation;
 #[cfg(feature = "import")]
 pub(crate) use conditions::{Parameters, ids_of_traces};
+pub use counts::SpanCount;
+pub use dependencies::Dependency;
 pub use filter::{Comparison, Condition, Filter, Kind, Status, Test};
 pub use hidden::Hidden;
 pub use hit::{Explanation, MatchedWord, OperationHit, SpanHit, TraceHit};

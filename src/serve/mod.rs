@@ -19,6 +19,7 @@
 
 mod auth;
 mod config;
+mod counting;
 mod jaeger;
 mod listen;
 mod receive;
@@ -50,6 +51,7 @@ pub struct Server {
     listening: Listeners,
     addresses: Addresses,
     receiver: Option<Arc<Receiver>>,
+    counting: Option<TraceStore>,
     flush_timeout: Duration,
 }
 
@@ -79,10 +81,11 @@ impl Server {
         let api = Listener::bind(config.api, jaeger::routes(store, config.limits, Arc::clone(&guard)))?;
         let mut addresses = Addresses { api: api.address, otlp_grpc: None, otlp_http: None };
         let mut listeners = vec![api];
-        let mut receiver = None;
+        let (mut receiver, mut counting) = (None, None);
         let mut flush_timeout = Duration::ZERO;
         if let Some(receive) = config.receive {
             flush_timeout = Duration::from_secs(receive.settings.flush_timeout_seconds);
+            counting = Some(TraceStore::new(receive.settings.clone())?);
             let receiving = Arc::new(Receiver::new(receive.settings, config.limits)?);
             if let Some(address) = receive.grpc {
                 let routes = receive::grpc::routes(&receiving, Arc::clone(&guard));
@@ -97,7 +100,7 @@ impl Server {
             }
             receiver = Some(receiving);
         }
-        Ok(Server { listeners, listening, addresses, receiver, flush_timeout })
+        Ok(Server { listeners, listening, addresses, receiver, counting, flush_timeout })
     }
 
     /// Where it listens.
@@ -116,9 +119,16 @@ impl Server {
         let serving = try_join_all(
             self.listeners.into_iter().map(|listener| self.listening.serve(listener, control.clone())),
         );
+        let counting = async {
+            match self.counting {
+                Some(store) => counting::run(store).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::pin!(serving);
         let served = tokio::select! {
             served = &mut serving => served.map(drop),
+            () = counting => Ok(()),
             () = stop => {
                 otel_info!(name: "Server.Stopping", connections = control.connection_count());
                 control.graceful_shutdown(Some(GRACE));

@@ -6,6 +6,7 @@ mod batch_id;
 mod connect;
 mod connection;
 mod copy;
+mod dependencies;
 mod health;
 mod maintain;
 mod model;

@@ -1,7 +1,9 @@
 //! Jaeger's API: version 3, which today's jaeger-ui calls, and the one before, which older ones and Grafana call.
 
 mod answer;
+mod dependencies;
 mod legacy;
+mod metrics;
 mod model;
 mod parameters;
 mod query;
@@ -18,7 +20,6 @@ use axum::response::Response;
 use axum::routing::get;
 use tokio::sync::Semaphore;
 use tower_http::compression::CompressionLayer;
-use tower_http::timeout::TimeoutLayer;
 
 use super::Limits;
 use super::auth::{self, Guard};
@@ -35,12 +36,15 @@ struct Api {
 
 /// All routes, for whom the guard lets in.
 pub(super) fn routes(store: TraceStore, limits: Limits, guard: Arc<Guard>) -> Router {
-    let busy = Slots::new(Arc::new(Semaphore::new(limits.answering)), || {
-        legacy_error(
-            StatusCode::TOO_MANY_REQUESTS,
-            "as many requests as the server answers at a time are under way",
-        )
-    });
+    let slots = Slots {
+        free: Arc::new(Semaphore::new(limits.answering)),
+        timeout: limits.timeout,
+        busy: || {
+            let reason = "as many requests as the server answers at a time are under way";
+            legacy_error(StatusCode::TOO_MANY_REQUESTS, reason)
+        },
+        late: || legacy_error(StatusCode::GATEWAY_TIMEOUT, "the request took longer than it may"),
+    };
     let refuse: fn(&'static str) -> Response = |challenge| {
         let reason = "the header Authorization is missing, or not the one that the server expects";
         let mut response = legacy_error(StatusCode::UNAUTHORIZED, reason);
@@ -59,11 +63,12 @@ pub(super) fn routes(store: TraceStore, limits: Limits, guard: Arc<Guard>) -> Ro
         .route("/api/operations", get(legacy::operations))
         .route("/api/traces", get(legacy::find))
         .route("/api/traces/{id}", get(legacy::trace))
+        .route("/api/dependencies", get(dependencies::dependencies))
+        .route("/api/metrics/{figure}", get(metrics::metrics))
         .route("/api/search", get(search::search))
         .fallback(legacy::unknown)
         .with_state(Api { store, limits })
         .layer(CompressionLayer::new())
-        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, limits.timeout))
-        .layer(from_fn_with_state(busy, slots::take))
+        .layer(from_fn_with_state(slots, slots::take))
         .layer(from_fn_with_state((guard, refuse), auth::require))
 }

@@ -227,10 +227,17 @@ fn json_of(value: &Value<'_>) -> Json {
     }
 }
 
+/// The kinds by their numbers.
+const KINDS: [&str; 6] = ["unspecified", "internal", "server", "client", "producer", "consumer"];
+
 /// The name of a kind; `None` where it is unspecified or unknown.
 pub(super) fn kind(kind: i32) -> Option<&'static str> {
-    let names = [None, Some("internal"), Some("server"), Some("client"), Some("producer"), Some("consumer")];
-    usize::try_from(kind).ok().and_then(|at| names.get(at).copied().flatten())
+    usize::try_from(kind).ok().filter(|at| *at > 0).and_then(|at| KINDS.get(at).copied())
+}
+
+/// The number of a kind by its name.
+pub(super) fn kind_number(name: &str) -> Option<i16> {
+    (0..).zip(KINDS).find(|(_, known)| *known == name).map(|(number, _)| number)
 }
 
 /// 16 digits for an id of 64 bits, 32 for others.

@@ -44,8 +44,22 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 
 /// A number of microseconds since 1970.
 pub(super) fn microseconds(text: &str) -> Result<SystemTime, String> {
-    let number: i64 = text.parse().map_err(|_| format!("expected a whole number, not {text:?}"))?;
-    system_time(i128::from(number) * 1000)
+    system_time(i128::from(number(text)?) * 1000)
+}
+
+/// A number of milliseconds since 1970.
+pub(super) fn milliseconds(text: &str) -> Result<SystemTime, String> {
+    system_time(i128::from(number(text)?) * 1_000_000)
+}
+
+/// So many milliseconds.
+pub(super) fn milliseconds_long(text: &str) -> Result<Duration, String> {
+    let length = u64::try_from(number(text)?);
+    length.map(Duration::from_millis).map_err(|_| format!("a duration is not negative: {text:?}"))
+}
+
+fn number(text: &str) -> Result<i64, String> {
+    text.parse().map_err(|_| format!("expected a whole number, not {text:?}"))
 }
 
 /// A time as in RFC 3339.

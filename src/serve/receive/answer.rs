@@ -37,6 +37,12 @@ impl Refusal {
         }
     }
 
+    /// Whether the spans are stored is not known; they are recognised when they are sent again.
+    pub(super) fn late() -> Self {
+        let message = "the request took longer than it may".into();
+        Refusal { code: Code::Unavailable, message, retry: Some(LATER) }
+    }
+
     pub(super) fn too_large(limit: usize) -> Self {
         let message = format!("a request may have {limit} bytes when unpacked: send smaller batches");
         Refusal { code: Code::ResourceExhausted, message, retry: None }

@@ -29,13 +29,18 @@ pub(in crate::serve) fn routes(receiver: &Arc<Receiver>, guard: Arc<Guard>) -> R
     for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Zstd] {
         service = service.accept_compressed(encoding).send_compressed(encoding);
     }
-    let busy = Slots::new(Arc::clone(&receiver.slots), || Refusal::busy().status().into_http());
+    let slots = Slots {
+        free: Arc::clone(&receiver.slots),
+        timeout: receiver.limits.timeout,
+        busy: || Refusal::busy().status().into_http(),
+        late: || Refusal::late().status().into_http(),
+    };
     let refuse: fn(&'static str) -> Response = |_| Refusal::unauthenticated().status().into_http();
     Routes::new(service)
         .into_axum_router()
         .fallback(unknown)
         .layer(from_fn_with_state(receiver.limits.request_bytes, too_large))
-        .layer(from_fn_with_state(busy, slots::take))
+        .layer(from_fn_with_state(slots, slots::take))
         .layer(from_fn_with_state((guard, refuse), auth::require))
         .layer(from_fn(only_grpc))
 }

@@ -19,7 +19,6 @@ use prost::Message;
 use serde_json::json;
 use tonic::Code;
 use tower_http::decompression::RequestDecompressionLayer;
-use tower_http::timeout::TimeoutLayer;
 
 use super::answer::Refusal;
 use super::{Receiver, grpc};
@@ -30,7 +29,12 @@ use crate::span::{Span, spans_to_otlp};
 
 /// The path /v1/traces, for whom the guard lets in.
 pub(in crate::serve) fn routes(receiver: &Arc<Receiver>, guard: Arc<Guard>) -> Router {
-    let busy = Slots::new(Arc::clone(&receiver.slots), || refusal(Form::Protobuf, Refusal::busy()));
+    let slots = Slots {
+        free: Arc::clone(&receiver.slots),
+        timeout: receiver.limits.timeout,
+        busy: || refusal(Form::Protobuf, Refusal::busy()),
+        late: || refusal(Form::Protobuf, Refusal::late()),
+    };
     let refuse: fn(&'static str) -> Response = |challenge| {
         let mut response = refusal(Form::Protobuf, Refusal::unauthenticated());
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
@@ -41,8 +45,7 @@ pub(in crate::serve) fn routes(receiver: &Arc<Receiver>, guard: Arc<Guard>) -> R
         .fallback(unknown)
         .with_state(Arc::clone(receiver))
         .layer(RequestDecompressionLayer::new())
-        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, receiver.limits.timeout))
-        .layer(from_fn_with_state(busy, slots::take))
+        .layer(from_fn_with_state(slots, slots::take))
         .layer(from_fn_with_state((guard, refuse), auth::require))
 }
 

@@ -44,8 +44,14 @@ pub(super) struct Received {
 
 impl Receiver {
     /// # Errors
-    /// As [`SpanExporter::from_settings`].
+    /// As [`SpanExporter::from_settings`]; [`Error::Input`] where the setting `enabled` is off: what is acknowledged is kept.
     pub(super) fn new(settings: Settings, limits: Limits) -> Result<Self> {
+        if !settings.enabled {
+            return Err(Error::Input {
+                origin: "receiving".into(),
+                reason: "the setting `enabled` is off, so nothing would be stored".into(),
+            });
+        }
         Ok(Receiver {
             exporter: SpanExporter::from_settings(settings)?,
             known: Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR).build(),
