@@ -1,4 +1,5 @@
-//! How fast spans of known documents are committed when so many are stored already: all in one day, and over many days.
+//! How fast spans of known documents are committed when so many are stored already: all in the partition of the day that is
+//! written, and in those of twenty days.
 //!
 //! `cargo bench --bench growth [-- --quick] [-- --one-day | --days]`, on the server that `OTEL_TEST_DATABASE_URL` names. What is
 //! stored already are copies of the exported rows, later or earlier and in traces of their own, made within the server.
@@ -39,10 +40,9 @@ struct Growth<'a> {
     traffic: Traffic,
     exporter: SpanExporter,
     database: TestDatabase,
-    /// Seconds between a copy of the exported rows and the next one, and after how many copies they begin again.
+    /// Seconds from a copy of the exported rows back to the next one.
     step: f64,
-    in_a_turn: i64,
-    copies: i64,
+    copies: u32,
     batches: usize,
     next_batch: usize,
 }
@@ -53,25 +53,20 @@ impl<'a> Growth<'a> {
         let traffic = Traffic::generated();
         let mut exporter = SpanExporter::from_settings(database.settings()).expect("valid settings");
         exporter.set_resource(&traffic.resource);
-        let copies_in_all = most as f64 / (batches * BATCH) as f64;
-        let step = f64::from(days) * 86_400.0 / copies_in_all;
-        let mut growth = Growth {
-            runtime,
-            traffic,
-            exporter,
-            database,
-            step,
-            in_a_turn: copies_in_all.ceil() as i64,
-            copies: 0,
-            batches,
-            next_batch: 0,
-        };
+        // The generated spans begin in the afternoon: half a day before is the same day.
+        let period = 86_400.0 * if days == 1 { 0.5 } else { f64::from(days - 1) };
+        let step = period / (most as f64 / (batches * BATCH) as f64);
+        let mut growth =
+            Growth { runtime, traffic, exporter, database, step, copies: 0, batches, next_batch: 0 };
         // Makes the documents, fills the caches, and is what is copied.
         growth.export();
         if let Err(error) = growth.exporter.force_flush() {
             eprintln!("documents are not embedded: {error}");
         }
         growth.execute("CREATE TABLE pattern AS TABLE otel.span_rows");
+        growth.execute(&format!(
+            "SELECT otel.make_partition(min(start_time)::date - day, 0) FROM pattern, generate_series(0, {days}) AS day GROUP BY day"
+        ));
         growth
     }
 
@@ -97,6 +92,9 @@ impl<'a> Growth<'a> {
             }
             .print();
         }
+        let default: i64 =
+            self.runtime.block_on(self.database.value("SELECT count(*) FROM ONLY otel.span_rows_default"));
+        assert_eq!(default, 0, "each span is in its day's partition");
         points
     }
 
@@ -108,7 +106,7 @@ impl<'a> Growth<'a> {
         let each = (self.batches * BATCH) as i64;
         while stored < level {
             self.copies += 1;
-            let (copies, back) = (self.copies, (self.copies % self.in_a_turn) as f64 * step);
+            let (copies, back) = (self.copies, f64::from(self.copies) * step);
             let count = each.min(level - stored);
             self.execute(&format!(
                 "INSERT INTO otel.span_rows ({COLUMNS}) \

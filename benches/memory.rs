@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use opentelemetry::Context;
 use opentelemetry::trace::{Span as _, SpanBuilder, Tracer as _, TracerProvider as _};
-use opentelemetry_pgvector::PgvectorSpanProcessor;
+use opentelemetry_pgvector::SpanExporter as StoringExporter;
 use opentelemetry_pgvector::exporter::ExporterHandle;
 use opentelemetry_pgvector::settings::Settings;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -94,7 +94,7 @@ impl Service {
         let (builder, handle) = if role == "none" {
             (builder.with_span_processor(BatchSpanProcessor::builder(NoExporter).build()), None)
         } else {
-            let processor = PgvectorSpanProcessor::processor(settings).expect("valid settings");
+            let processor = StoringExporter::processor(settings).expect("valid settings");
             let handle = processor.handle();
             (builder.with_span_processor(processor), Some(handle))
         };

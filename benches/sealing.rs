@@ -8,7 +8,7 @@ mod support;
 use std::time::Instant;
 
 use support::database::TestDatabase;
-use support::figure::{Figure, Round, print_rounds, rounded};
+use support::figure::{Figure, median, rounded};
 use support::recordings;
 use support::table::COLUMNS;
 use tokio_postgres::Client;
@@ -78,11 +78,13 @@ async fn compare(client: &Client, bench: &str, parameters: &str, value: &str, ag
         client.query(statement, &[parameter]).await.expect("rows");
         start.elapsed().as_secs_f64() * 1e3
     };
-    let mut rounds = Vec::new();
+    let (mut values, mut againsts) = (Vec::new(), Vec::new());
     for row in client.query(parameters, &[]).await.expect("parameters") {
         let parameter = row.get(0);
-        rounds
-            .push(Round { value: time(&value, &parameter).await, against: time(&against, &parameter).await });
+        values.push(time(&value, &parameter).await);
+        againsts.push(time(&against, &parameter).await);
     }
-    print_rounds(bench, "ms", "from rows", &rounds);
+    let (value, against) = (median(&mut values), median(&mut againsts));
+    let ratio = rounded(value / against);
+    Figure { bench, value: rounded(value), unit: "ms", against: "from rows", ratio, spread: None }.print();
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use opentelemetry::otel_info;
+use opentelemetry::{otel_info, otel_warn};
 use tokio_postgres::error::SqlState;
 
 use super::TraceStore;
@@ -73,8 +73,8 @@ impl TraceStore {
         Ok(info)
     }
 
-    /// Brings the schema to [`SCHEMA_VERSION`]; returns how many migrations it took. Does nothing where nothing is to
-    /// do, and is safe with many processes at once.
+    /// Brings the schema to [`SCHEMA_VERSION`], and makes partitions for the next days; returns how many migrations it
+    /// took. Does nothing where nothing is to do, and is safe with many processes at once.
     ///
     /// # Errors
     /// [`Error::Schema`] with the SQL to run where the extension or a right is missing; [`Error::Connect`].
@@ -83,6 +83,10 @@ impl TraceStore {
         let applied = self.timed("migrating the schema", self.migrate_on(&connection)).await?;
         self.check(&connection).await?;
         connection.give_back();
+        // Whoever stores spans makes partitions, too; until then, and where this fails, the default one takes them.
+        if let Err(error) = self.make_days_ahead().await {
+            otel_warn!(name: "TraceStore.PartitionsNotMadeAhead", reason = error.to_string());
+        }
         Ok(applied)
     }
 

@@ -14,6 +14,7 @@ mod human;
 mod import;
 mod import_progress;
 mod import_source;
+mod maintain;
 mod manual;
 mod migrate;
 mod new;
@@ -67,6 +68,9 @@ async fn run(args: Args) -> Outcome {
         Command::Migrate(options) if options.print_roles => migrate::print_roles(&settings.schema()?),
         Command::Migrate(options) => migrate::migrate(settings.open(true)?, &options).await,
         Command::Serve(options) => serve::serve(settings, &options).await,
+        Command::Maintain(options) => {
+            maintain::maintain(settings.retaining(options.retention_days).open(false)?, &options).await
+        }
         Command::Health(options) => health::health(settings.open(false)?, &options).await,
         Command::Config(options) => config::config(&settings.loaded()?, &options),
         Command::Completions(options) => manual::completions(&options),

@@ -14,7 +14,8 @@ use clap::{Parser, Subcommand};
 pub use export::{ExportCommand, ExportOptions, OutputFormat};
 pub use import::{HttpOptions, ImportCommand, ImportOptions};
 pub use manage::{
-    CompletionsOptions, ConfigOptions, HealthOptions, ManOptions, MigrateOptions, ReembedOptions, SqlOptions,
+    CompletionsOptions, ConfigOptions, HealthOptions, MaintainOptions, ManOptions, MigrateOptions,
+    ReembedOptions, SqlOptions,
 };
 pub use search::{By, NewOptions, SearchOptions, SimilarOptions, TailOptions};
 pub use serve::ServeOptions;
@@ -84,6 +85,7 @@ pub enum Command {
     #[command(subcommand)]
     Export(ExportCommand),
     Migrate(MigrateOptions),
+    Maintain(MaintainOptions),
     Reembed(ReembedOptions),
     Serve(ServeOptions),
     Health(HealthOptions),
