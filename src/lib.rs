@@ -9,6 +9,8 @@ pub mod exporter;
 #[cfg(feature = "import")]
 pub mod import;
 pub mod search;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod settings;
 pub mod span;
 pub mod store;
@@ -59,6 +61,10 @@ mod documents {
     mod redaction {}
     #[doc = include_str!("../docs/maintenance.md")]
     mod maintenance {}
+    #[doc = include_str!("../docs/serve.md")]
+    mod serve {}
+    #[doc = include_str!("../docs/jaeger.md")]
+    mod jaeger {}
     #[doc = include_str!("../docs/conditions.md")]
     mod conditions {}
 }

@@ -144,8 +144,13 @@ impl Delivery {
                 Ok(Delivered::Spooled)
             }
             Err(error) => {
-                let parcel = source.parcel(&self.store, source.id(), 0..source.len())?;
                 self.outage.failed(&error, || self.summary());
+                if source.is_kept_by_its_sender() && !self.held.is_durable() {
+                    // Its sender waits with it, and sends it again under the same id.
+                    spans.count(|counts| &counts.refused, source.len() as u64);
+                    return Err(error);
+                }
+                let parcel = source.parcel(&self.store, source.id(), 0..source.len())?;
                 let reason = error.to_string();
                 match self.held.keep(parcel, spans, reason.clone(), deadline).await {
                     Kept::Spooled => Ok(Delivered::Spooled),

@@ -7,6 +7,7 @@ mod citus;
 mod connect;
 mod connection;
 mod copy;
+mod dependencies;
 mod health;
 mod maintain;
 mod model;
