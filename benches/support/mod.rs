@@ -1,8 +1,10 @@
 //! What the benches share.
 #![allow(dead_code, reason = "each bench uses a part of this module")]
 
+pub mod big;
 pub mod cold;
 pub mod figure;
+pub mod fleet;
 pub mod hostile;
 pub mod process;
 pub mod random;
