@@ -18,6 +18,7 @@ mod novel;
 mod operations;
 mod query;
 mod rank;
+mod recent;
 mod score;
 mod similar;
 mod spans;
