@@ -2,10 +2,10 @@ CARGO ?= cargo
 # Tests make their own settings: what `make env` put into the shell must not change them.
 TEST = env -u OTEL_STORAGE_CONNECTION_STRING -u OTEL_STORAGE_EMBEDDING_MODEL $(CARGO) test --all-features
 
-.PHONY: help setup env demo demo-stop test bench stop clean ready servers
+.PHONY: help setup env demo demo-stop test bench bench-full performance stop clean ready servers
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ready ## Fetch PostgreSQL, ONNX Runtime and the model into .local/, start the database
 	@echo 'Ready. Next: make demo, or in your shell: eval "$$(make -s env)"'
@@ -30,8 +30,14 @@ test: servers ## Check formatting, lints and documentation, run all tests on Pos
 	OTEL_TEST_DATABASE_URL=$$(scripts/postgres.sh url 18) $(TEST) --test '*'
 	scripts/check_docs.py
 
-bench: ready ## Measure export, storage, bounds and search; a line of JSON a figure
-	@eval "$$(scripts/env.sh)" && OTEL_TEST_DATABASE_URL=$$(scripts/postgres.sh url 18) $(CARGO) bench --benches
+bench: ready ## Measure in under 10 minutes, a line of JSON a figure; one bench: make bench NAME=storage
+	@OTEL_TEST_DATABASE_URL=$$(scripts/postgres.sh url 18) scripts/bench.sh quick $(NAME)
+
+bench-full: ready ## The same at length: more rounds, more spans, the pictures of docs/images
+	@OTEL_TEST_DATABASE_URL=$$(scripts/postgres.sh url 18) scripts/bench.sh full $(NAME)
+
+performance: ## Put the figures of the last runs into docs/performance.md
+	@scripts/performance.py
 
 stop: ## Stop the databases, keep their data
 	@scripts/postgres.sh stop 16

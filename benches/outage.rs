@@ -48,7 +48,7 @@ fn main() {
         }
         .print();
     }
-    println!("batches of {BATCH} spans, stored in {:.0} µs", stored.as_secs_f64() * 1e6);
+    eprintln!("batches of {BATCH} spans, stored in {:.0} µs", stored.as_secs_f64() * 1e6);
 }
 
 /// The median time of an export.

@@ -51,15 +51,15 @@ fn cases() -> Vec<Case> {
 
 #[tokio::main]
 async fn main() {
-    let full = support::has_flag("--full");
+    let full = !support::is_quick();
     let stores: &[(usize, usize)] = match full {
         true => &[(1_000_000, 10_000), (10_000_000, 10_000), (10_000_000, 1_000_000)],
         false => &[(1_000_000, 10_000)],
     };
     let only = std::env::var("OTEL_BENCH_CASE").ok();
-    let searches = if full { 400 } else { 150 };
+    let searches = if full { 300 } else { 150 };
     let mut medians: Vec<Vec<f64>> = Vec::new();
-    for (at, &(spans, documents)) in stores.iter().enumerate() {
+    for &(spans, documents) in stores {
         let database = big::store(spans, documents).await;
         let store = TraceStore::new(database.settings()).expect("valid settings");
         let embedder = Embedder::new(store.settings());
@@ -69,7 +69,7 @@ async fn main() {
             if only.as_ref().is_some_and(|only| only != case.name) {
                 continue;
             }
-            let [searched, embedded] = measure(&store, &embedder, case, searches).await;
+            let [searched, embedded] = measure(&store, &embedder, (number, case), searches).await;
             let embedding = quantile(&embedded, 0.5);
             for (quantile_name, share) in [("p50", 0.5), ("p99", 0.99)] {
                 let value = quantile(&searched, share);
@@ -85,8 +85,10 @@ async fn main() {
                 }
                 .print();
             }
-            if at > 0 {
-                let (value, against) = (quantile(&searched, 0.5), medians[0][number]);
+            if let Some(first) = medians.first()
+                && only.is_none()
+            {
+                let (value, against) = (quantile(&searched, 0.5), first[number]);
                 let bench = format!("search/{spans} spans, {documents} documents/{}/growth", case.name);
                 Figure {
                     bench: &bench,
@@ -105,24 +107,29 @@ async fn main() {
 }
 
 /// Milliseconds of searches, and of embedding their queries, each in order.
-async fn measure(store: &TraceStore, embedder: &Embedder, case: &Case, searches: usize) -> [Vec<f64>; 2] {
-    let mut random = Random(3);
+async fn measure(
+    store: &TraceStore,
+    embedder: &Embedder,
+    (number, case): (usize, &Case),
+    searches: usize,
+) -> [Vec<f64>; 2] {
+    let mut random = Random(100 + number as u64);
     let (mut searched, mut embedded) = (Vec::new(), Vec::new());
     // The first ones connect, prepare and load.
-    for number in 0..searches + 10 {
-        let question = format!("{} {number}", Fleet::question(&mut random));
+    for at in 0..searches + 10 {
+        let question = format!("{} {at}", Fleet::question(&mut random));
         let text = if case.words { question.as_str() } else { "" };
         let query = SearchQuery::new(text).filter(case.filter.clone());
         let embed = || timed(async { drop(embedder.embed(&[question.as_str()]).expect("a vector")) });
         let search = || timed(async { drop(store.search_traces(query.clone()).await.expect("a search")) });
-        let (one, other) = match number % 2 {
+        let (one, other) = match at % 2 {
             0 => (embed().await, search().await),
             _ => {
                 let search = search().await;
                 (embed().await, search)
             }
         };
-        if number >= 10 {
+        if at >= 10 {
             embedded.push(one);
             searched.push(other);
         }

@@ -1,17 +1,13 @@
-//! How many bytes a stored span takes, against one wide row a span with everything in jsonb.
+//! How many bytes a stored span takes, heap and each index, against one wide row a span with everything in jsonb.
 //!
-//! `cargo bench --bench storage`, on the server that `OTEL_TEST_DATABASE_URL` names, with the recordings of `../shared`.
+//! `cargo bench --bench storage [-- --generated]`, on the server that `OTEL_TEST_DATABASE_URL` names, with the recordings
+//! of `../shared` or an invented shop.
 
 mod support;
 
-use opentelemetry_pgvector::TraceStore;
-use support::database::TestDatabase;
 use support::figure::{Figure, rounded};
-use support::shared;
+use support::recordings;
 use tokio_postgres::Client;
-
-/// What a batch of the SDK's processor holds by default.
-const BATCH: usize = 512;
 
 /// Everything that a span has, in the row itself, and the one index without which there is no tracing.
 const WIDE: &str = "
@@ -45,73 +41,60 @@ GROUP BY part ORDER BY part
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    for name in ["datasette", "trainticket"] {
-        if let Some(messages) = shared::messages(name) {
-            let spans = shared::spans(&messages);
-            let database = TestDatabase::create().await;
-            let mut settings = database.settings();
-            settings.flush_timeout_seconds = 300;
-            let store = TraceStore::new(settings).expect("valid settings");
-            for batch in spans.chunks(BATCH) {
-                store.batch_store(batch).await.expect("the batch is stored");
-            }
-            if let Err(error) = store.flush().await {
-                eprintln!("documents are measured without their vectors: {error}");
-            }
-            database.execute(WIDE).await;
-            database.execute("VACUUM ANALYZE").await;
-            report(name, spans.len(), &database.client().await).await;
+    recordings::for_each(async |name, spans| {
+        let (database, store) = recordings::store(spans).await;
+        if let Err(error) = store.flush().await {
+            eprintln!("documents are measured without their vectors: {error}");
         }
-    }
+        database.execute(WIDE).await;
+        database.execute("VACUUM ANALYZE").await;
+        report(name, spans.len() as f64, &database.client().await).await;
+    })
+    .await;
 }
 
-async fn report(name: &str, spans: usize, client: &Client) {
-    let wide = sizes(client, "wide").await;
-    let wide_total: i64 = wide.iter().map(|(_, bytes)| bytes).sum();
-    let wide_total = wide_total as f64 / spans as f64;
-    let print = |what: &str, value: f64, unit: &str, against: &str, ratio: f64| {
-        let bench = format!("storage/{name}/{what}");
-        Figure { bench: &bench, value: rounded(value), unit, against, ratio: rounded(ratio), spread: None }
-            .print();
+async fn report(name: &str, spans: f64, client: &Client) {
+    let wide = Sizes::of(client, "wide").await;
+    let rows = Sizes::of(client, "otel.span_rows").await;
+    let against_wide = |what: &str, value: f64, unit: &str, against: &str| {
+        print(&format!("storage/{name}{what}"), value, unit, against, value / wide.total * spans);
     };
-    for (table, label) in [("wide", "wide"), ("otel.span_rows", "rows")] {
-        let parts = sizes(client, table).await;
-        let total = parts.iter().map(|(_, bytes)| bytes).sum::<i64>() as f64 / spans as f64;
-        for (part, bytes) in parts {
-            let value = bytes as f64 / spans as f64;
-            print(&format!("{label}/{part}"), value, "B/span", &format!("{label}/total"), value / total);
-        }
-        print(&format!("{label}/total"), total, "B/span", "wide/total", total / wide_total);
-    }
+    against_wide("", rows.total / spans, "B/span", "one wide jsonb row a span with an index on its trace");
+    rows.print_parts(&format!("storage/{name}"), spans, "B/span");
+    wide.print_parts(&format!("storage/{name}/wide"), spans, "B/span");
     for table in ["span_documents", "span_resources"] {
         let count =
             client.query_one(&format!("SELECT count(*) FROM otel.{table}"), &[]).await.expect("a count");
         let count = count.get::<_, i64>(0) as f64;
-        print(&format!("{table}/count"), count, "rows", "spans", count / spans as f64);
-        let parts = sizes(client, &format!("otel.{table}")).await;
-        let total = parts.iter().map(|(_, bytes)| bytes).sum::<i64>() as f64;
-        for (part, bytes) in parts {
-            let each = bytes as f64 / count;
-            print(&format!("{table}/{part}"), each, "B/row", &format!("{table}/total"), bytes as f64 / total);
-        }
-        print(
-            &format!("{table}/total"),
-            total / count,
-            "B/row",
-            "wide/total a span",
-            total / count / wide_total,
-        );
-        print(
-            &format!("{table}/share"),
-            total / spans as f64,
-            "B/span",
-            "wide/total",
-            total / spans as f64 / wide_total,
-        );
+        let sizes = Sizes::of(client, &format!("otel.{table}")).await;
+        print(&format!("storage/{name}/{table}/rows"), count, "rows", "spans", count / spans);
+        against_wide(&format!("/{table}"), sizes.total / count, "B/row", "one wide jsonb row");
+        sizes.print_parts(&format!("storage/{name}/{table}"), count, "B/row");
     }
 }
 
-async fn sizes(client: &Client, table: &str) -> Vec<(String, i64)> {
-    let rows = client.query(SIZES, &[&table]).await.expect("sizes");
-    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+/// The bytes of a table, by part.
+struct Sizes {
+    parts: Vec<(String, f64)>,
+    total: f64,
+}
+
+impl Sizes {
+    async fn of(client: &Client, table: &str) -> Sizes {
+        let rows = client.query(SIZES, &[&table]).await.expect("sizes");
+        let parts: Vec<_> = rows.iter().map(|row| (row.get(0), row.get::<_, i64>(1) as f64)).collect();
+        let total = parts.iter().map(|(_, bytes)| bytes).sum();
+        Sizes { parts, total }
+    }
+
+    /// Prints each part in relation to all.
+    fn print_parts(&self, bench: &str, count: f64, unit: &str) {
+        for (part, bytes) in &self.parts {
+            print(&format!("{bench}/{part}"), bytes / count, unit, "all of the table", bytes / self.total);
+        }
+    }
+}
+
+fn print(bench: &str, value: f64, unit: &str, against: &str, ratio: f64) {
+    Figure { bench, value: rounded(value), unit, against, ratio: rounded(ratio), spread: None }.print();
 }

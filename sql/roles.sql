@@ -45,6 +45,12 @@ BEGIN
             END);
         END IF;
     END LOOP;
+    -- Nodes of a Citus cluster log in to each other as whoever a statement runs as. It has no password.
+    IF EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')
+        AND NOT (SELECT rolcanlogin FROM pg_roles WHERE rolname = owner)
+    THEN
+        EXECUTE format('ALTER ROLE %I LOGIN', owner);
+    END IF;
     IF NOT pg_has_role(current_user, owner, may_be) THEN
         EXECUTE format('GRANT %I TO CURRENT_USER', owner);
     END IF;
@@ -88,7 +94,7 @@ BEGIN
     ] LOOP
         EXECUTE format(command, traces, owner, writer, reader);
     END LOOP;
-    IF to_regclass(format('%I.embedding_next', traces)) IS NULL THEN
+    IF to_regclass(format('%I.maintenance', traces)) IS NULL THEN
         RETURN; -- The migration that makes the tables runs this again.
     END IF;
 
@@ -102,6 +108,8 @@ BEGIN
         'GRANT SELECT ON %1$I.migrations, %1$I.batches, %1$I.embedding_model, %1$I.embedding_next TO %3$I',
         'GRANT INSERT (id, spans) ON %1$I.batches TO %3$I',
         'GRANT EXECUTE ON FUNCTION %1$I.prune_ledger TO %3$I',
+        'GRANT SELECT ON %1$I.partitions, %1$I.maintenance TO %3$I',
+        'GRANT EXECUTE ON FUNCTION %1$I.claim_maintenance, %1$I.days_to_move, %1$I.copy_day, %1$I.make_partition, %1$I.collect_documents TO %3$I',
         'GRANT INSERT (name, dimension, fingerprint) ON %1$I.embedding_model TO %3$I',
         'GRANT INSERT ON %1$I.span_rows TO %3$I',
         'GRANT SELECT (trace_id, span_id, parent_span_id, start_time) ON %1$I.span_rows TO %3$I',
@@ -115,5 +123,17 @@ BEGIN
     ] LOOP
         EXECUTE format(command, traces, owner, writer, reader);
     END LOOP;
+
+    -- Citus sends a row to its node with what its defaults made.
+    IF EXISTS (SELECT FROM pg_extension WHERE extname = 'citus') THEN
+        FOREACH command IN ARRAY ARRAY[
+            'GRANT INSERT (stored_at) ON %1$I.batches TO %3$I',
+            'GRANT INSERT (only_row) ON %1$I.embedding_model TO %3$I',
+            'GRANT INSERT (id, first_seen) ON %1$I.span_resources TO %3$I',
+            'GRANT INSERT (id, first_seen, last_seen) ON %1$I.span_documents TO %3$I'
+        ] LOOP
+            EXECUTE format(command, traces, owner, writer, reader);
+        END LOOP;
+    END IF;
 END $roles$;
 COMMIT;

@@ -1,5 +1,6 @@
 -- From the embeddings of one model to those of the next, which are complete: catalogs change, and no table is read.
--- Run with search_path set to the schema of the store, in a transaction that holds span_documents exclusively.
+-- Run with search_path set to the schema of the store, in a transaction that holds span_documents exclusively. It is one
+-- block, since Citus sends its nodes the whole text that a statement is part of.
 
 DO $switch$
 DECLARE
@@ -43,18 +44,18 @@ BEGIN
     LOOP
         EXECUTE command;
     END LOOP;
+
+    -- With the column go its indexes.
+    ALTER TABLE span_documents DROP COLUMN embedding;
+    ALTER TABLE span_documents RENAME COLUMN embedding_next TO embedding;
+    ALTER INDEX span_documents_embedding_next RENAME TO span_documents_embedding;
+    ALTER INDEX span_documents_waiting_next RENAME TO span_documents_waiting;
+    COMMENT ON COLUMN span_documents.embedding IS 'Unit vector of text; null until it is computed.';
+
+    DELETE FROM embedding_model;
+    INSERT INTO embedding_model (name, dimension, fingerprint) SELECT name, dimension, fingerprint FROM embedding_next;
+    DELETE FROM embedding_next;
+
+    -- Embeddings of words are the old model's; they are made anew from the documents' texts.
+    DELETE FROM span_words;
 END $switch$;
-
--- With the column go its indexes.
-ALTER TABLE span_documents DROP COLUMN embedding;
-ALTER TABLE span_documents RENAME COLUMN embedding_next TO embedding;
-ALTER INDEX span_documents_embedding_next RENAME TO span_documents_embedding;
-ALTER INDEX span_documents_waiting_next RENAME TO span_documents_waiting;
-COMMENT ON COLUMN span_documents.embedding IS 'Unit vector of text; null until it is computed.';
-
-DELETE FROM embedding_model;
-INSERT INTO embedding_model (name, dimension, fingerprint) SELECT name, dimension, fingerprint FROM embedding_next;
-DELETE FROM embedding_next;
-
--- Embeddings of words are the old model's; they are made anew from the documents' texts.
-DELETE FROM span_words;

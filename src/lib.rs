@@ -37,6 +37,8 @@ mod documents {
     mod usage {}
     #[doc = include_str!("../docs/cli.md")]
     mod cli {}
+    #[doc = include_str!("../docs/performance.md")]
+    mod performance {}
     #[doc = include_str!("../docs/reliability.md")]
     mod reliability {}
     #[doc = include_str!("../docs/roles.md")]

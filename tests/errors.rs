@@ -112,12 +112,13 @@ async fn a_missing_right_is_configuration_and_says_where_rights_come_from() {
 /// Stores while `span_rows` is locked, until `intervene` has done what it does to the waiting connection.
 async fn blocked(statement_timeout: u64, intervene: Option<&str>) -> Error {
     let (database, _) = database().await;
-    let mut client = database.client().await;
-    let lock = client.transaction().await.expect("a transaction");
-    lock.batch_execute("LOCK TABLE otel.span_rows IN ACCESS EXCLUSIVE MODE").await.expect("locked");
     let mut settings = database.settings();
     settings.statement_timeout_seconds = statement_timeout;
     let store = TraceStore::new(settings).expect("valid settings");
+    store.batch_store(&spans()).await.expect("stored, so that the store knows the partitions");
+    let mut client = database.client().await;
+    let lock = client.transaction().await.expect("a transaction");
+    lock.batch_execute("LOCK TABLE otel.span_rows IN ACCESS EXCLUSIVE MODE").await.expect("locked");
     let storing = tokio::spawn({
         let store = store.clone();
         async move { store.batch_store(&spans()).await }
@@ -145,6 +146,7 @@ async fn time_outs_of_the_server_are_transient() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_an_administrator_ends_is_transient() {
     let (database, store) = database().await;
+    store.batch_store(&spans()).await.expect("stored, so that the store knows the partitions");
     let mut client = database.client().await;
     let lock = client.transaction().await.expect("a transaction");
     lock.batch_execute("LOCK TABLE otel.span_rows IN ACCESS EXCLUSIVE MODE").await.expect("locked");

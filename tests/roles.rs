@@ -177,6 +177,9 @@ async fn the_writer_reads_no_more_than_what_is_embedded_and_changes_nothing_that
         "DELETE FROM span_rows",
         "TRUNCATE span_rows",
         "DROP TABLE batches",
+        "SELECT drop_partition('span_rows_default', 1)",
+        "SELECT prune_default_partition(1, 1)",
+        "UPDATE maintenance SET started_at = now()",
         "CREATE TABLE mine ()",
         "CREATE TRIGGER t AFTER INSERT ON span_rows EXECUTE FUNCTION suppress_redundant_updates_trigger()",
         "ALTER TABLE batches ADD COLUMN mine text",
@@ -229,6 +232,9 @@ async fn the_reader_searches_and_writes_nothing() {
         "DELETE FROM span_rows",
         "DELETE FROM batches",
         "SELECT prune_ledger(1, 1)",
+        "SELECT make_partition('2026-01-01', 1)",
+        "SELECT drop_partition('span_rows_default', 1)",
+        "SELECT collect_documents(1, 0, 1)",
         "SELECT * FROM span_documents FOR UPDATE",
         "TRUNCATE batches",
         "DROP VIEW spans",
@@ -255,9 +261,17 @@ const WRITER: &[(&str, &str, &str)] = &[
     ("embedding_next", "dimension", "s--"),
     ("embedding_next", "fingerprint", "s--"),
     ("embedding_next", "started_at", "s--"),
+    ("maintenance", "only_row", "s--"),
+    ("maintenance", "started_at", "s--"),
     ("migrations", "version", "s--"),
     ("migrations", "name", "s--"),
     ("migrations", "applied_at", "s--"),
+    ("partitions", "partition", "s--"),
+    ("partitions", "from_time", "s--"),
+    ("partitions", "to_time", "s--"),
+    ("partitions", "is_default", "s--"),
+    ("partitions", "spans", "s--"),
+    ("partitions", "bytes", "s--"),
     ("span_resources", "id", "s--"),
     ("span_resources", "hash", "si-"),
     ("span_resources", "service", "-i-"),
@@ -341,10 +355,25 @@ async fn a_writer_hears_what_to_run_where_the_schema_is_missing_or_old() {
     let traces = Traces::create().await;
     traces
         .execute(&format!(
-            "DELETE FROM otel.migrations WHERE version = {SCHEMA_VERSION}; DROP TABLE otel.embedding_next; \
-             ALTER TABLE otel.embedding_model DROP COLUMN fingerprint"
+            "DELETE FROM otel.migrations WHERE version = {SCHEMA_VERSION}; DROP TABLE otel.maintenance; DROP VIEW otel.partitions"
         ))
         .await;
+    for function in [
+        "claim_maintenance",
+        "default_span_partition",
+        "span_day",
+        "may_have_partition",
+        "lock_partitions",
+        "days_to_move",
+        "copy_day",
+        "was_stored_before",
+        "make_partition",
+        "drop_partition",
+        "prune_default_partition",
+        "collect_documents",
+    ] {
+        traces.execute(&format!("DROP FUNCTION otel.{function}")).await;
+    }
     let error = traces.store(&traces.writer).batch_store(&spans()).await.expect_err("old");
     let text = error.to_string();
     assert!(matches!(error, Error::Schema(_)) && text.contains("otel-pgvector migrate"), "{text}");
@@ -402,7 +431,7 @@ async fn what_comes_later_is_covered() {
     let owner = traces.client(&traces.owner).await;
     owner
         .batch_execute(&format!(
-            "SET ROLE {}_owner; CREATE TABLE span_rows_all PARTITION OF span_rows FOR VALUES FROM ('-infinity') TO ('infinity'); \
+            "SET ROLE {}_owner; CREATE TABLE span_rows_all PARTITION OF span_rows FOR VALUES FROM ('-infinity') TO ('2000-01-01'); \
              CREATE TABLE later (id integer); CREATE VIEW later_view AS SELECT * FROM later",
             traces.schema
         ))

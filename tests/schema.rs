@@ -194,13 +194,17 @@ async fn people_s_queries_use_indexes() {
     for batch in spans.chunks(5000) {
         store.batch_store(batch).await.expect("stored");
     }
-    database.execute("VACUUM ANALYZE otel.span_rows_default, otel.span_documents, otel.span_resources").await;
+    database.execute("VACUUM ANALYZE otel.span_rows, otel.span_documents, otel.span_resources").await;
 
     let trace = spans[0].trace_id;
+    // Tables without spans are read as they are.
+    let day: String =
+        database.value("SELECT partition::text FROM otel.partitions ORDER BY spans DESC LIMIT 1").await;
+    let day = day.trim_start_matches("otel.");
     for view in ["spans", "traces"] {
         let plan = database.plan(&format!("SELECT * FROM otel.{view} WHERE trace_id = '{trace}'")).await;
         assert!(
-            plan.contains("span_rows_default_encode_idx") && !plan.contains("Seq Scan on span_rows"),
+            plan.contains(&format!("{day}_encode_idx")) && !plan.contains(&format!("Seq Scan on {day}")),
             "{plan}"
         );
     }
@@ -211,7 +215,7 @@ async fn people_s_queries_use_indexes() {
              AND start_time > timestamptz '{newest}' - interval '1 minute' AND status = 'error'"
         ))
         .await;
-    assert!(plan.contains("Index") && !plan.contains("Seq Scan on span_rows"), "{plan}");
+    assert!(plan.contains("Index") && !plan.contains(&format!("Seq Scan on {day}")), "{plan}");
     for view in ["spans", "traces"] {
         let plan = database.plan(&format!("SELECT count(*) FROM otel.{view}")).await;
         assert!(!plan.contains("span_documents") && !plan.contains("SubPlan"), "counting decodes: {plan}");

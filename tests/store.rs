@@ -70,14 +70,16 @@ async fn recording_comes_back(name: &str) {
 }
 
 async fn report_storage(database: &TestDatabase, spans: usize) {
-    database.execute("VACUUM ANALYZE otel.span_rows_default").await;
+    database.execute("VACUUM ANALYZE otel.span_rows").await;
     let sizes = database
         .client()
         .await
         .query(
-            "SELECT 'heap and TOAST', pg_table_size('otel.span_rows_default') \
-             UNION ALL SELECT indexrelid::regclass::text, pg_relation_size(indexrelid) \
-             FROM pg_index WHERE indrelid = 'otel.span_rows_default'::regclass",
+            "SELECT 'heap and TOAST', sum(pg_table_size(inhrelid))::bigint FROM pg_inherits \
+             WHERE inhparent = 'otel.span_rows'::regclass \
+             UNION ALL \
+             SELECT inhparent::regclass::text, sum(pg_relation_size(inhrelid))::bigint FROM pg_inherits \
+             JOIN pg_index ON indexrelid = inhparent WHERE indrelid = 'otel.span_rows'::regclass GROUP BY 1",
             &[],
         )
         .await

@@ -11,7 +11,7 @@ use super::random::Random;
 /// Spans of which each has a name and a statement that no other has, so that each is a document.
 pub fn batch(random: &mut Random, spans: usize) -> Vec<SpanData> {
     let trace_id = TraceId::from_bytes(random.uuid().into_bytes());
-    let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_750_000_000);
     (0..spans)
         .map(|at| {
             let (table, column) = (random.word(7), random.word(5));

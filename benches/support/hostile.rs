@@ -57,7 +57,7 @@ impl<'a> Hostile<'a> {
             random: Random(7),
             resource: Arc::new(resource("reports")),
             scope: Arc::new(Scope { name: "reports".into(), ..Scope::default() }),
-            now: 1_800_000_000_000_000_000,
+            now: 1_750_000_000_000_000_000,
         }
     }
 

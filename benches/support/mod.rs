@@ -2,12 +2,15 @@
 #![allow(dead_code, reason = "each bench uses a part of this module")]
 
 pub mod big;
+pub mod child;
 pub mod cold;
 pub mod figure;
 pub mod fleet;
 pub mod hostile;
+pub mod picture;
 pub mod process;
 pub mod random;
+pub mod recordings;
 pub mod sdk;
 pub mod shop;
 pub mod table;
@@ -18,9 +21,11 @@ pub mod database;
 #[path = "../../tests/support/shared.rs"]
 pub mod shared;
 
-/// Whether to measure less: `cargo bench -- --quick`, or `OTEL_BENCH_QUICK` is set.
+/// Whether to measure less: `make bench`, `cargo bench -- --quick`, or `OTEL_BENCH_QUICK` is set; `--full` and
+/// `OTEL_BENCH_FULL` say otherwise.
 pub fn is_quick() -> bool {
-    has_flag("--quick") || std::env::var_os("OTEL_BENCH_QUICK").is_some()
+    let asked = |flag, variable| has_flag(flag) || std::env::var_os(variable).is_some();
+    asked("--quick", "OTEL_BENCH_QUICK") && !asked("--full", "OTEL_BENCH_FULL")
 }
 
 /// Whether a flag was given: `cargo bench --bench NAME -- FLAG`.

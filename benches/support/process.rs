@@ -30,3 +30,27 @@ pub fn resident_mib() -> Option<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.trim().trim_end_matches("kB").trim().parse::<f64>().ok()? / 1024.0)
 }
+
+/// CPU time of other processes of this machine. Linux only.
+pub fn cpu_time_of(processes: &[i32]) -> Option<Duration> {
+    processes.iter().map(|&process| cpu_time_of_one(process)).sum()
+}
+
+/// The fields `utime` and `stime` of `/proc/PID/stat`, in hundredths of a second, as Linux tells them everywhere.
+fn cpu_time_of_one(process: i32) -> Option<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // A program's name may hold spaces.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
+    let mut hundredths = || fields.next()?.parse::<u64>().ok();
+    Some(Duration::from_millis(10 * (hundredths()? + hundredths()?)))
+}
+
+/// Time that all cores of the machine have been at work. Linux only.
+pub fn busy_time() -> Option<Duration> {
+    // user, nice, system, idle, iowait, irq, softirq, steal; in hundredths of a second.
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let ticks: Vec<u64> =
+        stat.lines().next()?.split_whitespace().skip(1).map_while(|ticks| ticks.parse().ok()).collect();
+    let idle: u64 = ticks.get(3..5)?.iter().sum();
+    Some(Duration::from_millis((ticks.iter().take(7).sum::<u64>() - idle) * 10))
+}

@@ -63,7 +63,7 @@ impl Default for Shop {
             random: Random(1),
             scope: Arc::new(Scope { name: "shop".into(), version: "2.14.0".into(), ..Scope::default() }),
             resource: Arc::new(resource("shop")),
-            now: 1_800_000_000_000_000_000,
+            now: 1_750_000_000_000_000_000,
         }
     }
 }

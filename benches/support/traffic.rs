@@ -30,14 +30,17 @@ impl Traffic {
         let messages = if has_flag("--generated") { None } else { shared::messages("datasette") };
         match messages {
             Some(messages) => Self::new("Datasette recording", &shared::spans(&messages)),
-            None => {
-                let (mut shop, mut spans) = (Shop::default(), Vec::new());
-                while spans.len() < 50_000 {
-                    shop.trace(&mut spans);
-                }
-                Self::new("generated shop", &spans)
-            }
+            None => Self::generated(),
         }
+    }
+
+    /// The invented shop.
+    pub fn generated() -> Self {
+        let (mut shop, mut spans) = (Shop::default(), Vec::new());
+        while spans.len() < 50_000 {
+            shop.trace(&mut spans);
+        }
+        Self::new("generated shop", &spans)
     }
 
     fn new(origin: &'static str, spans: &[Span<'_>]) -> Self {

@@ -10,6 +10,7 @@ mod model;
 mod pooling;
 mod runtime;
 mod tokens;
+mod trim;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -12,6 +12,7 @@ use super::locate::{self, TOKENIZER};
 use super::pooling::Pooling;
 use super::runtime::{self, Runtime};
 use super::tokens::{OfWords, Tokens};
+use super::trim;
 use crate::{Error, Result};
 
 /// Tokens, padding included, that one call of ONNX Runtime works on.
@@ -76,6 +77,7 @@ impl Model {
                 model.dimension
             )));
         }
+        trim::give_back();
         Ok(model)
     }
 

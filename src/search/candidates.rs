@@ -60,7 +60,7 @@ pub(super) async fn candidates(
     parameters.bind(Vector::new(&embedded.vector));
     let (wanted, distance) = (store.sql().vector(1, &schema.vector), &schema.distance);
     let text = parameters.bind(query.text.clone());
-    let (source, exact) = source(store, passing, query, reach, &mut parameters);
+    let (source, exact) = source(store, schema, passing, query, reach, &mut parameters);
     // Which documents pass is found out once.
     let (passing, source) = match exact {
         true => (format!("passing AS MATERIALIZED {source}, "), "passing"),

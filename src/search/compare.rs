@@ -87,7 +87,7 @@ async fn open(store: &TraceStore, query: &SearchQuery, reach: Reach) -> Result<O
     let begin = format!(
         "BEGIN READ ONLY; LOCK TABLE {}.span_documents IN ACCESS SHARE MODE; {}",
         store.sql().schema,
-        settings(&schema.pgvector, query)
+        settings(&schema, query)
     );
     connection.batch_execute(&begin).await.map_err(Error::database("searching documents"))?;
     let (passing, embeddings, newest_root) = future::try_join3(

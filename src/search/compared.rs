@@ -1,14 +1,12 @@
 //! Which documents a search ranks: those that pass the conditions, compared one by one or by HNSW.
 
 use super::candidates::near;
-use super::conditions::{
-    Parameters, asks_documents, asks_each_row, asks_rows, columns, on_documents, on_rows, within,
-};
+use super::conditions::{Parameters, asks_documents, asks_rows, columns, on_documents, on_rows, within};
 use super::filter::Filter;
 use super::query::{Page, SearchQuery};
 use super::spans::reading;
 use crate::error::Result;
-use crate::store::{Connection, TraceStore};
+use crate::store::{Connection, SchemaInfo, TraceStore};
 
 /// Up to so many documents that pass the conditions are compared one by one, which takes some 4 µs each.
 const COMPARED: usize = 5_000;
@@ -86,6 +84,7 @@ pub(super) async fn passing(
 /// nearest of all, and find too few of these. Where they leave many, it goes on until it has found enough (pgvector 0.8).
 pub(super) fn source(
     store: &TraceStore,
+    info: &SchemaInfo,
     passing: &Passing,
     query: &SearchQuery,
     reach: Reach,
@@ -93,32 +92,32 @@ pub(super) fn source(
 ) -> (String, bool) {
     let schema = &store.sql().schema;
     let filter = query.bounded_filter();
-    let mut conditions = "embedding IS NOT NULL".to_owned();
-    let exact = match passing {
-        Passing::These(ids) => {
-            conditions += &format!(" AND d.id = ANY({}::integer[])", parameters.bind(ids.clone()));
-            true
-        }
+    let (on_documents, exact) = match passing {
+        Passing::These(ids) => (format!("d.id = ANY({}::integer[])", parameters.bind(ids.clone())), true),
         Passing::Many => {
-            if query.page != Page::FIRST {
-                conditions += &format!(" AND d.id <= {}", parameters.bind(query.page.document));
-            }
-            if asks_documents(&filter) {
-                conditions += &format!(" AND {}", on_documents(&filter, schema, parameters));
-            }
-            false
+            let last = parameters.bind(query.page.document);
+            (format!("d.id <= {last} AND {}", on_documents(&filter, schema, parameters)), false)
         }
     };
-    let mut documents = format!("{schema}.span_documents");
-    if reach == Reach::Rows && asks_rows(&filter) {
-        if asks_each_row(&filter) {
+    let mut conditions = format!("embedding IS NOT NULL AND {on_documents}");
+    let documents = match filter.phrases.is_empty() {
+        true => format!("{schema}.span_documents"),
+        false => {
             let columns = columns(&filter, parameters);
-            documents = format!("(SELECT d.*{columns} FROM {schema}.span_documents d OFFSET 0)");
+            format!("(SELECT d.*{columns} FROM {schema}.span_documents d OFFSET 0)")
         }
+    };
+    if reach == Reach::Rows && asks_rows(&filter) {
         let (period, rows) = (within(&filter, parameters), on_rows(&filter, schema, parameters));
-        conditions += &format!(
-            " AND EXISTS (SELECT FROM {schema}.span_rows r WHERE r.document_id = d.id AND {period} AND {rows})"
-        );
+        let spans = format!("FROM {schema}.span_rows r WHERE r.document_id = d.id AND {period} AND {rows}");
+        conditions += &match info.distributed {
+            false => format!(" AND EXISTS (SELECT {spans})"),
+            // Citus refuses to ask other nodes for each document: they say of all documents that pass which have spans.
+            true => format!(
+                " AND d.id IN (SELECT d.id FROM {documents} AS d CROSS JOIN LATERAL ( \
+                     SELECT FROM (SELECT 1 AS one {spans} LIMIT 1) AS r ORDER BY one) AS part WHERE {on_documents})"
+            ),
+        };
     }
     let fence = if exact { " OFFSET 0" } else { "" };
     (format!("(SELECT * FROM {documents} AS d WHERE {conditions}{fence})"), exact)
@@ -128,10 +127,11 @@ pub(super) fn source(
 ///
 /// A statement is planned once a connection: planning for dozens of partitions takes longer than reading them. Its
 /// parameters are unknown then, so that the planner is told to prefer indexes.
-pub(super) fn settings(pgvector: &str, query: &SearchQuery) -> String {
-    let plans =
-        "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
-    format!("{plans}; {}", of_hnsw(pgvector, near(query)))
+pub(super) fn settings(info: &SchemaInfo, query: &SearchQuery) -> String {
+    let hnsw = of_hnsw(&info.pgvector, near(query));
+    // Citus plans a distributed statement by its parameters.
+    let plans = if info.distributed { "" } else { "; SET LOCAL plan_cache_mode = force_generic_plan" };
+    format!("{hnsw}{plans}; SET LOCAL enable_seqscan = off; SET LOCAL jit = off")
 }
 
 /// What HNSW is to find so many documents by.

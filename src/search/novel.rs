@@ -8,6 +8,7 @@ use super::compared::of_hnsw;
 use super::filter::Filter;
 use super::spans::{Documents, newest};
 use super::time::Time;
+use super::traces::MAX_SPANS;
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
 use crate::store::{Microseconds, TraceStore};
@@ -89,9 +90,10 @@ impl TraceStore {
         connection.batch_execute("COMMIT").await.map_err(doing())?;
         let ids = rows.iter().map(|row| row.get(0)).collect();
         let examples =
-            newest(self, &connection, &Documents::Ranked(ids), &Filter::default(), 1, limit).await?;
+            newest(self, &connection, &Documents::Ranked(ids), &Filter::default(), 1, MAX_SPANS).await?;
         connection.give_back();
-        let mut examples: HashMap<i32, _> = examples.into_iter().collect();
+        // Of several, the first is the newest: it is the one that stays.
+        let mut examples: HashMap<i32, _> = examples.into_iter().rev().collect();
         Ok(rows
             .iter()
             .filter_map(|row| {

@@ -58,12 +58,16 @@ async fn similar(
     let doing = || Error::database("looking for similar traces");
     let schema = &store.sql().schema;
     let id = trace_id.to_string();
+    // ORDER BY around an inner LIMIT or count: see `newest`. Each part of a distributed table has its own count.
     let weigh = format!(
-        "SELECT document_id, (SELECT count(*) FROM ( \
-             SELECT FROM {schema}.span_rows o WHERE o.document_id = d.document_id LIMIT $2) AS counted) \
+        "SELECT d.document_id, sum(counted)::bigint \
          FROM (SELECT DISTINCT document_id FROM {schema}.span_rows \
-               WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = $1) AS d \
-         ORDER BY 2, 1"
+               WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = $1 AND trace_id = $1::text::uuid) AS d \
+         CROSS JOIN LATERAL (SELECT counted FROM ( \
+             SELECT count(*) AS counted FROM ( \
+                 SELECT FROM {schema}.span_rows o WHERE o.document_id = d.document_id LIMIT $2) AS few) AS part \
+             ORDER BY counted) AS parts \
+         GROUP BY d.document_id ORDER BY 2, 1"
     );
     let rows = connection.query_prepared(&weigh, &[&id, &COUNTED]).await.map_err(doing())?;
     let weights: HashMap<i32, f64> =
@@ -72,9 +76,10 @@ async fn similar(
     let rarest: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
     let find = format!(
         "SELECT s.trace_id FROM unnest($1::integer[]) WITH ORDINALITY AS wanted (id, place) \
-         CROSS JOIN LATERAL ( \
-             SELECT r.trace_id FROM {schema}.span_rows r WHERE r.document_id = wanted.id \
-             ORDER BY date_bin('10 s', r.start_time, 'epoch') DESC LIMIT $2) AS s \
+         CROSS JOIN LATERAL (SELECT * FROM ( \
+             SELECT r.trace_id, r.start_time FROM {schema}.span_rows r WHERE r.document_id = wanted.id \
+             ORDER BY date_bin('10 s', r.start_time, 'epoch') DESC LIMIT $2) AS r \
+             ORDER BY r.start_time DESC) AS s \
          ORDER BY wanted.place"
     );
     let rows = connection.query_prepared(&find, &[&rarest, &TRACES_PER_DOCUMENT]).await.map_err(doing())?;
@@ -87,7 +92,7 @@ async fn similar(
     }
     let documents = format!(
         "SELECT trace_id, array_agg(DISTINCT document_id), max(start_time) FROM {schema}.span_rows \
-         WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1) GROUP BY trace_id \
+         WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1) AND trace_id = ANY($1::text[]::uuid[]) GROUP BY trace_id \
          ORDER BY max(start_time) DESC"
     );
     let rows = connection.query_prepared(&documents, &[&candidates]).await.map_err(doing())?;

@@ -24,6 +24,9 @@ pub(super) enum Documents {
 
 /// The newest spans that pass the filter, at most `per_document` of each document and `limit` in all: in the order of the
 /// documents, or the newest first where these have none. Each comes with its document's id.
+///
+/// On a Citus cluster, that is at most `per_document` of each part of the table. The ORDER BY around each document's LIMIT
+/// changes nothing but that Citus does not refuse to leave the LIMIT to the parts.
 pub(super) async fn newest(
     store: &TraceStore,
     connection: &Connection,
@@ -59,10 +62,11 @@ pub(super) async fn newest(
     let (per_document, limit) = (parameters.bind(per_document as i64), parameters.bind(limit as i64));
     let found = format!(
         "SELECT d.id, d.service, d.status_code, d.body, d.place, r.* \
-         FROM ({wanted}) AS d CROSS JOIN LATERAL ( \
+         FROM ({wanted}) AS d CROSS JOIN LATERAL (SELECT * FROM ( \
              SELECT r.* FROM {schema}.span_rows r \
              WHERE r.document_id = d.id AND {period} AND {rows} \
-             ORDER BY {BIN} DESC, r.start_time DESC, r.start_ns DESC LIMIT {per_document}) AS r"
+             ORDER BY {BIN} DESC, r.start_time DESC, r.start_ns DESC LIMIT {per_document}) AS r \
+             ORDER BY r.start_time DESC) AS r"
     );
     read(store, connection, &found, order, &limit, &parameters).await.map_err(reading(filter))
 }

@@ -267,7 +267,7 @@ async fn summarize(
                                    - min(r.start_time) OVER whole)::float8, \
                 count(*) OVER whole, count(*) FILTER (WHERE d.status_code = 2) OVER whole \
          FROM {tables}.span_rows r JOIN {tables}.span_documents d ON d.id = r.document_id \
-         WHERE encode(uuid_send(r.trace_id), 'hex') COLLATE \"C\" = ANY($1) \
+         WHERE encode(uuid_send(r.trace_id), 'hex') COLLATE \"C\" = ANY($1) AND r.trace_id = ANY($1::text[]::uuid[]) \
          WINDOW whole AS (PARTITION BY r.trace_id) \
          ORDER BY r.trace_id, r.parent_span_id <> 0, r.start_time, r.start_ns"
     );

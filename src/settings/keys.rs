@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::connection;
 use super::rule::{self, Rule};
-use super::value::{SettingValue, WhenFull};
+use super::value::{Maintenance, SettingValue, WhenFull};
 
 /// What the loader, the checks and the listing know of a setting.
 pub(super) struct Key {
@@ -220,6 +220,14 @@ settings! {
 
     /// For how many days a stored batch is recognised when it is sent again; longer than a spool may wait.
     ledger_days: u16 = 7, whole(1 to 365);
+
+    /// For how many whole days spans are kept, by the day in UTC on which they started: maintenance drops the partitions
+    /// of older days. With 0 they are kept for good.
+    retention_days: u32 = 0, whole(0 to 36500);
+
+    /// Whether one of the exporters of a schema maintains it about hourly, as `otel-pgvector maintain` does (`auto`), or
+    /// nobody does until that command is run (`manual`). Partitions are made ahead in any case.
+    maintenance: Maintenance = Maintenance::Manual, choice("manual" or "auto");
 
     /// The most connections that are open at once.
     pool_size: usize = 4, whole(1 to 64);

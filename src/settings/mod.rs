@@ -41,7 +41,7 @@ use opentelemetry_sdk::trace::{BatchConfig, BatchConfigBuilder};
 
 pub use keys::Settings;
 pub use loader::{EffectiveSetting, LoadedSettings, SettingsLoader};
-pub use value::{SettingValue, WhenFull};
+pub use value::{Maintenance, SettingValue, WhenFull};
 
 use crate::Result;
 use connection::ConnectionString;

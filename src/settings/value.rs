@@ -61,3 +61,24 @@ impl From<WhenFull> for SettingValue {
         })
     }
 }
+
+/// Who maintains the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Maintenance {
+    /// Whoever runs `otel-pgvector maintain`: `manual`.
+    #[default]
+    Manual,
+    /// One of the exporters, about hourly: `auto`.
+    Auto,
+}
+
+impl From<Maintenance> for SettingValue {
+    fn from(who: Maintenance) -> Self {
+        SettingValue::from(match who {
+            Maintenance::Manual => "manual",
+            Maintenance::Auto => "auto",
+        })
+    }
+}

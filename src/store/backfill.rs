@@ -89,10 +89,10 @@ impl TraceStore {
         if used { self.flush().await } else { Ok(()) }
     }
 
-    /// Ends what runs behind the spans, embedding and pruning, within about 100 ms. Documents that still wait are embedded by the next
+    /// Ends what runs behind the spans, embedding and upkeep, within about 100 ms. Documents that still wait are embedded by the next
     /// process. Call it before the process exits: the model must not be running then.
     pub async fn close(&self) {
-        self.inner.pruning.close();
+        self.inner.upkeep.close();
         self.stop_backfill();
         while self.inner.backfill.runs.load(Ordering::Acquire) {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -131,8 +131,11 @@ impl TraceStore {
         let doing = || Error::database("storing embeddings");
         let (connection, schema) = self.connection().await?;
         connection.batch_execute("BEGIN").await.map_err(doing())?;
-        let select = &self.inner.sql.waiting_documents;
-        let rows = connection.query_prepared(select, &[&newest, &CHUNK]).await.map_err(doing())?;
+        let select = format!("{} {}", self.inner.sql.waiting_documents, schema.lock_documents());
+        let rows = match self.has_turn_to_embed(&connection, &schema).await? {
+            true => connection.query_prepared(&select, &[&newest, &CHUNK]).await.map_err(doing())?,
+            false => Vec::new(),
+        };
         if rows.is_empty() {
             connection.batch_execute("ROLLBACK").await.map_err(doing())?;
             connection.give_back();

@@ -50,6 +50,17 @@ pub struct Health {
     pub ledger_entries: Option<u64>,
     /// When the first of them was stored; none beyond a million.
     pub ledger_oldest: Option<String>,
+    /// For how many days beginning with today there are partitions; fewer than three mean that they are not made ahead.
+    pub days_ahead: Option<u64>,
+    /// How many spans the default partition has, by the server's statistics: those of impossible clocks, and those that
+    /// `otel-pgvector maintain` would move to their days.
+    pub default_spans: Option<u64>,
+    /// How many partitions there are, with the default one.
+    pub partitions: Option<u64>,
+    /// When the oldest day begins that has a partition.
+    pub oldest_partition: Option<String>,
+    /// When maintenance last began.
+    pub maintained: Option<String>,
     /// Bytes on disk of the schema's tables with their TOAST, without indexes.
     pub table_bytes: Option<u64>,
     /// Bytes on disk of the schema's indexes.
@@ -150,6 +161,7 @@ impl TraceStore {
         health.oldest_span = row.get(2);
         health.newest_span = row.get(3);
         self.look_at_ledger(&connection, health).await?;
+        self.look_at_partitions(&connection, health).await?;
         self.look_around(&connection, health).await?;
         // A connection that cannot write is of no use to anyone who stores.
         if health.read_only != Some(true) {
@@ -169,6 +181,26 @@ impl TraceStore {
         if let Some(row) = rows(connection, &count, &[]).await?.and_then(|mut rows| rows.pop()) {
             health.ledger_entries = Some(row.get::<_, i64>(0) as u64);
             health.ledger_oldest = row.get(1);
+        }
+        Ok(())
+    }
+
+    async fn look_at_partitions(&self, connection: &Connection, health: &mut Health) -> Result<()> {
+        let schema = &self.inner.sql.schema;
+        let look = format!(
+            "SELECT count(*), coalesce(sum(spans) FILTER (WHERE is_default), 0)::bigint, \
+                    count(*) FILTER (WHERE to_time > now() AND from_time < now() + interval '30 days'), \
+                    {}, (SELECT {} FROM {schema}.maintenance WHERE started_at > '-infinity') \
+             FROM {schema}.partitions",
+            rfc3339("min(from_time)"),
+            rfc3339("started_at")
+        );
+        if let Some(row) = rows(connection, &look, &[]).await?.and_then(|mut rows| rows.pop()) {
+            let [partitions, default_spans, days] =
+                [0, 1, 2].map(|column| Some(row.get::<_, i64>(column).unsigned_abs()));
+            (health.partitions, health.default_spans, health.days_ahead) = (partitions, default_spans, days);
+            health.oldest_partition = row.get(3);
+            health.maintained = row.get(4);
         }
         Ok(())
     }

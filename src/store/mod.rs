@@ -3,10 +3,12 @@
 mod activity;
 mod backfill;
 mod batch_id;
+mod citus;
 mod connect;
 mod connection;
 mod copy;
 mod health;
+mod maintain;
 mod model;
 mod partition;
 mod password;
@@ -18,8 +20,10 @@ mod refusal;
 mod roles;
 mod schema;
 mod scrub;
+mod sizes;
 mod sql;
 mod tls;
+mod upkeep;
 mod vector;
 mod vocabulary;
 mod write;
@@ -33,11 +37,13 @@ use uuid::Uuid;
 
 pub use activity::Activity;
 pub use health::Health;
+pub use maintain::Maintained;
 pub(crate) use model::Embeddings;
 pub use model::Model;
 pub use reembed::{ReembedProgress, Reembedded};
 pub use roles::roles_sql;
 pub use schema::SCHEMA_VERSION;
+pub use sizes::Sizes;
 pub(crate) use write::Batch;
 pub use write::Stored;
 
@@ -105,7 +111,8 @@ struct Inner {
     /// Held while the schema is made or checked.
     preparing: tokio::sync::Mutex<()>,
     backfill: Arc<backfill::Backfill>,
-    pruning: prune::Pruning,
+    partitions: partition::KnownDays,
+    upkeep: upkeep::Upkeep,
     nuls_replaced: AtomicU64,
     counters: activity::Counters,
     scrubbed: scrub::Counters,
@@ -152,7 +159,8 @@ impl TraceStore {
                 schema: Mutex::default(),
                 preparing: tokio::sync::Mutex::default(),
                 backfill: Arc::default(),
-                pruning: prune::Pruning::default(),
+                partitions: partition::KnownDays::default(),
+                upkeep: upkeep::Upkeep::default(),
                 nuls_replaced: AtomicU64::new(0),
                 counters: activity::Counters::default(),
                 scrubbed: scrub::Counters::default(),
@@ -174,13 +182,14 @@ impl TraceStore {
         &self.inner.sql
     }
 
-    /// Forgets which documents, resources and schema are there, and the connections that prepared statements for them:
+    /// Forgets which documents, resources, partitions and schema are there, and the connections that prepared statements for them:
     /// after a failure the server may be another one.
     pub(crate) fn forget(&self) {
         self.inner.documents.invalidate_all();
         self.inner.resources.invalidate_all();
         self.inner.templates.invalidate_all();
         self.inner.resource_bodies.invalidate_all();
+        self.inner.partitions.forget();
         *self.known_schema() = None;
         self.inner.words_seen.store(0, Ordering::Release);
         self.inner.words_wait.store(true, Ordering::Release);

@@ -173,8 +173,9 @@ impl TraceStore {
         if embeddings.made_by.is_some() {
             return Ok(());
         }
+        // With VALUES, Citus asks for the right to change the table.
         let insert = format!(
-            "INSERT INTO {}.embedding_model (name, dimension, fingerprint) VALUES ($1, $2, $3) \
+            "INSERT INTO {}.embedding_model (name, dimension, fingerprint) SELECT $1::text, $2::integer, $3::text \
              ON CONFLICT (only_row) DO NOTHING",
             self.inner.sql.schema
         );

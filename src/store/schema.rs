@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use opentelemetry::otel_info;
+use opentelemetry::{otel_info, otel_warn};
 use tokio_postgres::error::SqlState;
 
 use super::TraceStore;
@@ -19,6 +19,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("words", include_str!("../../sql/0004_words.sql")),
     ("filters", include_str!("../../sql/0005_filters.sql")),
     ("reembed", include_str!("../../sql/0006_reembed.sql")),
+    ("partitions", include_str!("../../sql/0007_partitions.sql")),
 ];
 
 /// The version of the schema that this crate writes and reads: the number of its last migration.
@@ -48,6 +49,8 @@ pub(crate) struct SchemaInfo {
     pub store_embeddings: String,
     /// Version of pgvector.
     pub pgvector: String,
+    /// Whether the tables are spread over a Citus cluster.
+    pub distributed: bool,
 }
 
 impl TraceStore {
@@ -71,8 +74,8 @@ impl TraceStore {
         Ok(info)
     }
 
-    /// Brings the schema to [`SCHEMA_VERSION`]; returns how many migrations it took. Does nothing where nothing is to
-    /// do, and is safe with many processes at once.
+    /// Brings the schema to [`SCHEMA_VERSION`], and makes partitions for the next days; returns how many migrations it
+    /// took. Does nothing where nothing is to do, and is safe with many processes at once.
     ///
     /// # Errors
     /// [`Error::Schema`] with the SQL to run where the extension or a right is missing; [`Error::Connect`].
@@ -81,6 +84,10 @@ impl TraceStore {
         let applied = self.timed("migrating the schema", self.migrate_on(&connection)).await?;
         self.check(&connection).await?;
         connection.give_back();
+        // Whoever stores spans makes partitions, too; until then, and where this fails, the default one takes them.
+        if let Err(error) = self.make_days_ahead().await {
+            otel_warn!(name: "TraceStore.PartitionsNotMadeAhead", reason = error.to_string());
+        }
         Ok(applied)
     }
 
@@ -127,6 +134,9 @@ impl TraceStore {
                 .execute("INSERT INTO migrations (version, name) VALUES ($1, $2)", &[&number, name])
                 .await
                 .map_err(doing())?;
+        }
+        if self.is_distributed(connection).await? {
+            self.spread(connection).await?;
         }
         if has_roles {
             self.grant_to_roles(connection).await?;
@@ -252,6 +262,7 @@ impl TraceStore {
             cosine: format!("{extension_schema}.vector_cosine_ops"),
             vector,
             pgvector,
+            distributed: self.is_distributed(connection).await?,
         })
     }
 

@@ -60,9 +60,10 @@ impl Sql {
     pub(super) fn new(settings: &Settings) -> Self {
         let schema = quoted(&settings.schema);
         Sql {
+            // With RETURNING, Citus tells a conflict by its own code, and not as an internal error.
             enter_batch: format!(
                 "INSERT INTO {schema}.batches (id, spans) SELECT * FROM unnest($1::uuid[], $2::integer[]) \
-                 WHERE current_setting('opentelemetry_pgvector.batch', true) = 'begun' AND {} AND {}",
+                 WHERE current_setting('opentelemetry_pgvector.batch', true) = 'begun' AND {} AND {} RETURNING 1",
                 all_there(&schema, "span_documents", "$3::integer[], $4::uuid[]"),
                 all_there(&schema, "span_resources", "$5::integer[], $6::uuid[]")
             ),
@@ -91,39 +92,39 @@ impl Sql {
                  FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::smallint[], \
                  $7::text[], $8::text[], $9::text[]) \
                  AS new (hash, service, scope, name, kind, status_code, body, text, attributes) ORDER BY hash \
-                 ON CONFLICT (hash) DO UPDATE SET last_seen = now() RETURNING id, hash"
+                 ON CONFLICT (hash) DO UPDATE SET last_seen = excluded.last_seen RETURNING id, hash"
             ),
             insert_resources: format!(
                 "INSERT INTO {schema}.span_resources (hash, service, body) \
                  SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[]) AS new (hash, service, body) ORDER BY hash \
                  ON CONFLICT (hash) DO NOTHING"
             ),
+            // The text finds the rows by their index; the id itself tells Citus on which node they are.
             trace_rows: format!(
                 "SELECT trace_id, span_id, parent_span_id, start_time, duration_ns, document_id, resource_id, start_ns, \
                  flags, fillers FROM {schema}.span_rows \
-                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = $1 ORDER BY start_time, start_ns, span_id"
+                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = $1 AND trace_id = $1::text::uuid ORDER BY start_time, start_ns, span_id"
             ),
             find_spans: format!(
                 "SELECT trace_id, span_id FROM {schema}.span_rows \
-                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1) AND span_id = ANY($2)"
+                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1) AND trace_id = ANY($1::text[]::uuid[]) AND span_id = ANY($2)"
             ),
             #[cfg(feature = "import")]
             rows_of_traces: format!(
                 "SELECT trace_id, span_id, parent_span_id, start_time, duration_ns, document_id, resource_id, start_ns, \
                  flags, fillers FROM {schema}.span_rows \
-                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1) \
+                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1) AND trace_id = ANY($1::text[]::uuid[]) \
                  ORDER BY encode(uuid_send(trace_id), 'hex') COLLATE \"C\", start_time, start_ns, span_id"
             ),
             #[cfg(feature = "import")]
             spans_of_traces: format!(
                 "SELECT trace_id, span_id, start_time FROM {schema}.span_rows \
-                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1)"
+                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1) AND trace_id = ANY($1::text[]::uuid[])"
             ),
             document_bodies: format!("SELECT id, body FROM {schema}.span_documents WHERE id = ANY($1)"),
             resource_bodies: format!("SELECT id, body FROM {schema}.span_resources WHERE id = ANY($1)"),
             waiting_documents: format!(
-                "SELECT id, text FROM {schema}.span_documents WHERE embedding IS NULL AND id <= $1 ORDER BY id LIMIT $2 \
-                 FOR NO KEY UPDATE SKIP LOCKED"
+                "SELECT id, text FROM {schema}.span_documents WHERE embedding IS NULL AND id <= $1 ORDER BY id LIMIT $2"
             ),
             count_waiting: format!(
                 "SELECT count(*), coalesce(max(id), 0) FROM {schema}.span_documents WHERE embedding IS NULL AND id <= $1"

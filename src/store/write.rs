@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::batch_id::new_batch_id;
 use super::connection::Connection;
 use super::copy::CopyRows;
+use super::partition::DAY_US;
 use super::sql::BEGIN_BATCH;
 use super::{Known, TraceStore};
 use crate::error::{Error, Result};
@@ -46,6 +47,18 @@ pub(crate) struct Batch {
 impl Batch {
     pub(crate) fn len(&self) -> usize {
         self.halves.rows.len()
+    }
+
+    /// The days on which its spans started, since 1970.
+    pub(super) fn days(&self) -> Vec<i32> {
+        let mut days = Vec::new();
+        for row in &self.halves.rows {
+            let day = row.start_us.div_euclid(DAY_US) as i32;
+            if days.last() != Some(&day) && !days.contains(&day) {
+                days.push(day);
+            }
+        }
+        days
     }
 }
 
@@ -171,7 +184,7 @@ impl TraceStore {
         }
         let result = self.timed("storing a batch", self.send_to_partitions(batch)).await;
         match result {
-            Ok(_) => self.start_pruning(),
+            Ok(_) => self.start_upkeep(),
             Err(_) => self.forget(),
         }
         result

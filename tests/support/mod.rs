@@ -5,6 +5,8 @@ pub mod arbitrary;
 #[cfg(unix)]
 pub mod certificates;
 #[cfg(feature = "cli")]
+pub mod cluster;
+#[cfg(feature = "cli")]
 pub mod command;
 pub mod database;
 #[cfg(unix)]

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
-use opentelemetry_pgvector::span::{Span, spans_to_otlp};
+use opentelemetry_pgvector::span::{Span, Timestamp, spans_to_otlp};
 use opentelemetry_sdk::trace::SpanData;
 use prost::Message;
 use uuid::Uuid;
@@ -49,4 +49,24 @@ pub fn spool_file(id: Uuid, spans: &[Span<'_>]) -> Vec<u8> {
     let described = format!("otel-pgvector spool 1 id={id} spans={spans:010} bytes={bytes:020}");
     let checksum = xxh3_128(&[described.as_bytes(), &message].concat());
     [format!("{described} xxh3={checksum:032x}\n").as_bytes(), &message].concat()
+}
+
+/// Nanoseconds of a day.
+pub const DAY: i128 = 24 * 3600 * 1_000_000_000;
+
+/// Spans with ids of their own that started at noon (UTC) so many days after today, or before.
+pub fn on_day(day: i128, count: usize) -> Vec<Span<'static>> {
+    let now = SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_nanos() as i128;
+    at((now.div_euclid(DAY) + day) * DAY + DAY / 2, count)
+}
+
+/// Spans with ids of their own that started so many nanoseconds after 1970.
+pub fn at(start: i128, count: usize) -> Vec<Span<'static>> {
+    let like = &super::arbitrary::sample(1)[0];
+    let started = |_| {
+        let id = Uuid::new_v4().as_u128();
+        let (trace_id, span_id) = (TraceId::from(id), SpanId::from(id as u64));
+        Span { trace_id, span_id, start: Timestamp(start), end: Timestamp(start + 1000), ..like.clone() }
+    };
+    (0..count).map(started).collect()
 }

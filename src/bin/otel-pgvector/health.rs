@@ -45,6 +45,22 @@ pub async fn health(store: TraceStore, options: &HealthOptions) -> Outcome {
             let batches = if entries == 1 { "batch" } else { "batches" };
             writeln!(out, "ledger       {} {batches}{}", thousands(entries), oldest.unwrap_or_default())?;
         }
+        if let (Some(partitions), Some(days)) = (health.partitions, health.days_ahead) {
+            let since = health
+                .oldest_partition
+                .as_ref()
+                .map(|oldest| format!(" since {}", &oldest[..10.min(oldest.len())]));
+            let (since, days) = (since.unwrap_or_default(), count(days, "day"));
+            let spans = count(health.default_spans.unwrap_or(0), "span");
+            writeln!(
+                out,
+                "partitions   {}{since}, {days} from today on, {spans} in the default one",
+                thousands(partitions)
+            )?;
+        }
+        if let Some(maintained) = &health.maintained {
+            writeln!(out, "maintained   {maintained}")?;
+        }
         if let (Some(tables), Some(indexes)) = (health.table_bytes, health.index_bytes) {
             writeln!(out, "size         {} of tables, {} of indexes", bytes(tables), bytes(indexes))?;
         }

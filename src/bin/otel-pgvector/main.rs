@@ -14,10 +14,12 @@ mod human;
 mod import;
 mod import_progress;
 mod import_source;
+mod maintain;
 mod manual;
 mod migrate;
 mod new;
 mod nothing;
+mod plan;
 mod reembed;
 mod search;
 mod show;
@@ -65,7 +67,11 @@ async fn run(args: Args) -> Outcome {
         Command::Export(ExportCommand::Otlp(options)) => export::otlp(settings.open(false)?, &options).await,
         Command::Migrate(options) if options.print_roles => migrate::print_roles(&settings.schema()?),
         Command::Migrate(options) => migrate::migrate(settings.open(true)?, &options).await,
+        Command::Maintain(options) => {
+            maintain::maintain(settings.retaining(options.retention_days).open(false)?, &options).await
+        }
         Command::Health(options) => health::health(settings.open(false)?, &options).await,
+        Command::Plan(options) => plan::plan(settings, &options).await,
         Command::Config(options) => config::config(&settings.loaded()?, &options),
         Command::Completions(options) => manual::completions(&options),
         Command::Man(options) => manual::man(&options),

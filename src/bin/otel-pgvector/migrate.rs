@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::args::MigrateOptions;
 use crate::failure::Outcome;
-use crate::human::count;
+use crate::human::{count, thousands};
 use crate::terminal::stdout;
 
 pub async fn migrate(store: TraceStore, options: &MigrateOptions) -> Outcome {
@@ -21,9 +21,13 @@ pub async fn migrate(store: TraceStore, options: &MigrateOptions) -> Outcome {
         }
     }
     let applied = store.migrate().await? as u64;
+    let distributed = if options.citus { Some(store.distribute().await?) } else { None };
     match applied {
         _ if options.json => {
-            let done = json!({ "schema": schema, "version": SCHEMA_VERSION, "applied": applied, "roles": options.roles });
+            let done = json!({
+                "schema": schema, "version": SCHEMA_VERSION, "applied": applied, "roles": options.roles,
+                "distributed": distributed,
+            });
             writeln!(out, "{done}")?;
         }
         0 => writeln!(out, "schema {schema}: is up to date, version {SCHEMA_VERSION}")?,
@@ -31,6 +35,12 @@ pub async fn migrate(store: TraceStore, options: &MigrateOptions) -> Outcome {
             let applied = count(applied, "migration");
             writeln!(out, "schema {schema}: applied {applied}, version {SCHEMA_VERSION}")?;
         }
+    }
+    match distributed {
+        _ if options.json => {}
+        None => {}
+        Some(0) => writeln!(out, "tables: are spread over the cluster")?,
+        Some(tables) => writeln!(out, "tables: {} spread over the cluster", thousands(tables))?,
     }
     Ok(out.flush()?)
 }

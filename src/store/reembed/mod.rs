@@ -174,7 +174,8 @@ impl TraceStore {
             if !self.is_changing_to(&connection, own).await? {
                 return Ok(Step::Changed);
             }
-            let embedded = self.fill_next(&connection, CHUNK, "FOR NO KEY UPDATE SKIP LOCKED").await?;
+            let lock = self.ready().await?.lock_documents();
+            let embedded = self.fill_next(&connection, CHUNK, lock).await?;
             Ok(match embedded {
                 0 if self.left(&connection).await? > 0 => Step::Busy,
                 0 => Step::Done,

@@ -1,4 +1,4 @@
-//! `migrate`, `reembed`, `health`, `sql`, `config`, `completions`, `man`.
+//! `migrate`, `maintain`, `reembed`, `health`, `sql`, `config`, `completions`, `man`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,6 +14,7 @@ use clap_complete::Shell;
 Examples:
   otel-pgvector migrate --roles
   otel-pgvector migrate --print-roles | psql postgresql://postgres@db/otel_traces
+  otel-pgvector migrate --citus
   psql postgresql://postgres@db/otel_traces -c 'GRANT otel_writer TO checkout'")]
 pub struct MigrateOptions {
     /// Make the group roles SCHEMA_owner, SCHEMA_writer and SCHEMA_reader, too, and give them their rights. It takes a
@@ -25,8 +26,42 @@ pub struct MigrateOptions {
     #[arg(long, conflicts_with = "roles")]
     pub print_roles: bool,
 
+    /// Spread the tables over the nodes of a Citus cluster, too: spans by trace, the ledger by batch, all else on every
+    /// node. It may be run again, and on tables with data; later migrations spread what they make by themselves.
+    #[arg(long, conflicts_with = "print_roles")]
+    pub citus: bool,
+
     /// One JSON object instead of text.
     #[arg(long, conflicts_with = "print_roles")]
+    pub json: bool,
+}
+
+/// Make partitions ahead, drop old ones, and delete what nobody uses.
+///
+/// It makes the partitions of the next days, moves spans from the default partition to their days, drops partitions of days
+/// older than retention_days (by default none), deletes documents that no span has, and entries of the ledger that are older
+/// than ledger_days. Applications go on storing, and searches are answered meanwhile.
+///
+/// It is meant to be run daily or hourly, by cron or the like; with the setting maintenance=auto, applications do it. It
+/// may be interrupted, and several may run at once. It takes the rights of SCHEMA_writer, and to drop partitions those of
+/// SCHEMA_owner. Where something could not be done for a lock, the exit code is 1, and the next run tries it again.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  otel-pgvector maintain
+  otel-pgvector maintain --retention-days 30 --dry-run
+  0 3 * * *  otel-pgvector maintain --retention-days 30")]
+pub struct MaintainOptions {
+    /// Keep spans for so many whole days, instead of what the setting retention_days says; 0 keeps them for good.
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(0..=36500))]
+    pub retention_days: Option<u32>,
+
+    /// Say what would be done to partitions and spans, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// The summary as one JSON object.
+    #[arg(long)]
     pub json: bool,
 }
 

@@ -3,6 +3,7 @@
 mod export;
 mod import;
 mod manage;
+mod plan;
 mod search;
 mod settings;
 mod show;
@@ -13,8 +14,10 @@ use clap::{Parser, Subcommand};
 pub use export::{ExportCommand, ExportOptions, OutputFormat};
 pub use import::{HttpOptions, ImportCommand, ImportOptions};
 pub use manage::{
-    CompletionsOptions, ConfigOptions, HealthOptions, ManOptions, MigrateOptions, ReembedOptions, SqlOptions,
+    CompletionsOptions, ConfigOptions, HealthOptions, MaintainOptions, ManOptions, MigrateOptions,
+    ReembedOptions, SqlOptions,
 };
+pub use plan::PlanOptions;
 pub use search::{By, NewOptions, SearchOptions, SimilarOptions, TailOptions};
 pub use settings::CommandSettings;
 pub use show::{OperationsOptions, ServicesOptions, TraceOptions};
@@ -82,8 +85,10 @@ pub enum Command {
     #[command(subcommand)]
     Export(ExportCommand),
     Migrate(MigrateOptions),
+    Maintain(MaintainOptions),
     Reembed(ReembedOptions),
     Health(HealthOptions),
+    Plan(PlanOptions),
     Config(ConfigOptions),
     Completions(CompletionsOptions),
     Man(ManOptions),

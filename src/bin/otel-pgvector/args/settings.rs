@@ -65,6 +65,14 @@ impl CommandSettings {
         TraceStore::new(settings)
     }
 
+    /// With another number of days that spans are kept, if there is one.
+    pub fn retaining(self, days: Option<u32>) -> Self {
+        match days {
+            Some(days) => CommandSettings(self.0.set("retention_days", days)),
+            None => self,
+        }
+    }
+
     /// The store, with the connections that changing the model takes.
     pub fn open_to_reembed(self, changes: bool) -> Result<TraceStore> {
         let mut settings = self.0.load()?;
@@ -73,9 +81,14 @@ impl CommandSettings {
         TraceStore::new(settings)
     }
 
-    /// The schema alone, which needs no database.
+    /// The settings where no database is needed.
+    pub fn offline(self) -> Result<Settings> {
+        self.0.set("enabled", false).load()
+    }
+
+    /// The schema alone.
     pub fn schema(self) -> Result<String> {
-        Ok(self.0.set("enabled", false).load()?.schema)
+        Ok(self.offline()?.schema)
     }
 
     /// With the layer of each.

@@ -31,3 +31,25 @@ pub fn kind() -> impl TypedValueParser<Value = Kind> {
 pub fn status() -> impl TypedValueParser<Value = Status> {
     PossibleValuesParser::new(["unset", "ok", "error"]).try_map(|text| text.parse::<Status>())
 }
+
+/// A number within a range.
+pub fn amount(text: &str, least: f64, most: f64) -> Result<f64, String> {
+    let number: f64 = text.replace('_', "").parse().map_err(|_| "expected a number".to_owned())?;
+    if (least..=most).contains(&number) {
+        Ok(number)
+    } else {
+        Err(format!("expected a number from {least} to {most}"))
+    }
+}
+
+/// `30d`, `4w`: whole days, up to ten years.
+pub fn days(text: &str) -> Result<u32, String> {
+    let wrong = || "expected days or weeks, from 1d to 3650d, such as 30d or 4w".to_owned();
+    let (number, each) = match (text.strip_suffix('d'), text.strip_suffix('w')) {
+        (Some(number), _) => (number, 1),
+        (_, Some(number)) => (number, 7),
+        _ => return Err(wrong()),
+    };
+    let number: u32 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(each).filter(|days| (1..=3650).contains(days)).ok_or_else(wrong)
+}
