@@ -1,6 +1,7 @@
 //! What the benches share.
 #![allow(dead_code, reason = "each bench uses a part of this module")]
 
+pub mod big;
 pub mod child;
 pub mod cold;
 pub mod eight;
@@ -8,6 +9,7 @@ pub mod figure;
 pub mod fleet;
 pub mod hostile;
 pub mod link;
+pub mod marketplace;
 pub mod picture;
 pub mod plain;
 pub mod process;

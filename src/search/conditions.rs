@@ -181,9 +181,12 @@ pub(super) fn asks_documents(filter: &Filter) -> bool {
 
 /// Whether the filter asks something of rows.
 pub(super) fn asks_rows(filter: &Filter) -> bool {
-    filter.since.is_some()
-        || filter.until.is_some()
-        || on_rows(filter, "", &mut Parameters::default()) != TRUE
+    filter.since.is_some() || filter.until.is_some() || asks_each_row(filter)
+}
+
+/// Whether the filter asks something of rows other than their period.
+pub(super) fn asks_each_row(filter: &Filter) -> bool {
+    on_rows(filter, "", &mut Parameters::default()) != TRUE
 }
 
 /// What holds for everything.

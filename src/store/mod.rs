@@ -39,6 +39,7 @@ use uuid::Uuid;
 pub use activity::Activity;
 pub use health::Health;
 pub use maintain::Maintained;
+pub(crate) use model::Embeddings;
 pub use model::Model;
 pub use reembed::{ReembedProgress, Reembedded};
 pub use roles::roles_sql;
