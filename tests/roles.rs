@@ -356,25 +356,10 @@ async fn a_writer_hears_what_to_run_where_the_schema_is_missing_or_old() {
     let traces = Traces::create().await;
     traces
         .execute(&format!(
-            "DELETE FROM otel.migrations WHERE version = {SCHEMA_VERSION}; DROP TABLE otel.maintenance; DROP VIEW otel.partitions"
+            "DELETE FROM otel.migrations WHERE version = {SCHEMA_VERSION}; \
+             DROP TABLE otel.service_dependencies, otel.dependencies_counted; DROP FUNCTION otel.count_dependencies"
         ))
         .await;
-    for function in [
-        "claim_maintenance",
-        "default_span_partition",
-        "span_day",
-        "may_have_partition",
-        "lock_partitions",
-        "days_to_move",
-        "copy_day",
-        "was_stored_before",
-        "make_partition",
-        "drop_partition",
-        "prune_default_partition",
-        "collect_documents",
-    ] {
-        traces.execute(&format!("DROP FUNCTION otel.{function}")).await;
-    }
     let error = traces.store(&traces.writer).batch_store(&spans()).await.expect_err("old");
     let text = error.to_string();
     assert!(matches!(error, Error::Schema(_)) && text.contains("otel-pgvector migrate"), "{text}");
