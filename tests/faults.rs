@@ -406,7 +406,8 @@ async fn a_second_attempt_waits_for_a_first_that_still_runs_and_commits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_attempt_waits_for_a_first_that_still_runs_and_is_rolled_back() {
-    a_second_attempt_meets_the_first(async |proxy| proxy.cut_first(1)).await;
+    // The last connection is the second attempt's.
+    a_second_attempt_meets_the_first(async |proxy| proxy.cut_first(proxy.connections() - 1)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
