@@ -237,7 +237,7 @@ BEGIN
     SELECT max(id), array_agg(id ORDER BY id) INTO last, old
     FROM (SELECT id FROM span_documents WHERE id > after AND last_seen < oldest ORDER BY id LIMIT at_most) AS d;
     FOREACH one IN ARRAY coalesce(old, '{}') LOOP
-        PERFORM FROM span_rows WHERE document_id = one LIMIT 1;
+        PERFORM 1 FROM span_rows WHERE document_id = one LIMIT 1;
         IF NOT FOUND THEN
             unused := unused || one;
         END IF;
@@ -251,7 +251,7 @@ BEGIN
     old := unused;
     unused := '{}';
     FOREACH one IN ARRAY old LOOP
-        PERFORM FROM span_rows WHERE document_id = one LIMIT 1;
+        PERFORM 1 FROM span_rows WHERE document_id = one LIMIT 1;
         IF NOT FOUND THEN
             unused := unused || one;
         END IF;

@@ -1,6 +1,7 @@
 -- Spreads a schema over the nodes of a Citus cluster: spans by trace, the ledger by batch, all else on every node.
 -- Run with search_path set to the schema of the store, in a transaction, where the extension is. It may be run again, and
--- is, after each migration: it takes what is not spread yet.
+-- is, after each migration: it takes what is not spread yet. A migration that changes a spread table does so in a DO block:
+-- Citus sends its nodes the whole text that a statement is part of.
 
 DO $citus$
 DECLARE
@@ -8,6 +9,12 @@ DECLARE
 BEGIN
     -- Tables of one transaction may refer to each other on one connection a node only.
     SET LOCAL citus.multi_shard_modify_mode TO 'sequential';
+
+    -- The first time, writers wait: in the order in which they come to tables, so that nobody waits for the other.
+    IF NOT EXISTS (SELECT FROM pg_dist_partition WHERE logicalrelid = 'span_rows'::regclass) THEN
+        LOCK TABLE batches, span_documents, span_resources, embedding_model, embedding_next, span_words, span_rows
+            IN ACCESS EXCLUSIVE MODE;
+    END IF;
 
     FOR name IN
         SELECT relname

@@ -94,7 +94,7 @@ BEGIN
     ] LOOP
         EXECUTE format(command, traces, owner, writer, reader);
     END LOOP;
-    IF to_regclass(format('%I.maintenance', traces)) IS NULL THEN
+    IF to_regclass(format('%I.service_dependencies', traces)) IS NULL THEN
         RETURN; -- The migration that makes the tables runs this again.
     END IF;
 
@@ -109,7 +109,7 @@ BEGIN
         'GRANT INSERT (id, spans) ON %1$I.batches TO %3$I',
         'GRANT EXECUTE ON FUNCTION %1$I.prune_ledger TO %3$I',
         'GRANT SELECT ON %1$I.partitions, %1$I.maintenance TO %3$I',
-        'GRANT EXECUTE ON FUNCTION %1$I.claim_maintenance, %1$I.days_to_move, %1$I.copy_day, %1$I.make_partition, %1$I.collect_documents TO %3$I',
+        'GRANT EXECUTE ON FUNCTION %1$I.claim_maintenance, %1$I.days_to_move, %1$I.copy_day, %1$I.make_partition, %1$I.collect_documents, %1$I.count_dependencies TO %3$I',
         'GRANT INSERT (name, dimension, fingerprint) ON %1$I.embedding_model TO %3$I',
         'GRANT INSERT ON %1$I.span_rows TO %3$I',
         'GRANT SELECT (trace_id, span_id, parent_span_id, start_time) ON %1$I.span_rows TO %3$I',

@@ -9,6 +9,8 @@ pub mod exporter;
 #[cfg(feature = "import")]
 pub mod import;
 pub mod search;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod settings;
 pub mod span;
 pub mod store;
@@ -49,12 +51,20 @@ mod documents {
     mod operations {}
     #[doc = include_str!("../docs/architecture.md")]
     mod architecture {}
+    #[doc = include_str!("../docs/scaling.md")]
+    mod scaling {}
     #[doc = include_str!("../docs/search.md")]
     mod search {}
     #[doc = include_str!("../docs/migration.md")]
     mod migration {}
     #[doc = include_str!("../docs/redaction.md")]
     mod redaction {}
+    #[doc = include_str!("../docs/maintenance.md")]
+    mod maintenance {}
+    #[doc = include_str!("../docs/serve.md")]
+    mod serve {}
+    #[doc = include_str!("../docs/jaeger.md")]
+    mod jaeger {}
     #[doc = include_str!("../docs/conditions.md")]
     mod conditions {}
 }

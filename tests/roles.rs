@@ -133,6 +133,7 @@ async fn the_writer_does_all_that_an_exporter_does() {
         traces.value("SELECT min(last_seen) > now() - interval '1 hour' FROM otel.span_documents").await;
     assert!(renewed, "documents that are used again are seen");
     assert_eq!(store.prune_ledger().await.expect("pruned"), 1);
+    store.count_dependencies(std::time::Duration::ZERO).await.expect("counted");
 
     let health = store.health_check().await;
     assert!(health.healthy, "{health:?}");

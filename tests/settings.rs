@@ -52,7 +52,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(settings.ledger_days, 7);
     assert_eq!((settings.connect_timeout_seconds, settings.statement_timeout_seconds), (5, 30));
     assert_eq!((settings.export_timeout_seconds, settings.flush_timeout_seconds), (30, 30));
-    assert_eq!(settings.embedding_budget_milliseconds, 100);
+    assert_eq!(settings.embedding_budget_milliseconds, 0);
     assert_eq!((settings.hand_over_seconds, settings.queue_mebibytes), (2, 64));
     assert_eq!((settings.spool_dir, settings.spool_mebibytes), (None, 1024));
     assert_eq!(settings.when_full, WhenFull::DropNewest);
@@ -130,7 +130,7 @@ fn every_setting_can_be_set_by_yaml_and_by_environment() {
         ("statement_timeout_seconds", "7"),
         ("export_timeout_seconds", "7"),
         ("flush_timeout_seconds", "7"),
-        ("embedding_budget_milliseconds", "0"),
+        ("embedding_budget_milliseconds", "7"),
         ("hand_over_seconds", "7"),
         ("queue_mebibytes", "7"),
         ("spool_dir", "/var/lib/spool"),

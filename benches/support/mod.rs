@@ -1,16 +1,23 @@
 //! What the benches share.
 #![allow(dead_code, reason = "each bench uses a part of this module")]
 
+pub mod big;
 pub mod child;
 pub mod cold;
+pub mod eight;
 pub mod figure;
+pub mod fleet;
 pub mod hostile;
+pub mod link;
+pub mod marketplace;
 pub mod picture;
+pub mod plain;
 pub mod process;
 pub mod random;
 pub mod recordings;
 pub mod sdk;
 pub mod shop;
+pub mod sink;
 pub mod table;
 pub mod traffic;
 

@@ -24,6 +24,19 @@ pub fn cpu_time() -> Option<Duration> {
     None
 }
 
+/// CPU time of this thread, or else that of the clock.
+pub fn thread_time() -> Duration {
+    #[cfg(unix)]
+    {
+        use rustix::time::{ClockId, clock_gettime};
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        if let (Ok(seconds), Ok(nanoseconds)) = (time.tv_sec.try_into(), time.tv_nsec.try_into()) {
+            return Duration::new(seconds, nanoseconds);
+        }
+    }
+    START.elapsed()
+}
+
 /// Memory in use, in MiB. Linux only.
 pub fn resident_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

@@ -13,6 +13,7 @@ pub(super) struct Counts {
     pub rejected: Counter,
     pub dropped: Counter,
     pub revoked: Counter,
+    pub refused: Counter,
 }
 
 /// A number that only grows.

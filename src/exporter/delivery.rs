@@ -144,8 +144,13 @@ impl Delivery {
                 Ok(Delivered::Spooled)
             }
             Err(error) => {
-                let parcel = source.parcel(&self.store, source.id(), 0..source.len())?;
                 self.outage.failed(&error, || self.summary());
+                if source.is_kept_by_its_sender() && !self.held.is_durable() {
+                    // Its sender waits with it, and sends it again under the same id.
+                    spans.count(|counts| &counts.refused, source.len() as u64);
+                    return Err(error);
+                }
+                let parcel = source.parcel(&self.store, source.id(), 0..source.len())?;
                 let reason = error.to_string();
                 match self.held.keep(parcel, spans, reason.clone(), deadline).await {
                     Kept::Spooled => Ok(Delivered::Spooled),
@@ -297,8 +302,13 @@ impl Delivery {
         let mut retries = 0;
         loop {
             // Split anew: the documents that were known may be gone, as the server may be another one by now.
-            let batch = source.split(&self.store, id, part.clone())?;
-            let result = self.store.send(&batch).await;
+            let mut is_split = true;
+            let split = || source.split(&self.store, part.clone()).inspect_err(|_| is_split = false);
+            let result = self.store.send(&[(id, part.len() as i32)], split).await;
+            // What cannot be split says nothing of the database.
+            if !is_split {
+                return result;
+            }
             self.record(result.as_ref().err(), attempt);
             let error = match result {
                 Ok(stored) => return Ok(stored),

@@ -35,8 +35,8 @@ impl LastStatus {
 
 /// What an exporter has done with the spans that it was handed, and what state it is in.
 ///
-/// `received` = `stored` + `spooled` + `waiting` + `rejected` + `dropped` + those of the exports that are under way: each
-/// span is in one of them. What is `spooled` is stored later, by whichever process replays it, and then counted there as
+/// `received` = `stored` + `spooled` + `waiting` + `rejected` + `dropped` + `refused` + those of the exports that are under
+/// way: each span is in one of them. What is `spooled` is stored later, by whichever process replays it, and then counted there as
 /// `replayed`, or it is counted here as `revoked`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -55,6 +55,8 @@ pub struct ExporterStatus {
     /// Spans of an export, or from memory, that are lost. Where the answer to the last COMMIT was lost with them, they
     /// may be in the database; never twice.
     pub dropped: u64,
+    /// Spans that a server was sent while it could neither store nor spool them, and that it asked for again.
+    pub refused: u64,
     /// Spans of this process that were `spooled` and will not be stored from there: `when_full: drop_oldest` removed
     /// them, PostgreSQL refused them when this exporter replayed them, or it found their file damaged. What other
     /// processes that share the folder do to them is not known here.
@@ -96,7 +98,7 @@ impl ExporterStatus {
 
     /// Spans that are neither stored, spooled nor lost: under way, or waiting in memory.
     pub fn in_flight(&self) -> u64 {
-        let done = self.stored + self.spooled + self.rejected + self.dropped;
+        let done = self.stored + self.spooled + self.rejected + self.dropped + self.refused;
         self.received.saturating_sub(done)
     }
 }

@@ -246,6 +246,11 @@ impl Held {
         }
     }
 
+    /// Whether batches wait durably.
+    pub(super) fn is_durable(&self) -> bool {
+        self.spool.is_some()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.queue().is_empty() && self.spool_usage().batches == 0
     }

@@ -26,7 +26,9 @@ use std::time::{Duration, Instant};
 
 use opentelemetry::metrics::Meter;
 use opentelemetry::otel_debug;
-use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+#[cfg(feature = "serve")]
+use opentelemetry_proto::tonic::trace::v1::TracesData;
+use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::SpanData;
 
 pub use breaker::BreakerState;
@@ -125,6 +127,50 @@ impl SpanExporter {
         self.shared.delivery.as_ref().map(|delivery| delivery.store())
     }
 
+    /// Stores spans that a server received, or spools them; `id` is the same when they are sent again, and all of them
+    /// can be read.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] where some of them can never be stored; otherwise they are to be sent again.
+    #[cfg(feature = "serve")]
+    pub(crate) async fn export_received(
+        &self,
+        id: uuid::Uuid,
+        traces: TracesData,
+        spans: usize,
+    ) -> Result<()> {
+        let Some(delivery) = &self.shared.delivery else { return Ok(()) };
+        self.deliver(delivery, Source::Received { id, traces, spans }).await.map(|_| ())
+    }
+
+    /// Delivers a batch on the exporter's own threads.
+    async fn deliver(&self, delivery: &Arc<Delivery>, source: Source) -> Result<Delivered> {
+        let uncounted = Uncounted::new(&delivery.counts, source.len() as u64);
+        let _under_way = UnderWay::new(delivery);
+        if self.shared.is_shut_down.load(Ordering::Acquire) {
+            return Err(Error::Shutdown);
+        }
+        let begin = Instant::now();
+        let (done, wait) = tokio::sync::oneshot::channel();
+        let delivering = Arc::clone(delivery);
+        let spawned = self.shared.runtime.spawn(async move {
+            // Nobody listens any more when the processor gave up. The spans are freed after the answer, on this thread.
+            let _ = done.send(delivering.deliver(&source, uncounted).await);
+            drop(source);
+        });
+        if spawned.is_err() {
+            return Err(Error::Shutdown);
+        }
+        // A processor may block a tokio worker on this future: then tokio's budget would never be renewed, and the
+        // answer never heard.
+        let result = tokio::task::unconstrained(wait).await.unwrap_or_else(|_| {
+            // The runtime ends while a batch is on its way only when the exporter is shut down or dropped.
+            Err(Error::Shutdown)
+        });
+        self.metrics().exported(begin.elapsed(), result.as_ref().err().map(Error::kind));
+        result
+    }
+
     fn metrics(&self) -> &Metrics {
         self.shared.metrics.get_or_init(|| {
             let meter = self.shared.meter.clone().unwrap_or_else(metrics::global_meter);
@@ -152,30 +198,7 @@ impl opentelemetry_sdk::trace::SpanExporter for SpanExporter {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let Some(delivery) = &self.shared.delivery else { return Ok(()) };
         let spans = batch.len() as u64;
-        let uncounted = Uncounted::new(&delivery.counts, spans);
-        let _under_way = UnderWay::new(delivery);
-        if self.shared.is_shut_down.load(Ordering::Acquire) {
-            return Err(OTelSdkError::AlreadyShutdown);
-        }
-        let begin = Instant::now();
-        let source = Source::new(batch, Arc::clone(&self.resource));
-        let (done, wait) = tokio::sync::oneshot::channel();
-        let delivering = Arc::clone(delivery);
-        let spawned = self.shared.runtime.spawn(async move {
-            // Nobody listens any more when the processor gave up. The spans are freed after the answer, on this thread.
-            let _ = done.send(delivering.deliver(&source, uncounted).await);
-            drop(source);
-        });
-        if spawned.is_err() {
-            return Err(OTelSdkError::AlreadyShutdown);
-        }
-        // A processor may block a tokio worker on this future: then tokio's budget would never be renewed, and the
-        // answer never heard.
-        let result = tokio::task::unconstrained(wait).await.unwrap_or_else(|_| {
-            // The runtime ends while a batch is on its way only when the exporter is shut down or dropped.
-            Err(Error::Shutdown)
-        });
-        self.metrics().exported(begin.elapsed(), result.as_ref().err().map(Error::kind));
+        let result = self.deliver(delivery, Source::new(batch, Arc::clone(&self.resource))).await;
         match result {
             Ok(delivered) => {
                 otel_debug!(name: "SpanExporter.Exported", spans = spans, spooled = delivered == Delivered::Spooled);

@@ -129,6 +129,7 @@ impl Shared {
             replayed: counts.replayed.get(),
             rejected: counts.rejected.get(),
             dropped: counts.dropped.get(),
+            refused: counts.refused.get(),
             revoked: counts.revoked.get() + delivery.held.lost_in_spool(),
             waiting,
             queue_bytes,

@@ -6,18 +6,33 @@ use std::time::{Duration, SystemTime};
 
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanId, TraceId};
+#[cfg(feature = "serve")]
+use opentelemetry_proto::tonic::trace::v1::TracesData;
 use opentelemetry_sdk::trace::SpanData;
 use uuid::Uuid;
 
 use super::parcel::Parcel;
 use crate::error::{Error, Result};
+#[cfg(feature = "serve")]
+use crate::span::spans_from_otlp;
 use crate::span::{Resource, Scopes, Span, span_from_sdk};
 use crate::store::{Batch, TraceStore, new_batch_id};
 
 /// The spans of a batch, as the SDK handed them over or as they waited.
 pub(super) enum Source {
-    Sdk { id: Uuid, spans: Vec<SpanData>, resource: Arc<Resource> },
+    Sdk {
+        id: Uuid,
+        spans: Vec<SpanData>,
+        resource: Arc<Resource>,
+    },
     Parcel(Parcel),
+    /// As a server received them. Their number is known: all can be read.
+    #[cfg(feature = "serve")]
+    Received {
+        id: Uuid,
+        traces: TracesData,
+        spans: usize,
+    },
 }
 
 impl Source {
@@ -30,6 +45,8 @@ impl Source {
         match self {
             Source::Sdk { id, .. } => *id,
             Source::Parcel(parcel) => parcel.id,
+            #[cfg(feature = "serve")]
+            Source::Received { id, .. } => *id,
         }
     }
 
@@ -37,6 +54,17 @@ impl Source {
         match self {
             Source::Sdk { spans, .. } => spans.len(),
             Source::Parcel(parcel) => parcel.spans as usize,
+            #[cfg(feature = "serve")]
+            Source::Received { spans, .. } => *spans,
+        }
+    }
+
+    /// Whether somebody else still has the batch, and sends it again where it is refused.
+    pub(super) fn is_kept_by_its_sender(&self) -> bool {
+        match self {
+            Source::Sdk { .. } | Source::Parcel(_) => false,
+            #[cfg(feature = "serve")]
+            Source::Received { .. } => true,
         }
     }
 
@@ -65,9 +93,9 @@ impl Source {
         Ok(Source::Parcel(Parcel::new(id, &spans)))
     }
 
-    /// Splits some of the spans, as the batch `id`.
-    pub(super) fn split(&self, store: &TraceStore, id: Uuid, range: Range<usize>) -> Result<Batch> {
-        self.with(store, range, |spans| store.split(id, spans))?
+    /// Splits some of the spans.
+    pub(super) fn split(&self, store: &TraceStore, range: Range<usize>) -> Result<Batch> {
+        self.with(store, range, |spans| store.split(spans))?
     }
 
     /// Some of the spans, in the form in which they wait.
@@ -101,6 +129,14 @@ impl Source {
             Source::Parcel(parcel) => {
                 let traces = parcel.traces()?;
                 Ok(act(traces.spans()?.get(range).unwrap_or_default()))
+            }
+            #[cfg(feature = "serve")]
+            Source::Received { traces, .. } => {
+                let all = traces.resource_spans.iter().flat_map(spans_from_otlp);
+                let mut all = all.collect::<Result<Vec<_>, _>>().map_err(Error::Corrupt)?;
+                let spans = all.get_mut(range).unwrap_or_default();
+                store.scrub(spans);
+                Ok(act(spans))
             }
         }
     }

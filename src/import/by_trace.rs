@@ -47,7 +47,7 @@ async fn store_group(importer: &Importer, store: &TraceStore, mut spans: Vec<Spa
     spans.sort_by_key(|span| span.trace_id.to_bytes());
     let traces: Vec<&[Span<'_>]> = spans.chunk_by(|a, b| a.trace_id == b.trace_id).collect();
     let entries: Vec<(Uuid, i32)> = traces.iter().map(|trace| (id(trace), trace.len() as i32)).collect();
-    let stored = store.store_together(entries.clone(), &spans).await?;
+    let stored = store.store_together(&entries, &spans).await?;
     if stored.new {
         importer.count(stored);
         return Ok(());

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::compare::Begun;
-use super::compared::{settings, source};
+use super::compared::{Reach, source};
 use super::conditions::Parameters;
 use super::query::SearchQuery;
 use super::score::{Candidate, QueryWord};
@@ -20,6 +20,11 @@ const MIN_NEAR: usize = 300;
 const MAX_NEAR: usize = 1000;
 /// How many documents with a word of the query join them, for each word, so that a rare word is not lost among common ones.
 const WITH_WORD: i64 = 50;
+
+/// How many of the nearest documents are candidates.
+pub(super) fn near(query: &SearchQuery) -> usize {
+    (query.wanted() * NEAR_PER_RESULT).clamp(MIN_NEAR, MAX_NEAR)
+}
 
 /// The query's words but for stop words, each once.
 pub(super) async fn words(connection: &Connection, embedded: &InContext) -> Result<Vec<QueryWord>> {
@@ -46,17 +51,16 @@ pub(super) async fn candidates(
     store: &TraceStore,
     begun: &Begun,
     query: &SearchQuery,
+    reach: Reach,
     speaks_of_failure: bool,
 ) -> Result<Vec<Candidate>> {
-    let Begun { connection, schema, embedded, .. } = begun;
-    let doing = || Error::database("searching documents");
+    let Begun { connection, schema, embedded, passing, .. } = begun;
     let tables = &store.sql().schema;
-    let count = (query.wanted() * NEAR_PER_RESULT).clamp(MIN_NEAR, MAX_NEAR);
     let mut parameters = Parameters::default();
     parameters.bind(Vector::new(&embedded.vector));
     let (wanted, distance) = (store.sql().vector(1, &schema.vector), &schema.distance);
-    let (limit, text) = (parameters.bind(count as i64), parameters.bind(query.text.clone()));
-    let (source, exact) = source(store, connection, schema, query, &mut parameters).await?;
+    let text = parameters.bind(query.text.clone());
+    let (source, exact) = source(store, schema, passing, query, reach, &mut parameters);
     // Which documents pass is found out once.
     let (passing, source) = match exact {
         true => (format!("passing AS MATERIALIZED {source}, "), "passing"),
@@ -67,9 +71,11 @@ pub(super) async fn candidates(
         true => "status_code = 2 OR strpos(body, '\"exception.') > 0",
         false => "status_code = 2",
     };
+    // A number, since the planner would compare all documents for a limit that it does not know.
+    let count = near(query);
     let sql = format!(
         "WITH {passing}near AS MATERIALIZED ( \
-             SELECT id, embedding {distance} {wanted} AS distance FROM {source} AS document ORDER BY embedding {distance} {wanted} LIMIT {limit}), \
+             SELECT id, embedding {distance} {wanted} AS distance FROM {source} AS document ORDER BY embedding {distance} {wanted} LIMIT {count}), \
          query AS (SELECT plainto_tsquery('pg_catalog.simple', lexeme) AS word \
                    FROM unnest(tsvector_to_array(to_tsvector('pg_catalog.english', {text}::text))) AS lexeme), \
          worded AS MATERIALIZED ( \
@@ -81,10 +87,8 @@ pub(super) async fn candidates(
          SELECT id, 1 - coalesce(distance, embedding {distance} {wanted}), service, text, {failed} \
          FROM chosen JOIN {tables}.span_documents USING (id)"
     );
-    for setting in settings(&schema.pgvector, count) {
-        connection.batch_execute(&setting).await.map_err(doing())?;
-    }
-    let rows = connection.query(&sql, &parameters.as_slice()).await.map_err(reading(&query.filter))?;
+    let rows =
+        connection.query_prepared(&sql, &parameters.as_slice()).await.map_err(reading(&query.filter))?;
     Ok(rows
         .iter()
         .map(|row| Candidate {

@@ -1,10 +1,16 @@
 //! The query's vector, by the model that made the vectors it is compared to.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use futures_util::future;
+
+use super::compared::{Passing, Reach, passing, settings};
+use super::query::SearchQuery;
+use super::recent::newest_root;
 use crate::embedding::{Embedder, InContext};
 use crate::error::{Error, Result};
-use crate::store::{Connection, Model, SchemaInfo, TraceStore};
+use crate::store::{Connection, Embeddings, Model, SchemaInfo, TraceStore};
 
 /// The model of the settings, the one before it, and the first again where the change came in between.
 const ATTEMPTS: usize = 3;
@@ -16,35 +22,47 @@ pub(super) struct Begun {
     pub embedded: Arc<InContext>,
     /// Embeds words as the query was.
     pub embedder: Embedder,
+    /// The documents that pass the query's conditions.
+    pub passing: Passing,
+    /// When the newest trace in the query's period started.
+    pub newest_root: Option<SystemTime>,
+}
+
+/// What can be found out while the query is embedded.
+struct Opened {
+    connection: Connection,
+    schema: Arc<SchemaInfo>,
+    embeddings: Embeddings,
+    passing: Passing,
+    newest_root: Option<SystemTime>,
 }
 
 /// Begins a transaction in which the documents' embeddings are those of one model, and embeds the query by this model.
 ///
 /// That is the model of the settings. While the schema is being changed to it, it is the old one, where its folder lies
-/// beside that of the new one.
+/// beside that of the new one. The database is asked for what does not depend on the vector meanwhile.
 ///
 /// # Errors
 /// [`Error::Model`] where the schema's model is another one; it says what to set or to run.
-pub(super) async fn begin(store: &TraceStore, query: &str) -> Result<Begun> {
-    let doing = || Error::database("searching documents");
-    // The lock keeps a change of the model out until the embeddings are read.
-    let begin =
-        format!("BEGIN READ ONLY; LOCK TABLE {}.span_documents IN ACCESS SHARE MODE", store.sql().schema);
+pub(super) async fn begin(store: &TraceStore, query: &SearchQuery, reach: Reach) -> Result<Begun> {
     let mut embedder = store.embedder().clone();
-    let (mut embedded, own) = embed(&embedder, query).await?;
+    let (embedding, opening) = future::join(embed(&embedder, &query.text), open(store, query, reach)).await;
+    let (mut embedded, own) = embedding?;
+    let mut opened = Some(opening?);
     let mut model = own.clone();
     let mut refused = None;
     for _ in 0..ATTEMPTS {
-        let (connection, schema) = store.connection().await?;
-        connection.batch_execute(&begin).await.map_err(doing())?;
-        let embeddings = store.embeddings(&connection).await?;
+        let Opened { connection, schema, embeddings, passing, newest_root } = match opened.take() {
+            Some(opened) => opened,
+            None => open(store, query, reach).await?,
+        };
         if embeddings.fit(&model) {
             if model == own {
                 store.forget_previous();
             }
-            return Ok(Begun { connection, schema, embedded, embedder });
+            return Ok(Begun { connection, schema, embedded, embedder, passing, newest_root });
         }
-        connection.batch_execute("ROLLBACK").await.map_err(doing())?;
+        connection.batch_execute("ROLLBACK").await.map_err(Error::database("searching documents"))?;
         connection.give_back();
         let error = store.check_model(&embeddings, &own).err();
         embedder = match embeddings.made_by {
@@ -54,12 +72,31 @@ pub(super) async fn begin(store: &TraceStore, query: &str) -> Result<Begun> {
         };
         refused = error.or(refused);
         // Where the old model is not at hand, the first error tells what is to be done.
-        match embed(&embedder, query).await {
+        match embed(&embedder, &query.text).await {
             Ok(by_previous) => (embedded, model) = by_previous,
             Err(error) => return Err(refused.unwrap_or(error)),
         }
     }
     Err(refused.unwrap_or_else(|| Error::Model("the model changes".into())))
+}
+
+/// Begins the transaction of a search.
+async fn open(store: &TraceStore, query: &SearchQuery, reach: Reach) -> Result<Opened> {
+    let (connection, schema) = store.connection().await?;
+    // The lock keeps a change of the model out until the embeddings are read.
+    let begin = format!(
+        "BEGIN READ ONLY; LOCK TABLE {}.span_documents IN ACCESS SHARE MODE; {}",
+        store.sql().schema,
+        settings(&schema, query)
+    );
+    connection.batch_execute(&begin).await.map_err(Error::database("searching documents"))?;
+    let (passing, embeddings, newest_root) = future::try_join3(
+        passing(store, &connection, &schema.pgvector, query, reach),
+        store.embeddings(&connection),
+        newest_root(store, &connection, &query.bounded_filter()),
+    )
+    .await?;
+    Ok(Opened { connection, schema, embeddings, passing, newest_root })
 }
 
 async fn embed(embedder: &Embedder, query: &str) -> Result<(Arc<InContext>, Model)> {

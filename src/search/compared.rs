@@ -1,49 +1,105 @@
 //! Which documents a search ranks: those that pass the conditions, compared one by one or by HNSW.
 
+use super::candidates::near;
 use super::conditions::{Parameters, asks_documents, asks_rows, columns, on_documents, on_rows, within};
+use super::filter::Filter;
 use super::query::{Page, SearchQuery};
 use super::spans::reading;
 use crate::error::Result;
 use crate::store::{Connection, SchemaInfo, TraceStore};
 
-/// Up to so many documents that pass the conditions are compared one by one, which takes some 10 µs each.
-const COMPARED: i64 = 5_000;
+/// Up to so many documents that pass the conditions are compared one by one, which takes some 4 µs each.
+const COMPARED: usize = 5_000;
+
+/// Which documents are candidates. Whether one of a document's rows passes takes a look at its rows, so as a rule that is
+/// asked only of the best documents; all are asked where that finds too few.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Those that pass as far as documents tell.
+    Documents,
+    /// Those of which a row passes.
+    Rows,
+}
+
+impl Reach {
+    /// How to begin. What few spans have is asked of all documents at once.
+    pub(super) fn first(filter: &Filter) -> Self {
+        let is_rare = !filter.phrases.is_empty() || !filter.trace_ids.is_empty();
+        if is_rare { Reach::Rows } else { Reach::Documents }
+    }
+
+    /// Whether there are more candidates to be had than those among so many documents.
+    pub(super) fn is_short(self, filter: &Filter, passing: &Passing, documents: i32, count: usize) -> bool {
+        let candidates = match passing {
+            Passing::These(ids) => ids.len(),
+            Passing::Many => documents.max(0) as usize,
+        };
+        self == Reach::Documents && asks_rows(filter) && candidates > count
+    }
+}
+
+/// The documents that pass the conditions, as far as documents tell.
+pub(super) enum Passing {
+    /// These, which are compared one by one.
+    These(Vec<i32>),
+    /// So many that HNSW finds the nearest.
+    Many,
+}
+
+/// Finds out which documents pass, where conditions may leave few.
+pub(super) async fn passing(
+    store: &TraceStore,
+    connection: &Connection,
+    pgvector: &str,
+    query: &SearchQuery,
+    reach: Reach,
+) -> Result<Passing> {
+    let filter = query.bounded_filter();
+    let later = query.page != Page::FIRST;
+    let asked = asks_documents(&filter) || (reach == Reach::Rows && asks_rows(&filter));
+    if !later && !asked {
+        return Ok(Passing::Many);
+    }
+    let schema = &store.sql().schema;
+    let mut parameters = Parameters::default();
+    let last = parameters.bind(query.page.document);
+    let conditions = on_documents(&filter, schema, &mut parameters);
+    // Decided for each document once, and then row by row: HNSW would not go through many documents at that price.
+    let all = !filter.phrases.is_empty() || !goes_on(pgvector);
+    let limit = if all { "ALL".to_owned() } else { (COMPARED + 1).to_string() };
+    let sql = format!(
+        "SELECT d.id FROM {schema}.span_documents d WHERE d.id <= {last} AND {conditions} LIMIT {limit}"
+    );
+    let rows = connection.query_prepared(&sql, &parameters.as_slice()).await.map_err(reading(&filter))?;
+    Ok(match all || rows.len() <= COMPARED {
+        true => Passing::These(rows.iter().map(|row| row.get(0)).collect()),
+        false => Passing::Many,
+    })
+}
 
 /// What a search by meaning selects from: documents with an embedding that pass the conditions, as a subquery, and whether
 /// it compares them exactly.
 ///
 /// Where conditions leave few documents, these are compared exactly (`OFFSET 0` keeps HNSW out): HNSW would look for the
 /// nearest of all, and find too few of these. Where they leave many, it goes on until it has found enough (pgvector 0.8).
-pub(super) async fn source(
+pub(super) fn source(
     store: &TraceStore,
-    connection: &Connection,
     info: &SchemaInfo,
+    passing: &Passing,
     query: &SearchQuery,
+    reach: Reach,
     parameters: &mut Parameters,
-) -> Result<(String, bool)> {
+) -> (String, bool) {
     let schema = &store.sql().schema;
     let filter = query.bounded_filter();
-    let mut conditions = "embedding IS NOT NULL".to_owned();
-    let later = query.page != Page::FIRST;
-    if later {
-        conditions += &format!(" AND d.id <= {}", parameters.bind(query.page.document));
-    }
-    let on_documents = on_documents(&filter, schema, parameters);
-    conditions += &format!(" AND {on_documents}");
-    let mut exact = later || asks_documents(&filter) || asks_rows(&filter);
-    if exact {
-        let mut own = Parameters::default();
-        let count = format!(
-            "SELECT count(*) FROM (SELECT FROM {schema}.span_documents d WHERE {} LIMIT {}) AS few",
-            super::conditions::on_documents(&filter, schema, &mut own),
-            COMPARED + 1
-        );
-        let rows = connection.query(&count, &own.as_slice()).await.map_err(reading(&filter))?;
-        let few = rows.first().is_some_and(|row| row.get::<_, i64>(0) <= COMPARED);
-        exact = few || !goes_on(&info.pgvector);
-    }
-    // Decided for each document once, and then row by row: HNSW would not go through many documents at that price.
-    exact |= !filter.phrases.is_empty();
+    let (on_documents, exact) = match passing {
+        Passing::These(ids) => (format!("d.id = ANY({}::integer[])", parameters.bind(ids.clone())), true),
+        Passing::Many => {
+            let last = parameters.bind(query.page.document);
+            (format!("d.id <= {last} AND {}", on_documents(&filter, schema, parameters)), false)
+        }
+    };
+    let mut conditions = format!("embedding IS NOT NULL AND {on_documents}");
     let documents = match filter.phrases.is_empty() {
         true => format!("{schema}.span_documents"),
         false => {
@@ -51,7 +107,7 @@ pub(super) async fn source(
             format!("(SELECT d.*{columns} FROM {schema}.span_documents d OFFSET 0)")
         }
     };
-    if asks_rows(&filter) {
+    if reach == Reach::Rows && asks_rows(&filter) {
         let (period, rows) = (within(&filter, parameters), on_rows(&filter, schema, parameters));
         let spans = format!("FROM {schema}.span_rows r WHERE r.document_id = d.id AND {period} AND {rows}");
         conditions += &match info.distributed {
@@ -64,16 +120,24 @@ pub(super) async fn source(
         };
     }
     let fence = if exact { " OFFSET 0" } else { "" };
-    Ok((format!("(SELECT * FROM {documents} AS d WHERE {conditions}{fence})"), exact))
+    (format!("(SELECT * FROM {documents} AS d WHERE {conditions}{fence})"), exact)
 }
 
-/// What the transaction of a search sets, for so many documents.
-pub(super) fn settings(pgvector: &str, count: usize) -> Vec<String> {
-    let mut all = vec![format!("SET LOCAL hnsw.ef_search = {}", count.clamp(1, 1000))];
-    if goes_on(pgvector) {
-        all.push("SET LOCAL hnsw.iterative_scan = relaxed_order".into());
-    }
-    all
+/// What the transaction of a search sets.
+///
+/// A statement is planned once a connection: planning for dozens of partitions takes longer than reading them. Its
+/// parameters are unknown then, so that the planner is told to prefer indexes.
+pub(super) fn settings(info: &SchemaInfo, query: &SearchQuery) -> String {
+    let hnsw = of_hnsw(&info.pgvector, near(query));
+    // Citus plans a distributed statement by its parameters.
+    let plans = if info.distributed { "" } else { "; SET LOCAL plan_cache_mode = force_generic_plan" };
+    format!("{hnsw}{plans}; SET LOCAL enable_seqscan = off; SET LOCAL jit = off")
+}
+
+/// What HNSW is to find so many documents by.
+pub(super) fn of_hnsw(pgvector: &str, count: usize) -> String {
+    let iterate = if goes_on(pgvector) { "; SET LOCAL hnsw.iterative_scan = relaxed_order" } else { "" };
+    format!("SET LOCAL hnsw.ef_search = {}{iterate}", count.clamp(1, 1000))
 }
 
 /// Whether HNSW goes on when conditions leave too few of what it found: from pgvector 0.8 on.

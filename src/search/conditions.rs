@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio_postgres::types::ToSql;
 
 use super::filter::{Comparison, Filter, Test};
+use super::tags;
 use super::time::Time;
 use crate::span::{Timestamp, names_of};
 
@@ -56,6 +57,15 @@ pub(super) fn on_documents(filter: &Filter, schema: &str, parameters: &mut Param
         });
         all.push(format!("(d.attributes IS NULL OR (d.attributes ?| {listed} AND {passes}))"));
     }
+    for (key, value) in &filter.tags {
+        all.push(tags::on_documents(key, value, schema, parameters));
+    }
+    if let Some(failed) = filter.failed {
+        all.push(format!("d.status_code {} 2", if failed { "=" } else { "<>" }));
+    }
+    if let Some(scope) = &filter.scope {
+        all.push(format!("d.scope = {}", parameters.bind(scope.clone())));
+    }
     if filter.exception == Some(true) {
         all.push("d.body LIKE '%\"events\":%'".into());
     }
@@ -89,6 +99,9 @@ pub(super) fn on_rows(filter: &Filter, schema: &str, parameters: &mut Parameters
         all.push(format!(
             "r.resource_id = ANY(ARRAY(SELECT s.id FROM {schema}.span_resources s WHERE {passes}))"
         ));
+    }
+    for (key, value) in &filter.tags {
+        all.push(tags::on_rows(key, value, schema, parameters));
     }
     if let Some(has) = filter.exception {
         // Where the document holds the events, it is the same for each of its spans.
@@ -168,9 +181,12 @@ pub(super) fn asks_documents(filter: &Filter) -> bool {
 
 /// Whether the filter asks something of rows.
 pub(super) fn asks_rows(filter: &Filter) -> bool {
-    filter.since.is_some()
-        || filter.until.is_some()
-        || on_rows(filter, "", &mut Parameters::default()) != TRUE
+    filter.since.is_some() || filter.until.is_some() || asks_each_row(filter)
+}
+
+/// Whether the filter asks something of rows other than their period.
+pub(super) fn asks_each_row(filter: &Filter) -> bool {
+    on_rows(filter, "", &mut Parameters::default()) != TRUE
 }
 
 /// What holds for everything.
@@ -260,7 +276,7 @@ fn phrase_condition(at: usize, phrase: &str, schema: &str, parameters: &mut Para
 }
 
 /// As JSON has it, since body and fillers are JSON.
-fn in_json(text: &str) -> String {
+pub(super) fn in_json(text: &str) -> String {
     let json = serde_json::Value::from(text).to_string();
     json.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or_default().to_owned()
 }
@@ -297,7 +313,7 @@ const FIELDS: &[&str] = &[
 ];
 
 /// A pattern of LIKE for a text somewhere.
-fn like(text: &str) -> String {
+pub(super) fn like(text: &str) -> String {
     let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
     format!("%{escaped}%")
 }
@@ -341,7 +357,12 @@ mod tests {
     #[test]
     fn no_literal_is_part_of_the_statement() {
         let literal = "x'; DROP TABLE spans; --";
-        let mut filter = Filter::default().service(literal).operation(literal).phrase(literal);
+        let mut filter = Filter::default()
+            .service(literal)
+            .operation(literal)
+            .phrase(literal)
+            .tag(literal, literal)
+            .scope(literal);
         for test in [
             Test::Is(literal.into()),
             Test::IsNot(literal.into()),

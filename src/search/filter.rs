@@ -48,6 +48,13 @@ pub struct Filter {
     pub attributes: Vec<Condition>,
     /// With these attributes of the resource.
     pub resource: Vec<Condition>,
+    /// With these keys and values as attributes of the span, its resource, its scope, or one of its events or links: as it
+    /// is written, whatever its type, or a number of that value.
+    pub tags: Vec<(String, String)>,
+    /// With the status error, or with another.
+    pub failed: Option<bool>,
+    /// Of the instrumentation scope of this name.
+    pub scope: Option<String>,
     /// With an exception among its events, or without one.
     pub exception: Option<bool>,
     /// Of one of these traces.
@@ -175,6 +182,24 @@ impl Filter {
     /// With such an attribute of the resource.
     pub fn resource_attribute(mut self, condition: Condition) -> Self {
         self.resource.push(condition);
+        self
+    }
+
+    /// With such an attribute of the span, its resource, its scope, or one of its events or links.
+    pub fn tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.tags.push((key.into(), value.into()));
+        self
+    }
+
+    /// With the status error, or with another.
+    pub fn failed(mut self, has: bool) -> Self {
+        self.failed = Some(has);
+        self
+    }
+
+    /// Of this instrumentation scope.
+    pub fn scope(mut self, name: impl Into<String>) -> Self {
+        self.scope = Some(name.into());
         self
     }
 

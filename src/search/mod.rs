@@ -10,6 +10,8 @@ mod catalog;
 mod compare;
 mod compared;
 mod conditions;
+mod counts;
+mod dependencies;
 mod failure;
 mod filter;
 mod hidden;
@@ -18,9 +20,12 @@ mod novel;
 mod operations;
 mod query;
 mod rank;
+mod recent;
 mod score;
 mod similar;
 mod spans;
+mod summary;
+mod tags;
 mod time;
 mod traces;
 
@@ -29,12 +34,15 @@ use futures_util::{Stream, TryStreamExt, stream};
 pub use catalog::Operation;
 #[cfg(feature = "import")]
 pub(crate) use conditions::{Parameters, ids_of_traces};
+pub use counts::SpanCount;
+pub use dependencies::Dependency;
 pub use filter::{Comparison, Condition, Filter, Kind, Status, Test};
 pub use hidden::Hidden;
 pub use hit::{Explanation, MatchedWord, OperationHit, SpanHit, TraceHit};
 pub use novel::{Nearest, NewOperation};
 pub use query::{Found, Page, SearchQuery};
 pub use similar::SimilarTrace;
+pub use summary::{ServiceSummary, TraceSummary};
 
 use crate::error::Result;
 use crate::store::TraceStore;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::SystemTime;
 
 use super::OperationHit;
-use super::compared::settings;
+use super::compared::of_hnsw;
 use super::filter::Filter;
 use super::spans::{Documents, newest};
 use super::time::Time;
@@ -81,9 +81,7 @@ impl TraceStore {
              ORDER BY coalesce(o.similarity, 0), d.first_seen DESC, d.id LIMIT $4"
         );
         connection.batch_execute("BEGIN READ ONLY").await.map_err(doing())?;
-        for setting in settings(&info.pgvector, 100) {
-            connection.batch_execute(&setting).await.map_err(doing())?;
-        }
+        connection.batch_execute(&of_hnsw(&info.pgvector, 100)).await.map_err(doing())?;
         let since = Time::from(Timestamp::from(time));
         let rows = connection
             .query_prepared(&sql, &[&since, &service, &LOOKED_AT, &(limit as i64)])

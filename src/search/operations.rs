@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::query::{Found, SearchQuery};
+use super::score::Document;
 use super::spans::{Documents, newest, newest_of_traces};
-use super::traces::{MAX_SPANS, begin, of_documents, ranked, with_trace_ids};
+use super::traces::{MAX_SPANS, begin, end, ranked, with_trace_ids};
 use super::{OperationHit, SpanHit};
 use crate::error::{Error, Result};
 use crate::store::{Connection, TraceStore};
@@ -15,19 +16,16 @@ pub(super) async fn operations(store: &TraceStore, query: &SearchQuery) -> Resul
     let hits = if query.text.is_empty() {
         by_conditions(store, &connection, query).await?
     } else {
-        let documents;
-        (connection, documents) = ranked(store, connection, query).await?;
-        let names: HashMap<i32, (&str, &str)> = documents
-            .iter()
-            .map(|document| (document.id, (document.service.as_str(), document.text.as_str())))
-            .collect();
-        let operations = |spans: &[(i32, SpanHit)]| {
-            spans.iter().filter_map(|(id, _)| names.get(id)).collect::<HashSet<_>>().len()
+        let operations = |documents: &[Document], spans: &[(i32, SpanHit)]| {
+            let found: HashSet<i32> = spans.iter().map(|(id, _)| *id).collect();
+            let found = documents.iter().filter(|document| found.contains(&document.id));
+            found.map(|document| (&document.service, &document.text)).collect::<HashSet<_>>().len()
         };
-        let spans = of_documents(store, &connection, &documents, query, 1, operations).await?;
+        let spans;
+        (connection, spans) = ranked(store, connection, query, last, 1, operations).await?;
         distinct(store, &connection, spans, query.wanted()).await?
     };
-    connection.give_back();
+    end(connection, query).await?;
     Ok(query.paged(hits, last))
 }
 

@@ -1,7 +1,10 @@
 //! From a query to ranked documents.
 
+use futures_util::future;
+
 use super::candidates::{candidates, words};
 use super::compare::Begun;
+use super::compared::Reach;
 use super::failure::speaks_of_failure;
 use super::query::SearchQuery;
 use super::score::{Document, score, words_of};
@@ -9,10 +12,18 @@ use crate::error::Result;
 use crate::store::TraceStore;
 
 /// The documents that fit the query, best first.
-pub(super) async fn nearest(store: &TraceStore, begun: &Begun, query: &SearchQuery) -> Result<Vec<Document>> {
-    let words = words(&begun.connection, &begun.embedded).await?;
+pub(super) async fn nearest(
+    store: &TraceStore,
+    begun: &Begun,
+    query: &SearchQuery,
+    reach: Reach,
+) -> Result<Vec<Document>> {
     let speaks_of_failure = speaks_of_failure(&query.text);
-    let candidates = candidates(store, begun, query, speaks_of_failure).await?;
+    let (words, candidates) = future::try_join(
+        words(&begun.connection, &begun.embedded),
+        candidates(store, begun, query, reach, speaks_of_failure),
+    )
+    .await?;
     let vectors = store.word_vectors(&begun.connection, &begun.embedder, words_of(&candidates)).await?;
     let mut documents = score(&words, speaks_of_failure, candidates, &vectors);
     let threshold = query.threshold.unwrap_or(store.settings().similarity_threshold);

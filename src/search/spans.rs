@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::SpanHit;
 use super::conditions::{BIN, Parameters, columns, on_documents, on_rows, within};
 use super::filter::Filter;
+use super::recent::newest_root;
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
 use crate::store::{Connection, Microseconds, TraceStore};
@@ -78,23 +79,15 @@ pub(super) async fn newest_of_all(
     limit: usize,
 ) -> Result<Vec<(i32, SpanHit)>> {
     let schema = &store.sql().schema;
-    let mut parameters = Parameters::default();
-    let newest = format!(
-        "SELECT max(r.start_time) FROM {schema}.span_rows r WHERE r.parent_span_id = 0 AND {}",
-        within(filter, &mut parameters)
-    );
-    let newest = connection.query(&newest, &parameters.as_slice()).await.map_err(reading(filter))?;
-    let newest = newest.first().and_then(|row| row.get::<_, Option<Microseconds>>(0));
+    let newest = newest_root(store, connection, filter).await?;
     let mut parameters = Parameters::default();
     let period = within(filter, &mut parameters);
     let rows = on_rows(filter, schema, &mut parameters);
     let limit_parameter = parameters.bind(limit as i64);
     let mut length = Duration::from_secs(1);
     loop {
-        let since = newest.as_ref().and_then(|newest| {
-            let newest = Timestamp(i128::from(newest.0) * 1000).to_system_time()?;
-            newest.checked_sub(length).filter(|since| filter.since.is_none_or(|given| given < *since))
-        });
+        let since = newest.and_then(|newest| newest.checked_sub(length));
+        let since = since.filter(|since| filter.since.is_none_or(|given| given < *since));
         // A year covers what is usual; what is older is read at once.
         let since = since.filter(|_| length < Duration::from_secs(400 * 24 * 3600));
         let recent = match since {
@@ -158,7 +151,7 @@ async fn read(
          LATERAL (SELECT {schema}.span_body(f.body, f.fillers) AS decoded) AS b ORDER BY {order}",
         schema = store.sql().schema
     );
-    let rows = connection.query(&sql, &parameters.as_slice()).await?;
+    let rows = connection.query_prepared(&sql, &parameters.as_slice()).await?;
     Ok(rows.iter().map(|row| (row.get(0), span_hit(row))).collect())
 }
 

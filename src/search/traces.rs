@@ -7,10 +7,13 @@ use std::time::Duration;
 use opentelemetry::trace::TraceId;
 use uuid::Uuid;
 
-use super::compare;
-use super::conditions::asks_documents;
+use super::candidates::near;
+use super::compare::{self, Begun};
+use super::compared::Reach;
+use super::conditions::{asks_documents, asks_each_row};
 use super::query::{Found, SearchQuery, trace_id};
 use super::rank::nearest;
+use super::recent::newest_of_documents;
 use super::score::Document;
 use super::spans::{Documents, newest, newest_of_all, newest_of_traces};
 use super::{SpanHit, TraceHit};
@@ -24,6 +27,8 @@ const SPANS_PER_DOCUMENT: usize = 20;
 const SPANS_PER_TRACE: usize = 5;
 /// How many documents' spans are read at a time: as a rule the best ones are enough.
 const DOCUMENTS: usize = 40;
+/// How many at first, where each of their rows has to be looked at; then twice as many.
+const FILTERED_DOCUMENTS: usize = 10;
 /// The most spans that are read for one page.
 pub(super) const MAX_SPANS: usize = 1_000_000;
 
@@ -43,17 +48,16 @@ pub(super) async fn traces(store: &TraceStore, query: &SearchQuery) -> Result<Fo
             count *= 8;
         }
     } else {
-        let documents;
-        (connection, documents) = ranked(store, connection, query).await?;
-        let traces = |spans: &[(i32, SpanHit)]| {
+        let traces = |_: &[Document], spans: &[(i32, SpanHit)]| {
             spans.iter().map(|(_, span)| span.trace_id).collect::<HashSet<TraceId>>().len()
         };
         let per_document = SPANS_PER_DOCUMENT.max(2 * query.wanted());
-        let spans = of_documents(store, &connection, &documents, query, per_document, traces).await?;
+        let spans;
+        (connection, spans) = ranked(store, connection, query, last, per_document, traces).await?;
         grouped(spans.into_iter().map(|(_, span)| span), query.wanted())
     };
     summarize(store, &connection, &mut hits, &places).await?;
-    connection.give_back();
+    end(connection, query).await?;
     Ok(query.paged(hits, last))
 }
 
@@ -63,12 +67,13 @@ pub(super) async fn spans(store: &TraceStore, query: &SearchQuery) -> Result<Fou
     let spans = if query.text.is_empty() {
         by_conditions(store, &connection, query, query.wanted()).await?
     } else {
-        let documents;
-        (connection, documents) = ranked(store, connection, query).await?;
         let per_document = SPANS_PER_DOCUMENT.max(2 * query.wanted());
-        of_documents(store, &connection, &documents, query, per_document, |spans| spans.len()).await?
+        let spans;
+        (connection, spans) =
+            ranked(store, connection, query, last, per_document, |_, spans| spans.len()).await?;
+        spans
     };
-    connection.give_back();
+    end(connection, query).await?;
     Ok(query.paged(spans.into_iter().map(|(_, span)| span).take(query.wanted()).collect(), last))
 }
 
@@ -105,18 +110,44 @@ pub(super) async fn with_trace_ids(
     Ok(query)
 }
 
-/// The documents that fit the query's text, best first. It takes a connection and gives another, so that a search needs
-/// one at a time.
+/// The newest spans of the documents that fit the query's text, best first, until `count` of them is as many as results are
+/// wanted; `last` is the last document. It takes a connection and gives another, in a transaction, so that a search needs one
+/// at a time.
 pub(super) async fn ranked(
     store: &TraceStore,
-    connection: Connection,
+    mut connection: Connection,
     query: &SearchQuery,
-) -> Result<(Connection, Vec<Document>)> {
+    last: i32,
+    per_document: usize,
+    count: impl Fn(&[Document], &[(i32, SpanHit)]) -> usize,
+) -> Result<(Connection, Vec<(i32, SpanHit)>)> {
+    let mut reach = Reach::first(&query.filter);
+    loop {
+        connection.give_back();
+        let begun = compare::begin(store, query, reach).await?;
+        let documents = nearest(store, &begun, query, reach).await?;
+        let spans = of_documents(store, &begun, &documents, query, per_document, &count).await?;
+        let enough = count(&documents, &spans) >= query.wanted();
+        connection = begun.connection;
+        if enough || !reach.is_short(&query.bounded_filter(), &begun.passing, last, near(query)) {
+            return Ok((connection, spans));
+        }
+        end_transaction(&connection).await?;
+        reach = Reach::Rows;
+    }
+}
+
+/// Gives back the connection of a search, which is in a transaction where the query has a text.
+pub(super) async fn end(connection: Connection, query: &SearchQuery) -> Result<()> {
+    if !query.text.is_empty() {
+        end_transaction(&connection).await?;
+    }
     connection.give_back();
-    let begun = compare::begin(store, &query.text).await?;
-    let documents = nearest(store, &begun, query).await?;
-    begun.connection.batch_execute("COMMIT").await.map_err(Error::database("searching documents"))?;
-    Ok((begun.connection, documents))
+    Ok(())
+}
+
+async fn end_transaction(connection: &Connection) -> Result<()> {
+    connection.batch_execute("COMMIT").await.map_err(Error::database("searching documents"))
 }
 
 /// The newest spans that pass the conditions.
@@ -138,23 +169,25 @@ pub(super) async fn by_conditions(
 
 /// The newest spans of ranked documents that pass the conditions, with the documents' scores: of the best documents first,
 /// until `count` of them is as many as results are wanted.
-pub(super) async fn of_documents(
+async fn of_documents(
     store: &TraceStore,
-    connection: &Connection,
+    begun: &Begun,
     documents: &[Document],
     query: &SearchQuery,
     per_document: usize,
-    count: impl Fn(&[(i32, SpanHit)]) -> usize,
+    count: impl Fn(&[Document], &[(i32, SpanHit)]) -> usize,
 ) -> Result<Vec<(i32, SpanHit)>> {
     let filter = query.bounded_filter();
-    let mut spans = Vec::new();
-    for documents in documents.chunks(DOCUMENTS.max(2 * query.wanted())) {
-        let ids = Documents::Ranked(documents.iter().map(|document| document.id).collect());
-        let found = newest(store, connection, &ids, &filter, per_document, MAX_SPANS).await?;
-        spans.extend(scored(found, documents));
-        if count(&spans) >= query.wanted() {
-            break;
-        }
+    let most = DOCUMENTS.max(2 * query.wanted());
+    let mut size = if asks_each_row(&filter) { FILTERED_DOCUMENTS } else { most };
+    let (mut spans, mut left) = (Vec::new(), documents);
+    while !left.is_empty() && count(documents, &spans) < query.wanted() {
+        let (now, later) = left.split_at(size.min(left.len()));
+        let ids = now.iter().map(|document| document.id).collect();
+        let Begun { connection, newest_root, .. } = begun;
+        let found = newest_of_documents(store, connection, ids, &filter, *newest_root, per_document).await?;
+        spans.extend(scored(found, now));
+        (left, size) = (later, (2 * size).min(most));
     }
     Ok(spans)
 }

@@ -250,8 +250,9 @@ settings! {
     flush_timeout_seconds: u64 = 30, whole(1 to 300);
 
     /// How long an export, its spans committed, may wait for the embedding of documents that are new in its batch, in
-    /// milliseconds; what is left is embedded behind it. With 0 no export waits for an embedding.
-    embedding_budget_milliseconds: u64 = 100, whole(0 to 5000);
+    /// milliseconds; what is left is embedded behind it. While an export waits, the SDK's queue fills. With 0 no export
+    /// waits for an embedding; a flush does.
+    embedding_budget_milliseconds: u64 = 0, whole(0 to 5000);
 
     /// How long an export waits for the database before its batch is handed to the spool or the memory queue, in seconds.
     hand_over_seconds: u64 = 2, whole(1 to 300);

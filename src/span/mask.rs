@@ -159,25 +159,30 @@ impl Scanner<'_> {
         {
             return Found::Literal(at, end);
         }
-        let (mut end, mut digits, mut hex, mut foreign) = (at, 0, 0, 0);
-        while let Some(&byte) = self.bytes.get(end) {
-            let class = CLASS[usize::from(byte)];
+        let (mut length, mut any) = (0, 0);
+        for class in self.bytes[at..].iter().map(|byte| CLASS[usize::from(*byte)]) {
             if class & WORD == 0 {
                 break;
             }
-            digits += usize::from(class & DIGIT != 0);
-            hex += usize::from(class & HEX != 0);
-            foreign |= class & FOREIGN;
-            end += 1;
+            any |= class;
+            length += 1;
         }
-        let length = end - at;
+        let end = at + length;
+        // Most words are letters: nothing of them is counted.
+        if any & DIGIT == 0 && length != 8 {
+            return Found::Skip(end);
+        }
+        let count = |class: u8| {
+            self.bytes[at..end].iter().filter(|byte| CLASS[usize::from(**byte)] & class != 0).count()
+        };
+        let (digits, hex) = (count(DIGIT), count(HEX));
         if length == 8
             && hex == 8
             && let Some(end) = self.uuid_end(at)
         {
             return Found::Literal(at, end);
         }
-        if digits == 0 || foreign != 0 {
+        if digits == 0 || any & FOREIGN != 0 {
             return Found::Skip(end);
         }
         if digits == length {

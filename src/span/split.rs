@@ -51,11 +51,12 @@ impl Splitter {
         let mut halves = Halves { rows: Vec::with_capacity(spans.len()), ..Halves::default() };
         let mut built = hashbrown::HashMap::<u128, ()>::new();
         let mut scopes: Vec<(&Arc<Scope>, String)> = Vec::new();
+        let mut room = Room::default();
         for span in spans {
             let service = self.guard.service(span.resource.service_name());
             let start = halves.fillers.len();
             let scope = scope_index(&mut scopes, &span.scope);
-            let mut walk = Walk::new(service, span, &scopes[scope].1);
+            let mut walk = Walk::new(service, span, &scopes[scope].1, &mut room);
             let (mut key, mut nuls, level) = walk.fitting_level(&mut self.hasher, &mut halves.fillers);
             if !is_known(key) && !built.contains_key(&key) {
                 // The second walk may find that a key varies since the first: what it wrote is what counts.
@@ -101,29 +102,35 @@ fn scope_index<'a>(scopes: &mut Vec<(&'a Arc<Scope>, String)>, scope: &'a Arc<Sc
     }
 }
 
+/// Room for texts in pieces, which one span after the other uses.
+#[derive(Default)]
+struct Room<'a> {
+    name: Vec<Piece<'a>>,
+    text: Vec<Piece<'a>>,
+}
+
 /// One span on its way through the encoder.
-struct Walk<'a, 's> {
-    service: &'a mut Service,
+struct Walk<'a, 'r, 's> {
+    service: &'r mut Service,
     span: &'a Span<'s>,
     /// The scope as JSON.
-    scope: &'a str,
+    scope: &'r str,
     /// Identifies the operation: what documents are counted by.
     operation: u64,
     /// The name in pieces, where the service may have spans of this name.
-    name: Option<Vec<Piece<'a>>>,
-    pieces: Vec<Piece<'a>>,
+    name: Option<&'r [Piece<'a>]>,
+    pieces: &'r mut Vec<Piece<'a>>,
 }
 
-impl<'a, 's> Walk<'a, 's> {
-    fn new(service: &'a mut Service, span: &'a Span<'s>, scope: &'a str) -> Self {
+impl<'a, 'r, 's> Walk<'a, 'r, 's> {
+    fn new(service: &'r mut Service, span: &'a Span<'s>, scope: &'r str, room: &'r mut Room<'a>) -> Self {
         let seed = xxh3_64_with_seed(span.scope.name.as_bytes(), span.kind as u64);
-        let mut name = Vec::new();
-        mask(&span.name, Style::Plain, &mut name);
-        let operation = template_hash(&name, seed);
-        if service.admits_name(operation) {
-            Walk { service, span, scope, operation, name: Some(name), pieces: Vec::new() }
-        } else {
-            Walk { service, span, scope, operation: seed, name: None, pieces: name }
+        let Room { name, text: pieces } = room;
+        mask(&span.name, Style::Plain, name);
+        let operation = template_hash(name, seed);
+        match service.admits_name(operation) {
+            true => Walk { service, span, scope, operation, name: Some(name), pieces },
+            false => Walk { service, span, scope, operation: seed, name: None, pieces },
         }
     }
 
@@ -207,7 +214,7 @@ impl<'a, 's> Walk<'a, 's> {
     }
 
     fn name(&self, out: &mut Encoder<'_>, level: Level) {
-        match &self.name {
+        match self.name {
             Some(pieces) if level < Level::Service => emit(out, pieces),
             _ => out.filler(&self.span.name),
         }
@@ -215,9 +222,9 @@ impl<'a, 's> Walk<'a, 's> {
 
     /// A text, as template and fillers where its slot still takes templates.
     fn text(&mut self, out: &mut Encoder<'_>, text: &'a str, style: Style, slot: u64) {
-        mask(text, style, &mut self.pieces);
-        if self.service.admits_template(slot, template_hash(&self.pieces, slot)) {
-            emit(out, &self.pieces);
+        mask(text, style, self.pieces);
+        if self.service.admits_template(slot, template_hash(self.pieces, slot)) {
+            emit(out, self.pieces);
         } else {
             out.filler(text);
         }
@@ -327,10 +334,10 @@ impl<'a, 's> Walk<'a, 's> {
                 out.syntax("\"");
             }
             (Class::Unknown, Value::String(text)) if text.len() <= MAX_CONSTANT => {
-                mask(text, Style::Plain, &mut self.pieces);
-                if self.service.is_one_of_few(key, template_hash(&self.pieces, 0)) {
+                mask(text, Style::Plain, self.pieces);
+                if self.service.is_one_of_few(key, template_hash(self.pieces, 0)) {
                     out.syntax("\"");
-                    emit(out, &self.pieces);
+                    emit(out, self.pieces);
                     out.syntax("\"");
                 } else {
                     out.filler_value(value);

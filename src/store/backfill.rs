@@ -15,8 +15,10 @@ use crate::error::{Error, Result};
 const CHUNK: i64 = 64;
 /// How long to wait after a failure: a model may be installed, a database come back.
 const RETRY: Duration = Duration::from_secs(30);
-/// How long to wait for documents that another process is embedding.
+/// How long to wait for documents that other processes are embedding, at first and at most: a fleet that starts at once has
+/// many that wait.
 const BUSY: Duration = Duration::from_millis(50);
+const BUSIEST: Duration = Duration::from_secs(2);
 
 /// The one task of a store that embeds.
 #[derive(Default)]
@@ -69,8 +71,9 @@ impl TraceStore {
     async fn all_embedded(&self) -> Result<()> {
         let backfill = &self.inner.backfill;
         let mut progress = backfill.progress.subscribe();
-        let (mut waiting, newest) = self.waiting(i32::MAX).await?;
-        while waiting > 0 {
+        let (waiting, newest) = self.waiting(i32::MAX).await?;
+        let mut waits = waiting > 0;
+        while waits {
             self.start_backfill();
             backfill.wake.notify_one();
             // Another process may be the one that embeds: then nothing is heard here.
@@ -78,7 +81,7 @@ impl TraceStore {
             if heard && let Some(failure) = progress.borrow_and_update().failure.clone() {
                 return Err(Error::Model(failure));
             }
-            waiting = self.waiting(newest).await?.0;
+            waits = self.any_waits(newest).await?;
         }
         self.embed_words().await
     }
@@ -126,6 +129,16 @@ impl TraceStore {
         Ok((waiting, highest))
     }
 
+    /// Whether a document up to an id waits. Unlike counting them, this takes no longer when many do.
+    async fn any_waits(&self, newest: i32) -> Result<bool> {
+        let (connection, _) = self.connection().await?;
+        let doing = || Error::database("looking for documents that wait");
+        let rows =
+            connection.query_prepared(&self.inner.sql.any_waiting, &[&newest]).await.map_err(doing())?;
+        connection.give_back();
+        Ok(!rows.is_empty())
+    }
+
     /// Embeds some of the documents up to an id. Their rows are locked meanwhile, so that no two processes embed the same.
     async fn embed_chunk(&self, newest: i32) -> Result<Step> {
         let doing = || Error::database("storing embeddings");
@@ -139,8 +152,7 @@ impl TraceStore {
         if rows.is_empty() {
             connection.batch_execute("ROLLBACK").await.map_err(doing())?;
             connection.give_back();
-            let waiting = self.waiting(newest).await?.0;
-            return Ok(if waiting > 0 { Step::Busy } else { Step::Done });
+            return Ok(if self.any_waits(newest).await? { Step::Busy } else { Step::Done });
         }
         let (ids, texts): (Vec<i32>, Vec<String>) =
             rows.iter().map(|row| (row.get::<_, i32>(0), row.get::<_, String>(1))).unzip();
@@ -185,10 +197,12 @@ impl TraceStore {
 
 /// Embeds until nothing waits. While it pauses it does not keep the store alive.
 async fn run(store: Weak<Inner>, backfill: Arc<Backfill>) {
+    let mut busy = BUSY;
     while !backfill.stopped.load(Ordering::Acquire)
         && let Some(inner) = store.upgrade()
     {
-        let Some(pause) = (TraceStore { inner }).step().await else { return };
+        let Some(pause) = (TraceStore { inner }).step(busy).await else { return };
+        busy = if pause == busy { BUSIEST.min(2 * busy) } else { BUSY };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = backfill.wake.notified() => {}
@@ -198,8 +212,8 @@ async fn run(store: Weak<Inner>, backfill: Arc<Backfill>) {
 }
 
 impl TraceStore {
-    /// One step of the backfill, and how long to pause after it; `None` when it has ended.
-    async fn step(&self) -> Option<Duration> {
+    /// One step of the backfill, and how long to pause after it, `busy` where others have what waits; `None` when it has ended.
+    async fn step(&self, busy: Duration) -> Option<Duration> {
         let backfill = &self.inner.backfill;
         let step = self.embed_chunk(i32::MAX).await;
         backfill.progress.send_modify(|progress| {
@@ -214,7 +228,7 @@ impl TraceStore {
                 otel_debug!(name: "TraceStore.Embedded", documents = count as u64);
                 Some(Duration::ZERO)
             }
-            Ok(Step::Busy) => Some(BUSY),
+            Ok(Step::Busy) => Some(busy),
             Ok(Step::Done) => {
                 if let Err(error) = self.embed_words().await {
                     // A search embeds what it misses; the next documents bring another attempt.

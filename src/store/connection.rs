@@ -42,6 +42,9 @@ pub(super) fn pool(settings: &Settings) -> Result<Pool> {
 type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 type Typed<'a> = (&'a (dyn ToSql + Sync), Type);
 
+/// The most statements that stay prepared on a connection, at some 100 kB each on the server.
+const MAX_PREPARED: usize = 100;
+
 /// A connection from the pool. Dropped before [`give_back`](Connection::give_back), it is closed: it may be in the
 /// middle of a transaction.
 ///
@@ -75,7 +78,13 @@ impl Connection {
     ) -> Result<Vec<Row>, DriverError> {
         let client = &self.session.client;
         match &self.session.pooled {
-            None => client.query(&client.prepare_cached(sql).await?, parameters).await,
+            None => {
+                // Searches have as many forms as conditions can be combined.
+                if client.statement_cache.size() >= MAX_PREPARED {
+                    client.statement_cache.clear();
+                }
+                client.query(&client.prepare_cached(sql).await?, parameters).await
+            }
             Some(pooled) => {
                 let call = async {
                     client.query_typed(sql, &pooled.known_types(client, sql, parameters).await?).await
@@ -100,6 +109,22 @@ impl Connection {
                 };
                 self.in_transaction(call).await
             }
+        }
+    }
+
+    /// Runs a statement, prepared ahead, that is on its way as soon as this is polled: others can be sent behind it.
+    pub(crate) async fn query_typed(
+        &self,
+        sql: &str,
+        parameters: &[Typed<'_>],
+    ) -> Result<Vec<Row>, DriverError> {
+        let client = &self.session.client;
+        match &self.session.pooled {
+            None => {
+                let values: Vec<_> = parameters.iter().map(|(value, _)| *value).collect();
+                client.query(&client.prepare_cached(sql).await?, &values).await
+            }
+            Some(_) => client.query_typed(sql, parameters).await,
         }
     }
 

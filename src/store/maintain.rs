@@ -3,6 +3,8 @@
 //! Each step is a transaction of its own that waits only shortly for its locks, and a step that does not get them is
 //! tried again. So writers and readers go on, it may be interrupted anywhere, and several may run at once.
 
+use std::time::Duration;
+
 use opentelemetry::otel_info;
 use serde::Serialize;
 use tokio_postgres::Row;
@@ -25,6 +27,8 @@ const SPANS: i64 = 10_000;
 const DOCUMENTS: i32 = 100;
 /// After so many days without use documents are looked at where spans are kept for good.
 const UNUSED_DAYS: i32 = 30;
+/// Spans that come so late are counted among the calls between services.
+const LATE: Duration = Duration::from_secs(2 * 3600);
 /// A round of an exporter's comes after so many minutes.
 const ROUND_MINUTES: i32 = 55;
 
@@ -61,7 +65,7 @@ struct Old {
 
 impl TraceStore {
     /// Makes partitions ahead, moves spans from the default partition to their days, drops what is older than
-    /// `retention_days`, deletes documents that no span has, and prunes the ledger. Writers and readers go on meanwhile.
+    /// `retention_days`, deletes documents that no span has, counts the calls between services, and prunes the ledger. Writers and readers go on meanwhile.
     ///
     /// It takes the rights of the writer, and with `retention_days` those of the owner.
     ///
@@ -78,6 +82,7 @@ impl TraceStore {
             self.drop_old(days, &mut done).await?;
         }
         self.collect_documents(&mut done).await?;
+        self.count_dependencies(LATE).await?;
         done.ledger_entries_deleted = self.prune_ledger().await?;
         otel_info!(
             name: "TraceStore.Maintained",

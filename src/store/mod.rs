@@ -7,6 +7,7 @@ mod citus;
 mod connect;
 mod connection;
 mod copy;
+mod dependencies;
 mod health;
 mod maintain;
 mod model;
@@ -38,6 +39,7 @@ use uuid::Uuid;
 pub use activity::Activity;
 pub use health::Health;
 pub use maintain::Maintained;
+pub(crate) use model::Embeddings;
 pub use model::Model;
 pub use reembed::{ReembedProgress, Reembedded};
 pub use roles::roles_sql;
@@ -92,6 +94,8 @@ struct Inner {
     documents: Cache<u128, Known>,
     /// Ids of resources known to be stored, by the hash of their content.
     resources: Cache<[u8; 16], i32>,
+    /// Whether the last batch had nothing that was new.
+    all_known: AtomicBool,
     /// Documents' bodies by id, for reading.
     templates: Cache<i32, Arc<Template>>,
     /// Resources by id, for reading.
@@ -124,8 +128,9 @@ struct Known {
     hash: Uuid,
 }
 
-/// Documents and resources whose ids are kept. At 100 B each, this is a few megabytes.
-const KNOWN: u64 = 32 * 1024;
+/// Documents and resources whose ids are kept, at some 300 B each: all of a fleet of a thousand services, which a gateway or an
+/// import brings. A service alone has some hundreds, and takes no more room for the others.
+const KNOWN: u64 = 128 * 1024;
 /// Words whose vectors are kept, at 1.6 kB each.
 const WORDS: u64 = 8 * 1024;
 /// How long a process relies on a document without looking whether it is still there. Unused documents are kept for
@@ -147,6 +152,7 @@ impl TraceStore {
                 splitter: Mutex::default(),
                 documents: Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR).build(),
                 resources: Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR).build(),
+                all_known: AtomicBool::new(false),
                 templates: Cache::new(settings.cache_size),
                 resource_bodies: Cache::new(settings.cache_size),
                 embedder: Embedder::new(&settings),
@@ -186,6 +192,7 @@ impl TraceStore {
     pub(crate) fn forget(&self) {
         self.inner.documents.invalidate_all();
         self.inner.resources.invalidate_all();
+        self.inner.all_known.store(false, Ordering::Relaxed);
         self.inner.templates.invalidate_all();
         self.inner.resource_bodies.invalidate_all();
         self.inner.partitions.forget();

@@ -115,12 +115,14 @@ impl TraceStore {
              LEFT JOIN {schema}.embedding_next next ON true \
              WHERE attrelid = to_regclass($1) AND attname = 'embedding'"
         );
-        let row = connection
-            .query_opt(&sql, &[&format!("{schema}.span_documents")])
+        let rows = connection
+            .query_prepared(&sql, &[&format!("{schema}.span_documents")])
             .await
-            .map_err(Error::database("reading which model made the embeddings"))?
+            .map_err(Error::database("reading which model made the embeddings"))?;
+        let row = rows
+            .first()
             .ok_or_else(|| Error::Schema("the column span_documents.embedding is gone".into()))?;
-        Ok(Embeddings { dimension: row.get(0), made_by: model(&row, 1), next: model(&row, 4) })
+        Ok(Embeddings { dimension: row.get(0), made_by: model(row, 1), next: model(row, 4) })
     }
 
     /// Makes sure that embeddings of the settings' model may be stored or compared.

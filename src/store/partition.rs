@@ -11,7 +11,9 @@ use opentelemetry::{otel_debug, otel_info};
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
+use uuid::Uuid;
 
+use super::write::Ahead;
 use super::{Batch, KNOWN_FOR, Stored, TraceStore};
 use crate::error::{Error, Result};
 
@@ -98,24 +100,37 @@ impl KnownDays {
 impl TraceStore {
     /// Sends a batch, for which partitions are made where days have none; when a row finds no partition at all, makes the
     /// default partition, if the role may, and sends it again.
-    pub(super) async fn send_to_partitions(&self, batch: &Batch) -> Result<Stored> {
-        self.make_days_of(batch).await;
-        match self.send_once(batch).await {
+    pub(super) async fn send_to_partitions(
+        &self,
+        entries: &[(Uuid, i32)],
+        batch: &Batch,
+        ahead: Ahead,
+    ) -> Result<Stored> {
+        let unknown = self.inner.partitions.unknown(batch.days());
+        let ahead = match ahead {
+            // A partition is not made while a COPY holds the table.
+            Ahead::Begun(begun) if !unknown.is_empty() => {
+                begun.give_up().await?.give_back();
+                Ahead::Nothing
+            }
+            ahead => ahead,
+        };
+        self.make_days(unknown).await;
+        match self.send_once(entries, batch, ahead).await {
             Err(error) if error.is_missing_partition() => {}
             result => return result,
         }
         // Another process may be faster, so whether this worked is told by the second attempt.
         let made = self.create_default_partition().await;
-        match self.send_once(batch).await {
+        match self.send_once(entries, batch, Ahead::Nothing).await {
             Err(error) if error.is_missing_partition() => Err(self.missing_partition(made.err())),
             result => result,
         }
     }
 
     /// Makes partitions for the days of a batch that this process does not know. Whatever comes of it, the batch is sent.
-    async fn make_days_of(&self, batch: &Batch) {
+    async fn make_days(&self, unknown: Vec<i32>) {
         let known = &self.inner.partitions;
-        let unknown = known.unknown(batch.days());
         if unknown.is_empty() {
             return;
         }

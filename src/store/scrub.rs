@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use opentelemetry::otel_debug;
-use uuid::Uuid;
 
 use super::{Batch, TraceStore};
 use crate::error::Result;
@@ -66,12 +65,12 @@ impl TraceStore {
     }
 
     /// Scrubs spans that belong to somebody else, and splits them.
-    pub(super) fn scrub_and_split(&self, id: Uuid, spans: &[Span<'_>]) -> Result<Batch> {
+    pub(super) fn scrub_and_split(&self, spans: &[Span<'_>]) -> Result<Batch> {
         if self.inner.scrubber.is_idle() {
-            return self.split(id, spans);
+            return self.split(spans);
         }
         let mut spans: Vec<Span<'_>> = spans.iter().map(Span::reborrow).collect();
         self.scrub(&mut spans);
-        self.split(id, &spans)
+        self.split(&spans)
     }
 }

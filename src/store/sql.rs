@@ -9,7 +9,11 @@ pub(crate) fn quoted(identifier: &str) -> String {
 
 /// Begins a batch's transaction, and lets its entry in the ledger tell that it is in one: the two travel in one flight,
 /// and an entry that is committed alone, since BEGIN failed, would make the next attempt believe that the spans are there.
-pub(crate) const BEGIN_BATCH: &str = "BEGIN; SET LOCAL opentelemetry_pgvector.batch = 'begun'";
+///
+/// The plan for the references is kept: it must be a look into the index, however small the table is when it is made.
+pub(crate) const BEGIN_BATCH: &str =
+    "BEGIN; SET LOCAL opentelemetry_pgvector.batch = 'begun'; SET LOCAL enable_seqscan = off";
+
 /// Quotes a string.
 pub(crate) fn literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
@@ -19,22 +23,20 @@ pub(crate) fn literal(text: &str) -> String {
     }
 }
 
-/// Whether each id still stands for the content of its hash. A subquery an id is a look into the index an id, whatever
-/// the planner takes the size of the table for.
-fn all_there(schema: &str, table: &str, ids_and_hashes: &str) -> String {
-    format!(
-        "NOT EXISTS (SELECT FROM unnest({ids_and_hashes}) AS used (id, hash) \
-         WHERE (SELECT it.hash FROM {schema}.{table} it WHERE it.id = used.id) IS DISTINCT FROM used.hash)"
-    )
+/// Whether each id still stands for the content of its hash. Ids come in their order, each once.
+fn all_there(schema: &str, table: &str, ids: &str, hashes: &str) -> String {
+    format!("(SELECT array_agg(hash ORDER BY id) FROM {schema}.{table} WHERE id = ANY ({ids})) = {hashes}")
 }
 
 /// Texts of the statements that are prepared on each connection.
 pub(crate) struct Sql {
     /// The schema's name, quoted.
     pub schema: String,
-    /// Enters a batch into the ledger, unless a document or a resource of its rows is not there: the database may have been
-    /// restored, or be another one, without any connection having failed.
+    /// Enters a batch into the ledger.
     pub enter_batch: String,
+    /// Divides by zero, which makes COMMIT a rollback, when a document or a resource of a batch's rows is not there: the
+    /// database may have been restored, or be another one, without any connection having failed.
+    pub check_references: String,
     pub take_apart: String,
     pub is_apart: String,
     pub copy_rows: String,
@@ -52,6 +54,7 @@ pub(crate) struct Sql {
     pub resource_bodies: String,
     pub waiting_documents: String,
     pub count_waiting: String,
+    pub any_waiting: String,
     pub prune_ledger: String,
     text_vectors: bool,
 }
@@ -63,9 +66,12 @@ impl Sql {
             // With RETURNING, Citus tells a conflict by its own code, and not as an internal error.
             enter_batch: format!(
                 "INSERT INTO {schema}.batches (id, spans) SELECT * FROM unnest($1::uuid[], $2::integer[]) \
-                 WHERE current_setting('opentelemetry_pgvector.batch', true) = 'begun' AND {} AND {} RETURNING 1",
-                all_there(&schema, "span_documents", "$3::integer[], $4::uuid[]"),
-                all_there(&schema, "span_resources", "$5::integer[], $6::uuid[]")
+                 WHERE current_setting('opentelemetry_pgvector.batch', true) = 'begun' RETURNING 1"
+            ),
+            check_references: format!(
+                "SELECT 1 / coalesce({} AND {}, false)::integer",
+                all_there(&schema, "span_documents", "$1::integer[]", "$2::uuid[]"),
+                all_there(&schema, "span_resources", "$3::integer[]", "$4::uuid[]")
             ),
             // No batch that is stored as a whole has 0 spans.
             take_apart: format!("INSERT INTO {schema}.batches (id, spans) VALUES ($1::uuid, 0)"),
@@ -128,6 +134,10 @@ impl Sql {
             ),
             count_waiting: format!(
                 "SELECT count(*), coalesce(max(id), 0) FROM {schema}.span_documents WHERE embedding IS NULL AND id <= $1"
+            ),
+            // In the order of the index of what waits, so that its first entry is the answer.
+            any_waiting: format!(
+                "SELECT FROM {schema}.span_documents WHERE embedding IS NULL AND id <= $1 ORDER BY id LIMIT 1"
             ),
             // One process at a time; the others get null.
             prune_ledger: format!(

@@ -1,15 +1,19 @@
 //! The write path: one transaction a batch, in two flights when its documents are known.
+//!
+//! The first flight holds nothing of the spans: it is on its way while they are split.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
-use std::pin::pin;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use futures_util::{SinkExt, future};
+use hashbrown::HashMap;
 use opentelemetry::otel_debug;
-use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{CopyInSink, Row};
 use uuid::Uuid;
 
 use super::batch_id::new_batch_id;
@@ -35,20 +39,14 @@ pub struct Stored {
     pub(crate) is_apart: bool,
 }
 
-/// A batch that is split and ready to be sent, as often as it takes.
+/// A batch that is split and ready to be sent.
 pub(crate) struct Batch {
-    /// Entries of the ledger with their numbers of spans: one, or several that travel together.
-    entries: Vec<(Uuid, i32)>,
     halves: Halves,
     /// Ids of the documents that were known when the batch was split.
     known: HashMap<u128, Known>,
 }
 
 impl Batch {
-    pub(crate) fn len(&self) -> usize {
-        self.halves.rows.len()
-    }
-
     /// The days on which its spans started, since 1970.
     pub(super) fn days(&self) -> Vec<i32> {
         let mut days = Vec::new();
@@ -62,7 +60,37 @@ impl Batch {
     }
 }
 
-/// What a batch's rows refer to, which has to be there when they are stored.
+/// How far a batch is in the database before anything of its spans is sent.
+pub(super) enum Ahead {
+    /// Its documents are looked up first.
+    Nothing,
+    /// Its transaction has begun.
+    Begun(Begun),
+    /// It is in the ledger, by an earlier attempt.
+    Stored,
+}
+
+/// A transaction whose batch is in the ledger, and which takes rows.
+pub(super) struct Begun {
+    connection: Connection,
+    rows: Pin<Box<CopyInSink<Bytes>>>,
+}
+
+impl Begun {
+    /// Ends the transaction without a row: what the batch has that is new comes first.
+    pub(super) async fn give_up(mut self) -> Result<Connection> {
+        let failed = || Error::database("storing spans");
+        // A COPY that is broken off would be an error in the server's log.
+        self.rows.send(CopyRows::with_capacity(0, 0).finish()).await.map_err(failed())?;
+        let (copied, ended) =
+            future::join(self.rows.as_mut().finish(), self.connection.batch_execute("ROLLBACK")).await;
+        copied.map_err(failed())?;
+        ended.map_err(failed())?;
+        Ok(self.connection)
+    }
+}
+
+/// What a batch's rows refer to, which has to be there when they are stored: in the order of the ids, each once.
 struct References {
     ids: Vec<i32>,
     hashes: Vec<Uuid>,
@@ -70,9 +98,27 @@ struct References {
 
 impl References {
     fn to<'a>(known: impl IntoIterator<Item = &'a Known>) -> Self {
+        let mut known: Vec<&Known> = known.into_iter().collect();
+        known.sort_unstable_by_key(|known| known.id);
+        known.dedup_by_key(|known| known.id);
         let (ids, hashes) = known.into_iter().map(|known| (known.id, known.hash)).unzip();
         References { ids, hashes }
     }
+}
+
+/// What the rows of a batch refer to.
+struct Resolved {
+    /// Documents that were not known when the batch was split.
+    fresh: HashMap<u128, Known>,
+    /// The batch's resources, in their order.
+    resources: Vec<Known>,
+}
+
+/// A resource of a batch as it is stored.
+struct Described<'a> {
+    hash: [u8; 16],
+    resource: &'a Resource,
+    body: String,
 }
 
 /// The longest fillers of one span. A field of PostgreSQL holds at most 1 GiB.
@@ -112,9 +158,11 @@ impl TraceStore {
     /// # Errors
     /// As [`batch_store`](Self::batch_store).
     pub async fn batch_store_with_id(&self, id: Uuid, spans: &[Span<'_>]) -> Result<Stored> {
-        let stored = match self.send(&self.scrub_and_split(id, spans)?).await {
+        let entry = [(id, spans.len() as i32)];
+        let split = || self.scrub_and_split(spans);
+        let stored = match self.send(&entry, split).await {
             // Nothing is known any more: now every document is looked up.
-            Err(Error::Replaced) => self.send(&self.scrub_and_split(id, spans)?).await?,
+            Err(Error::Replaced) => self.send(&entry, split).await?,
             result => result?,
         };
         match stored.is_apart {
@@ -134,23 +182,17 @@ impl TraceStore {
     /// # Errors
     /// As [`batch_store`](Self::batch_store).
     #[cfg(feature = "import")]
-    pub(crate) async fn store_together(
-        &self,
-        entries: Vec<(Uuid, i32)>,
-        spans: &[Span<'_>],
-    ) -> Result<Stored> {
-        let batch = || {
-            Ok::<_, Error>(Batch { entries: entries.clone(), ..self.scrub_and_split(Uuid::nil(), spans)? })
-        };
-        match self.send(&batch()?).await {
+    pub(crate) async fn store_together(&self, entries: &[(Uuid, i32)], spans: &[Span<'_>]) -> Result<Stored> {
+        let split = || self.scrub_and_split(spans);
+        match self.send(entries, split).await {
             // Nothing is known any more: now every document is looked up.
-            Err(Error::Replaced) => self.send(&batch()?).await,
+            Err(Error::Replaced) => self.send(entries, split).await,
             result => result,
         }
     }
 
     /// Splits spans that are [scrubbed](Self::scrub); needs no database.
-    pub(crate) fn split(&self, id: Uuid, spans: &[Span<'_>]) -> Result<Batch> {
+    pub(crate) fn split(&self, spans: &[Span<'_>]) -> Result<Batch> {
         let known = RefCell::new(HashMap::new());
         let is_known = |key: u128| {
             let mut known = known.borrow_mut();
@@ -173,30 +215,106 @@ impl TraceStore {
             self.inner.nuls_replaced.fetch_add(halves.nuls, Ordering::Relaxed);
             otel_debug!(name: "SpanExporter.NulReplaced", count = halves.nuls);
         }
-        let entries = vec![(id, halves.rows.len() as i32)];
-        Ok(Batch { entries, halves, known: known.into_inner() })
+        Ok(Batch { halves, known: known.into_inner() })
     }
 
-    /// Sends a batch: on success it is committed, now or by an earlier attempt.
-    pub(crate) async fn send(&self, batch: &Batch) -> Result<Stored> {
-        if batch.len() == 0 {
+    /// Stores a batch that `split` makes, under these entries of the ledger with their numbers of spans: one, or several
+    /// that travel together. On success it is committed, now or by an earlier attempt.
+    pub(crate) async fn send(
+        &self,
+        entries: &[(Uuid, i32)],
+        split: impl FnOnce() -> Result<Batch>,
+    ) -> Result<Stored> {
+        if entries.iter().all(|(_, spans)| *spans == 0) {
             return Ok(Stored { spans: 0, new: true, new_documents: 0, is_apart: false });
         }
-        let result = self.timed("storing a batch", self.send_to_partitions(batch)).await;
-        match result {
+        let sending = async {
+            let splitting = async {
+                // The connection's task has the thread for as long as it takes to send off the first flight.
+                tokio::task::yield_now().await;
+                split()
+            };
+            let (ahead, batch) = future::join(self.begin_ahead(entries), splitting).await;
+            self.send_to_partitions(entries, &batch?, ahead?).await
+        };
+        let result = self.timed("storing a batch", sending).await;
+        match &result {
             Ok(_) => self.start_upkeep(),
+            // This is about the batch.
+            Err(Error::Input { .. } | Error::Corrupt(_)) => {}
             Err(_) => self.forget(),
         }
         result
     }
 
-    pub(super) async fn send_once(&self, batch: &Batch) -> Result<Stored> {
+    /// Begins a batch's transaction where its documents are likely to be known, as those of the last one were.
+    async fn begin_ahead(&self, entries: &[(Uuid, i32)]) -> Result<Ahead> {
+        if !self.inner.all_known.load(Ordering::Relaxed) {
+            return Ok(Ahead::Nothing);
+        }
         let (connection, _) = self.connection().await?;
-        let fresh = self.resolve_documents(&connection, batch).await?;
-        let resources = self.resolve_resources(&connection, &batch.halves).await?;
-        let document = |key| batch.known.get(key).or_else(|| fresh.get(key)).map(|document| document.id);
+        Ok(self.begin(connection, entries).await?.map_or(Ahead::Stored, Ahead::Begun))
+    }
 
+    /// Begins a batch's transaction in one flight: BEGIN, its entries in the ledger, and the start of COPY. `None` where
+    /// the batch is in the ledger already.
+    async fn begin(&self, connection: Connection, entries: &[(Uuid, i32)]) -> Result<Option<Begun>> {
+        let failed = || Error::database("storing spans");
+        let sql = &self.inner.sql;
+        let statements = [&*sql.enter_batch, &sql.copy_rows, &sql.check_references];
+        connection.prepare_ahead(&statements).await.map_err(failed())?;
+        let (ids, spans): (Vec<Uuid>, Vec<i32>) = entries.iter().copied().unzip();
+        let (begun, entered, rows) = future::join3(
+            connection.batch_execute(BEGIN_BATCH),
+            connection.execute_prepared(&sql.enter_batch, &[&ids, &spans]),
+            connection.copy_in(&sql.copy_rows),
+        )
+        .await;
+        begun.map_err(failed())?;
+        match entered {
+            // It is not in the transaction that has begun.
+            Ok(0) => Err(Error::Replaced),
+            Ok(_) => Ok(Some(Begun { connection, rows: Box::pin(rows.map_err(failed())?) })),
+            // An earlier attempt was committed, and its answer was lost. A COPY that was refused leaves the driver out of
+            // step with the server: the connection is closed.
+            Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => Ok(None),
+            Err(error) => Err(failed()(error)),
+        }
+    }
+
+    /// Sends what was split, into the transaction that was begun meanwhile where it can be.
+    pub(super) async fn send_once(
+        &self,
+        entries: &[(Uuid, i32)],
+        batch: &Batch,
+        ahead: Ahead,
+    ) -> Result<Stored> {
         let halves = &batch.halves;
+        let described = describe(halves);
+        let all_known = match halves.documents.is_empty() {
+            true => self.known_resources(&described),
+            false => None,
+        };
+        let (begun, resolved) = match (ahead, all_known) {
+            (Ahead::Stored, _) => return self.stored_before(entries, batch).await,
+            (Ahead::Begun(begun), Some(resources)) => {
+                (Some(begun), Resolved { fresh: HashMap::new(), resources })
+            }
+            (ahead, _) => {
+                let connection = match ahead {
+                    Ahead::Begun(begun) => begun.give_up().await?,
+                    _ => self.connection().await?.0,
+                };
+                // In transactions of their own: a document without spans does no harm, and no other writer waits for
+                // this batch's COPY.
+                let fresh = self.resolve_documents(&connection, &halves.documents).await?;
+                let resources = self.resolve_resources(&connection, &described).await?;
+                (self.begin(connection, entries).await?, Resolved { fresh, resources })
+            }
+        };
+        let Some(begun) = begun else { return self.stored_before(entries, batch).await };
+        let Resolved { fresh, resources } = resolved;
+        let document = |key| batch.known.get(key).or_else(|| fresh.get(key)).map(|document| document.id);
         let mut rows = CopyRows::with_capacity(halves.rows.len(), halves.fillers.len());
         for row in &halves.rows {
             let ids = document(&row.document).zip(resources.get(row.resource).map(|resource| resource.id));
@@ -205,66 +323,61 @@ impl TraceStore {
             rows.push(row, document_id, resource_id, &halves.fillers[row.fillers.clone()]);
         }
         let documents = References::to(batch.known.values().chain(fresh.values()));
-        let stored = self.commit(&connection, batch, rows, &documents, &References::to(&resources)).await?;
+        self.commit(begun, rows, &documents, &References::to(&resources)).await?;
         let counters = &self.inner.counters;
         counters.documents_known.fetch_add(batch.known.len() as u64, Ordering::Relaxed);
         counters.documents_new.fetch_add(fresh.len() as u64, Ordering::Relaxed);
-        // A COPY that was refused leaves the driver out of step with the server: then the connection is closed.
-        if stored.new {
-            connection.give_back();
-        } else {
-            drop(connection);
-            if let [(id, _)] = batch.entries[..]
-                && self.is_apart(id).await?
-            {
-                return Ok(Stored { spans: 0, is_apart: true, ..stored });
-            }
-        }
+        self.inner.all_known.store(fresh.is_empty(), Ordering::Relaxed);
         if !fresh.is_empty() {
             self.inner.words_wait.store(true, Ordering::Release);
             self.start_backfill();
         }
-        Ok(Stored { new_documents: fresh.len(), ..stored })
+        Ok(Stored { spans: halves.rows.len(), new: true, new_documents: fresh.len(), is_apart: false })
     }
 
-    /// BEGIN, ledger and the start of COPY in one flight; the rows, the end of COPY and COMMIT in a second.
+    /// The rows, the end of COPY, the look at what they refer to, and COMMIT in one flight.
     async fn commit(
         &self,
-        connection: &Connection,
-        batch: &Batch,
+        begun: Begun,
         rows: CopyRows,
         documents: &References,
         resources: &References,
-    ) -> Result<Stored> {
+    ) -> Result<()> {
         let failed = || Error::database("storing spans");
-        let sql = &self.inner.sql;
-        connection.prepare_ahead(&[&sql.enter_batch, &sql.copy_rows]).await.map_err(failed())?;
-        let (entries, spans): (Vec<Uuid>, Vec<i32>) = batch.entries.iter().copied().unzip();
-        let parameters: [&(dyn ToSql + Sync); 6] =
-            [&entries, &spans, &documents.ids, &documents.hashes, &resources.ids, &resources.hashes];
-        let (begun, entered, sink) = future::join3(
-            connection.batch_execute(BEGIN_BATCH),
-            connection.execute_prepared(&sql.enter_batch, &parameters),
-            connection.copy_in(&sql.copy_rows),
+        let Begun { connection, rows: mut sink } = begun;
+        sink.send(rows.finish()).await.map_err(failed())?;
+        let references: [(&(dyn ToSql + Sync), Type); 4] = [
+            (&documents.ids, Type::INT4_ARRAY),
+            (&documents.hashes, Type::UUID_ARRAY),
+            (&resources.ids, Type::INT4_ARRAY),
+            (&resources.hashes, Type::UUID_ARRAY),
+        ];
+        let (copied, checked, committed) = future::join3(
+            sink.as_mut().finish(),
+            connection.query_typed(&self.inner.sql.check_references, &references),
+            connection.batch_execute("COMMIT"),
         )
         .await;
-        begun.map_err(failed())?;
-        match entered {
-            Ok(0) => return Err(Error::Replaced),
+        // COMMIT after a failure rolls back without an error of its own.
+        copied.map_err(failed())?;
+        match checked {
             Ok(_) => {}
-            // An earlier attempt was committed, and its answer was lost.
-            Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
-                return Ok(Stored { spans: batch.len(), new: false, new_documents: 0, is_apart: false });
-            }
+            Err(error) if error.code() == Some(&SqlState::DIVISION_BY_ZERO) => return Err(Error::Replaced),
             Err(error) => return Err(failed()(error)),
         }
-        let mut sink = pin!(sink.map_err(failed())?);
-        sink.send(rows.finish()).await.map_err(failed())?;
-        let (copied, committed) = future::join(sink.finish(), connection.batch_execute("COMMIT")).await;
-        // COMMIT after a failed COPY rolls back without an error of its own.
-        copied.map_err(failed())?;
         committed.map_err(failed())?;
-        Ok(Stored { spans: batch.len(), new: true, new_documents: 0, is_apart: false })
+        connection.give_back();
+        Ok(())
+    }
+
+    /// What became of a batch whose entry was in the ledger.
+    async fn stored_before(&self, entries: &[(Uuid, i32)], batch: &Batch) -> Result<Stored> {
+        let is_apart = match entries {
+            [(id, _)] => self.is_apart(*id).await?,
+            _ => false,
+        };
+        let spans = if is_apart { 0 } else { batch.halves.rows.len() };
+        Ok(Stored { spans, new: false, new_documents: 0, is_apart })
     }
 
     /// Enters a batch that the database refuses into the ledger as one that is stored in parts: from then on no
@@ -296,15 +409,11 @@ impl TraceStore {
     }
 
     /// The ids of the documents that were not known, stored where they are new.
-    ///
-    /// This is a transaction of its own, before the batch's: a document without spans does no harm, and no other
-    /// writer waits for this batch's COPY.
     async fn resolve_documents(
         &self,
         connection: &Connection,
-        batch: &Batch,
+        documents: &[Arc<Document>],
     ) -> Result<HashMap<u128, Known>> {
-        let documents = &batch.halves.documents;
         if documents.is_empty() {
             return Ok(HashMap::new());
         }
@@ -320,7 +429,7 @@ impl TraceStore {
         }
         let missing: Vec<&Document> = by_hash
             .iter()
-            .filter(|(hash, _)| !ids.contains_key(hash))
+            .filter(|(hash, _)| !ids.contains_key(*hash))
             .map(|(_, document)| *document)
             .collect();
         if !missing.is_empty() {
@@ -363,22 +472,25 @@ impl TraceStore {
         Ok(())
     }
 
-    /// The batch's resources, in their order.
-    async fn resolve_resources(&self, connection: &Connection, halves: &Halves) -> Result<Vec<Known>> {
+    /// The batch's resources, where all of them are known.
+    fn known_resources(&self, described: &[Described<'_>]) -> Option<Vec<Known>> {
+        let known = |of: &Described<'_>| {
+            let id = self.inner.resources.get(&of.hash)?;
+            Some(Known { id, hash: Uuid::from_bytes(of.hash) })
+        };
+        described.iter().map(known).collect()
+    }
+
+    /// The batch's resources, stored where they are new.
+    async fn resolve_resources(
+        &self,
+        connection: &Connection,
+        described: &[Described<'_>],
+    ) -> Result<Vec<Known>> {
         let doing = || Error::database("storing resources");
-        let described: Vec<([u8; 16], &Resource, String)> = halves
-            .resources
-            .iter()
-            .map(|resource| {
-                let (body, _) = resource_json(resource);
-                let mut hash = [0; 16];
-                hash.copy_from_slice(&blake3::hash(body.as_bytes()).as_bytes()[..16]);
-                (hash, resource.as_ref(), body)
-            })
-            .collect();
         let known = &self.inner.resources;
         let mut unknown: HashMap<Uuid, (String, &str)> = HashMap::new();
-        for (hash, resource, body) in &described {
+        for Described { hash, resource, body } in described {
             if !known.contains_key(hash) {
                 let service = resource.service_name().replace('\0', "\u{2400}");
                 unknown.insert(Uuid::from_bytes(*hash), (service, body));
@@ -404,7 +516,7 @@ impl TraceStore {
         }
         described
             .iter()
-            .map(|(hash, _, _)| {
+            .map(|Described { hash, .. }| {
                 ids.get(hash)
                     .copied()
                     .or_else(|| known.get(hash))
@@ -423,8 +535,19 @@ impl TraceStore {
         let hashes: Vec<Uuid> = unknown.keys().copied().collect();
         let rows = connection.query_prepared(&self.inner.sql.find_resources, &[&hashes]).await?;
         for row in &rows {
-            unknown.remove(&row.get(1));
+            unknown.remove(&row.get::<_, Uuid>(1));
         }
         Ok(rows)
     }
+}
+
+/// The resources of a batch as they are stored.
+fn describe(halves: &Halves) -> Vec<Described<'_>> {
+    let resources = halves.resources.iter().map(|resource| {
+        let (body, _) = resource_json(resource);
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&blake3::hash(body.as_bytes()).as_bytes()[..16]);
+        Described { hash, resource, body }
+    });
+    resources.collect()
 }

@@ -12,6 +12,7 @@ pub struct TestDatabase {
     server: Config,
     name: String,
     roles: Mutex<Vec<String>>,
+    stays: bool,
 }
 
 impl TestDatabase {
@@ -34,7 +35,29 @@ impl TestDatabase {
             .batch_execute(&format!("CREATE DATABASE {name}"))
             .await
             .expect("the test's database is created");
-        TestDatabase { server, name, roles: Mutex::default() }
+        TestDatabase { server, name, roles: Mutex::default(), stays: false }
+    }
+
+    /// The database of this name, which is not dropped, or `None` where there is none yet.
+    pub async fn find(name: &str) -> Option<Self> {
+        let database = Self::named(name);
+        let sql = "SELECT FROM pg_database WHERE datname = $1";
+        let found = connect(&database.server).await.query_opt(sql, &[&name]).await.expect("the databases");
+        found.map(|_| database)
+    }
+
+    /// Gives the database this name, and lets it stay.
+    pub async fn keep(self, name: &str) -> Self {
+        self.end_connections().await;
+        let rename = format!("ALTER DATABASE {} RENAME TO {name}", self.name);
+        connect(&self.server).await.batch_execute(&rename).await.expect("the database is renamed");
+        Self::named(name)
+    }
+
+    fn named(name: &str) -> Self {
+        let url = std::env::var("OTEL_TEST_DATABASE_URL").expect("OTEL_TEST_DATABASE_URL names a server");
+        let server = Config::from_str(&url).expect("OTEL_TEST_DATABASE_URL is a connection string");
+        TestDatabase { server, name: name.to_owned(), roles: Mutex::default(), stays: true }
     }
 
     /// The database's name, which needs no quotes.
@@ -159,6 +182,7 @@ impl TestDatabase {
             server: self.server.clone(),
             name: format!("{}_copy", self.name),
             roles: Mutex::default(),
+            stays: false,
         };
         self.take_away().await;
         let create = format!("CREATE DATABASE {} TEMPLATE {}", copy.name, self.name);
@@ -227,6 +251,9 @@ impl TestDatabase {
 impl Drop for TestDatabase {
     /// Drops the database from a thread of its own, since the test's runtime may be gone.
     fn drop(&mut self) {
+        if self.stays {
+            return;
+        }
         let (server, name) = (self.server.clone(), self.name.clone());
         let roles = self.roles.lock().map(|roles| roles.clone()).unwrap_or_default();
         let dropping = std::thread::spawn(move || {

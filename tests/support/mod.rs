@@ -22,6 +22,8 @@ pub mod load;
 pub mod proxy;
 #[cfg(unix)]
 pub mod relay;
+#[cfg(feature = "serve")]
+pub mod serve;
 #[cfg(target_os = "linux")]
 pub mod server;
 pub mod shared;

@@ -22,6 +22,7 @@ mod nothing;
 mod plan;
 mod reembed;
 mod search;
+mod serve;
 mod show;
 mod similar;
 mod sql;
@@ -67,6 +68,7 @@ async fn run(args: Args) -> Outcome {
         Command::Export(ExportCommand::Otlp(options)) => export::otlp(settings.open(false)?, &options).await,
         Command::Migrate(options) if options.print_roles => migrate::print_roles(&settings.schema()?),
         Command::Migrate(options) => migrate::migrate(settings.open(true)?, &options).await,
+        Command::Serve(options) => serve::serve(settings, &options).await,
         Command::Maintain(options) => {
             maintain::maintain(settings.retaining(options.retention_days).open(false)?, &options).await
         }

@@ -103,9 +103,12 @@ impl TraceStore {
     async fn drop_column(&self, embeddings: &Embeddings, report: &impl Fn(ReembedProgress)) -> Result<()> {
         let doing = || Error::database("ending another change of the model");
         let connection = self.documents_alone(report).await?;
-        let drop =
-            "ALTER TABLE span_documents DROP COLUMN IF EXISTS embedding_next; DELETE FROM embedding_next";
-        connection.batch_execute(drop).await.map_err(doing())?;
+        // Each by itself, since Citus sends its nodes the whole text that a statement is part of.
+        for statement in
+            ["ALTER TABLE span_documents DROP COLUMN IF EXISTS embedding_next", "DELETE FROM embedding_next"]
+        {
+            connection.batch_execute(statement).await.map_err(doing())?;
+        }
         connection.batch_execute("COMMIT").await.map_err(doing())?;
         connection.give_back();
         let given_up = embeddings.next.as_ref().map_or("", |next| next.name.as_str());

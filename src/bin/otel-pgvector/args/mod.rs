@@ -5,6 +5,7 @@ mod import;
 mod manage;
 mod plan;
 mod search;
+mod serve;
 mod settings;
 mod show;
 mod values;
@@ -19,6 +20,7 @@ pub use manage::{
 };
 pub use plan::PlanOptions;
 pub use search::{By, NewOptions, SearchOptions, SimilarOptions, TailOptions};
+pub use serve::ServeOptions;
 pub use settings::CommandSettings;
 pub use show::{OperationsOptions, ServicesOptions, TraceOptions};
 
@@ -87,6 +89,7 @@ pub enum Command {
     Migrate(MigrateOptions),
     Maintain(MaintainOptions),
     Reembed(ReembedOptions),
+    Serve(ServeOptions),
     Health(HealthOptions),
     Plan(PlanOptions),
     Config(ConfigOptions),

@@ -86,7 +86,17 @@ impl CommandSettings {
         self.0.set("enabled", false).load()
     }
 
-    /// The schema alone.
+    /// The settings for looking, and those for writing, which may have a connection of their own.
+    pub fn to_serve(self, writer: Option<String>) -> Result<(Settings, Settings)> {
+        let looking = self.0.clone().load()?;
+        let writing = match writer {
+            Some(connection) => self.0.set("connection_string", connection).load()?,
+            None => looking.clone(),
+        };
+        Ok((looking, writing))
+    }
+
+    /// The schema alone, which needs no database.
     pub fn schema(self) -> Result<String> {
         Ok(self.offline()?.schema)
     }

@@ -78,83 +78,42 @@ fn load(options: &PlanOptions, stored: Option<Sizes>) -> Load {
 }
 
 fn print(out: &mut impl Write, plan: &Plan, settings: &Settings) -> std::io::Result<()> {
-    let Plan { retention_days, batch_size, .. } = *plan;
-    let per_day = |bytes_per_day| format!("{} a day", bytes(bytes_per_day));
-    let spans = thousands(plan.spans_per_day);
-    let kept = thousands(plan.spans_kept);
-    let days = count(u64::from(retention_days), "day");
-    let replica = if plan.advice == Advice::OneServerWithReplica { ", and one for searches" } else { "" };
-    for (name, text) in [
-        ("spans", format!("{spans} a day; {kept} in {days}")),
-        (
-            "rows",
-            format!(
-                "{} of tables, {} of indexes: {:.0} bytes a span",
-                bytes(plan.heap_bytes),
-                bytes(plan.index_bytes),
-                plan.bytes_per_span
-            ),
-        ),
-        (
-            "documents",
-            format!("{}: {} with vectors and indexes", thousands(plan.documents), bytes(plan.document_bytes)),
-        ),
-        ("ledger", format!("{} in {}", bytes(plan.ledger_bytes), count(plan.ledger_days, "day"))),
-        (
-            "disk",
-            format!(
-                "{}; {} in all, {} with room",
-                per_day(plan.disk_bytes_per_day),
-                bytes(plan.disk_bytes),
-                bytes(plan.disk_recommended_bytes)
-            ),
-        ),
-        ("WAL", format!("{}; an archive of it is not counted above", per_day(plan.wal_bytes_per_day))),
-        (
-            "processors",
-            format!(
-                "{:.2} busy with writing; {} with room for peaks and searches",
-                plan.write_cores, plan.cores_recommended
-            ),
-        ),
-        (
-            "memory",
-            format!(
-                "{}, so that today's indexes and the vectors stay in it",
-                bytes(plan.memory_recommended_bytes)
-            ),
-        ),
-        ("partitions", format!("{} of a day", plan.partitions)),
-        (
-            "connections",
-            format!(
-                "{} of {} {}",
-                thousands(plan.connections),
-                count(plan.services, "service"),
-                if plan.pooler {
-                    ": through PgBouncer in transaction mode, with prepared_statements: false"
-                } else {
-                    ""
-                }
-            ),
-        ),
-        (
-            "batches",
-            format!(
-                "{:.1}/s of {:.0} spans; batch_size: {batch_size}, batch_interval_seconds: {}",
-                plan.batches_per_second, plan.spans_per_batch, settings.batch_interval_seconds
-            ),
-        ),
-    ] {
-        writeln!(out, "{name:<12} {text}")?;
-    }
+    let mut line = |name: &str, text: String| writeln!(out, "{name:<12} {text}");
+    let (spans, kept) = (thousands(plan.spans_per_day), thousands(plan.spans_kept));
+    line("spans", format!("{spans} a day; {kept} in {}", count(plan.retention_days.into(), "day")))?;
+    let (heap, index) = (bytes(plan.heap_bytes), bytes(plan.index_bytes));
+    line("rows", format!("{heap} of tables, {index} of indexes: {:.0} bytes a span", plan.bytes_per_span))?;
+    let (documents, size) = (thousands(plan.documents), bytes(plan.document_bytes));
+    line("documents", format!("{documents}: {size} with vectors and indexes"))?;
+    line("ledger", format!("{} in {}", bytes(plan.ledger_bytes), count(plan.ledger_days, "day")))?;
+    let (disk, room) = (bytes(plan.disk_bytes), bytes(plan.disk_recommended_bytes));
+    line("disk", format!("{} a day; {disk} in all, {room} with room", bytes(plan.disk_bytes_per_day)))?;
+    line("WAL", format!("{} a day; an archive of it is not counted above", bytes(plan.wal_bytes_per_day)))?;
+    let (busy, cores) = (plan.write_cores, plan.cores_recommended);
+    line("processors", format!("{busy:.2} busy with writing; {cores} with room for peaks and searches"))?;
+    let memory = bytes(plan.memory_recommended_bytes);
+    line("memory", format!("{memory}, so that today's indexes and the documents stay in it"))?;
+    line("partitions", format!("{} of a day", plan.partitions))?;
+    let (connections, services) = (thousands(plan.connections), count(plan.services, "service"));
+    let pooler = match plan.pooler {
+        true => ": through PgBouncer in transaction mode, with prepared_statements: false",
+        false => "",
+    };
+    line("connections", format!("{connections} of {services}{pooler}"))?;
+    let (rate, each, size) = (plan.batches_per_second, plan.spans_per_batch, plan.batch_size);
+    let interval = settings.batch_interval_seconds;
+    line(
+        "batches",
+        format!("{rate:.1}/s of {each:.0} spans; batch_size: {size}, batch_interval_seconds: {interval}"),
+    )?;
     let advice = match plan.advice {
-        Advice::OneServer | Advice::OneServerWithReplica => format!("one server is enough{replica}"),
+        Advice::OneServer => "one server is enough".to_owned(),
+        Advice::OneServerWithReplica => "one server is enough, and a replica for searches".to_owned(),
         Advice::Citus => format!(
             "more than one server bears: Citus, a coordinator and {} of up to {} processors",
             count(plan.workers, "worker"),
             measured::LARGEST_CORES
         ),
     };
-    writeln!(out, "{:<12} {}", "advice", Paint::stdout().bold(&advice))
+    line("advice", Paint::stdout().bold(&advice))
 }

@@ -1,0 +1,73 @@
+//! Tags: a value wherever a span may have it, as Jaeger looks for it.
+//!
+//! In SQL the document is `d`, the row `r`.
+
+use super::conditions::{Parameters, in_json, like};
+use crate::span::names_of;
+
+/// What a document has to be, so that a span of it may have the tag.
+pub(super) fn on_documents(key: &str, value: &str, schema: &str, parameters: &mut Parameters) -> String {
+    // Events and links, and attributes of the scope, are not looked into here.
+    let mut any = vec![
+        "d.attributes IS NULL".to_owned(),
+        "d.body LIKE '%\"events\":%'".to_owned(),
+        "d.body LIKE '%\"links\":%'".to_owned(),
+    ];
+    for name in names_of(key) {
+        let bound = format!("{}::text", parameters.bind(name.to_owned()));
+        let attribute = format!("d.attributes -> {bound}");
+        let passes = is(&attribute, value, schema, parameters);
+        any.push(format!(
+            "CASE jsonb_typeof({attribute}) WHEN 'object' THEN true ELSE coalesce({passes}, false) END"
+        ));
+        let of_scope = parameters.bind(like(&in_json(name).replace('%', "%%")));
+        any.push(format!("(d.body LIKE '%\"scope\":{{%\"attributes\":%' AND d.body LIKE {of_scope})"));
+        let resource = is(&format!("s.body::jsonb -> 'attributes' -> {bound}"), value, schema, parameters);
+        any.push(format!(
+            "EXISTS (SELECT FROM {schema}.span_resources s WHERE s.service = d.service AND {resource})"
+        ));
+    }
+    format!("({})", any.join(" OR "))
+}
+
+/// What a row of such a document has to be.
+pub(super) fn on_rows(key: &str, value: &str, schema: &str, parameters: &mut Parameters) -> String {
+    let decoded = format!("{schema}.span_body(d.body, r.fillers)");
+    let mut any = Vec::new();
+    for name in names_of(key) {
+        let bound = format!("{}::text", parameters.bind(name.to_owned()));
+        let attribute = format!("{schema}.span_attribute(d.attributes, d.body, r.fillers, {bound})");
+        any.push(format!("coalesce({}, false)", is(&attribute, value, schema, parameters)));
+        let resource = is(&format!("s.body::jsonb -> 'attributes' -> {bound}"), value, schema, parameters);
+        any.push(format!(
+            "r.resource_id = ANY(ARRAY(SELECT s.id FROM {schema}.span_resources s WHERE {resource}))"
+        ));
+        // A span is decoded only where the key is somewhere in it.
+        let in_body = parameters.bind(like(&in_json(name).replace('%', "%%")));
+        let in_fillers = parameters.bind(like(&in_json(name)));
+        let inner = is(&format!("part -> {bound}"), value, schema, parameters);
+        any.push(format!(
+            "CASE WHEN d.body LIKE {in_body} OR r.fillers LIKE {in_fillers} THEN \
+             EXISTS (SELECT FROM ( \
+                 SELECT jsonb_path_query({decoded}, 'lax $.events[*].attributes') \
+                 UNION ALL SELECT jsonb_path_query({decoded}, 'lax $.links[*].attributes') \
+                 UNION ALL SELECT {decoded} -> 'scope' -> 'attributes') AS parts (part) WHERE {inner}) \
+             ELSE false END"
+        ));
+    }
+    format!("({})", any.join(" OR "))
+}
+
+/// Whether a jsonb value is written so, is a number of that value, or a list that has the text.
+fn is(json: &str, value: &str, schema: &str, parameters: &mut Parameters) -> String {
+    let text = parameters.bind(value.to_owned());
+    let mut any =
+        vec![format!("({json} #>> '{{}}') = {text}"), format!("({json}) @> to_jsonb({text}::text)")];
+    if let Some(number) = value.parse::<f64>().ok().filter(|number| number.is_finite()) {
+        let number = parameters.bind(number);
+        any.push(format!(
+            "CASE jsonb_typeof({json}) WHEN 'number' THEN {schema}.attribute_number({json}) = {number}::float8::numeric END"
+        ));
+    }
+    format!("({})", any.join(" OR "))
+}

@@ -1,0 +1,130 @@
+//! The API that older jaeger-uis and Grafana's data source call.
+
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{StatusCode, Uri};
+use axum::response::Response;
+use opentelemetry::trace::TraceId;
+use serde_json::json;
+
+use super::answer::{failure, legacy, legacy_error};
+use super::parameters::{Parameters, trace_id};
+use super::query::{self, Wanted};
+use super::{Api, model};
+use crate::error::{Error, Result};
+use crate::search::Kind;
+
+pub(super) async fn services(State(api): State<Api>) -> Response {
+    match api.store.services().await {
+        Ok(services) => legacy(&services, services.len()),
+        Err(error) => failed(&error),
+    }
+}
+
+pub(super) async fn operation_names(State(api): State<Api>, Path(service): Path<String>) -> Response {
+    match api.store.operations(&service).await {
+        Ok(operations) => {
+            let mut names: Vec<&str> = operations.iter().map(|operation| operation.name.as_str()).collect();
+            names.dedup();
+            legacy(&names, names.len())
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+pub(super) async fn operations(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
+    let parameters = Parameters::of(query.as_deref());
+    let Some(service) = parameters.get("service") else {
+        return legacy_error(StatusCode::BAD_REQUEST, "parameter 'service' is required");
+    };
+    match operations_of(&api, service, parameters.get("spanKind")).await {
+        Ok(operations) => {
+            let total = operations.len();
+            let operation = |(name, kind): (String, &'static str)| json!({"name": name, "spanKind": kind});
+            legacy(operations.into_iter().map(operation).collect::<Vec<_>>(), total)
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+/// Names and kinds; the kind is empty where it is unspecified.
+pub(super) async fn operations_of(
+    api: &Api,
+    service: &str,
+    kind: Option<&str>,
+) -> Result<Vec<(String, &'static str)>> {
+    let operations = api.store.operations(service).await?;
+    let named = |kind: Option<Kind>| kind.and_then(|kind| model::kind(kind as i32)).unwrap_or("");
+    let operations = operations.into_iter().map(|operation| (operation.name, named(operation.kind)));
+    Ok(operations.filter(|(_, is)| kind.is_none_or(|wanted| wanted.eq_ignore_ascii_case(is))).collect())
+}
+
+pub(super) async fn find(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
+    let parameters = Parameters::of(query.as_deref());
+    let wanted = match query::legacy(&parameters, api.limits.traces) {
+        Ok(wanted) => wanted,
+        Err(reason) => return legacy_error(StatusCode::BAD_REQUEST, &reason),
+    };
+    match traces(&api, wanted).await {
+        Ok(traces) => legacy(&traces, 0),
+        Err(error) => failed(&error),
+    }
+}
+
+async fn traces(api: &Api, wanted: Wanted) -> Result<Vec<model::Trace>> {
+    let ids = match wanted {
+        Wanted::Traces(ids) => ids,
+        Wanted::Found(query) => api.found(query).await?,
+    };
+    let mut traces = Vec::new();
+    api.read(&ids, |id, spans| traces.push(model::trace(id, spans))).await?;
+    Ok(traces)
+}
+
+pub(super) async fn trace(State(api): State<Api>, Path(id): Path<String>) -> Response {
+    let id = match trace_id(&id) {
+        Ok(id) => id,
+        Err(reason) => return legacy_error(StatusCode::BAD_REQUEST, &reason),
+    };
+    match api.store.get_trace(id).await {
+        Ok(spans) if spans.is_empty() => legacy_error(StatusCode::NOT_FOUND, "trace not found"),
+        Ok(spans) => legacy([model::trace(id, &spans)], 0),
+        Err(error) => failed(&error),
+    }
+}
+
+pub(super) async fn unknown(uri: Uri) -> Response {
+    legacy_error(StatusCode::NOT_FOUND, &format!("there is no {}", uri.path()))
+}
+
+fn failed(error: &Error) -> Response {
+    let (status, message) = failure(error);
+    legacy_error(status, &message)
+}
+
+impl Api {
+    /// The ids of traces that a search finds, in its order.
+    pub(super) async fn found(&self, query: crate::search::SearchQuery) -> Result<Vec<TraceId>> {
+        Ok(self.store.search_traces(query).await?.into_iter().map(|hit| hit.trace_id).collect())
+    }
+
+    /// Reads traces one after another until the answer has as many spans as it may.
+    pub(super) async fn read(
+        &self,
+        ids: &[TraceId],
+        mut each: impl FnMut(TraceId, &[crate::span::Span<'static>]),
+    ) -> Result<()> {
+        let mut left = self.limits.spans;
+        for id in ids {
+            let spans = self.store.get_trace(*id).await?;
+            if spans.is_empty() {
+                continue;
+            }
+            each(*id, &spans);
+            left = left.saturating_sub(spans.len());
+            if left == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

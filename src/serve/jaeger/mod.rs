@@ -1,0 +1,74 @@
+//! Jaeger's API: version 3, which today's jaeger-ui calls, and the one before, which older ones and Grafana call.
+
+mod answer;
+mod dependencies;
+mod legacy;
+mod metrics;
+mod model;
+mod parameters;
+mod query;
+mod search;
+mod v3;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::middleware::from_fn_with_state;
+use axum::response::Response;
+use axum::routing::get;
+use tokio::sync::Semaphore;
+use tower_http::compression::CompressionLayer;
+
+use super::Limits;
+use super::auth::{self, Guard};
+use super::slots::{self, Slots};
+use crate::store::TraceStore;
+use answer::legacy_error;
+
+/// What the routes share.
+#[derive(Clone)]
+struct Api {
+    store: TraceStore,
+    limits: Limits,
+}
+
+/// All routes, for whom the guard lets in.
+pub(super) fn routes(store: TraceStore, limits: Limits, guard: Arc<Guard>) -> Router {
+    let slots = Slots {
+        free: Arc::new(Semaphore::new(limits.answering)),
+        timeout: limits.timeout,
+        busy: || {
+            let reason = "as many requests as the server answers at a time are under way";
+            legacy_error(StatusCode::TOO_MANY_REQUESTS, reason)
+        },
+        late: || legacy_error(StatusCode::GATEWAY_TIMEOUT, "the request took longer than it may"),
+    };
+    let refuse: fn(&'static str) -> Response = |challenge| {
+        let reason = "the header Authorization is missing, or not the one that the server expects";
+        let mut response = legacy_error(StatusCode::UNAUTHORIZED, reason);
+        let challenge = axum::http::HeaderValue::from_static(challenge);
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        response
+    };
+    Router::new()
+        .route("/api/v3/services", get(v3::services))
+        .route("/api/v3/operations", get(v3::operations))
+        .route("/api/v3/traces", get(v3::find))
+        .route("/api/v3/trace-summaries", get(v3::summaries))
+        .route("/api/v3/traces/{id}", get(v3::trace))
+        .route("/api/services", get(legacy::services))
+        .route("/api/services/{service}/operations", get(legacy::operation_names))
+        .route("/api/operations", get(legacy::operations))
+        .route("/api/traces", get(legacy::find))
+        .route("/api/traces/{id}", get(legacy::trace))
+        .route("/api/dependencies", get(dependencies::dependencies))
+        .route("/api/metrics/{figure}", get(metrics::metrics))
+        .route("/api/search", get(search::search))
+        .fallback(legacy::unknown)
+        .with_state(Api { store, limits })
+        .layer(CompressionLayer::new())
+        .layer(from_fn_with_state(slots, slots::take))
+        .layer(from_fn_with_state((guard, refuse), auth::require))
+}

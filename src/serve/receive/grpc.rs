@@ -1,0 +1,99 @@
+//! OTLP by gRPC.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::HeaderValue;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use tonic::codec::CompressionEncoding;
+use tonic::service::Routes;
+use tonic::{Code, Status};
+
+use super::answer::Refusal;
+use super::{Received, Receiver};
+use crate::serve::auth::{self, Guard};
+use crate::serve::slots::{self, Slots};
+
+/// The service, for whom the guard lets in.
+pub(in crate::serve) fn routes(receiver: &Arc<Receiver>, guard: Arc<Guard>) -> Router {
+    let mut service = TraceServiceServer::new(Service(Arc::clone(receiver)))
+        .max_decoding_message_size(receiver.limits.request_bytes);
+    for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Zstd] {
+        service = service.accept_compressed(encoding).send_compressed(encoding);
+    }
+    let slots = Slots {
+        free: Arc::clone(&receiver.slots),
+        timeout: receiver.limits.timeout,
+        busy: || Refusal::busy().status().into_http(),
+        late: || Refusal::late().status().into_http(),
+    };
+    let refuse: fn(&'static str) -> Response = |_| Refusal::unauthenticated().status().into_http();
+    Routes::new(service)
+        .into_axum_router()
+        .fallback(unknown)
+        .layer(from_fn_with_state(receiver.limits.request_bytes, too_large))
+        .layer(from_fn_with_state(slots, slots::take))
+        .layer(from_fn_with_state((guard, refuse), auth::require))
+        .layer(from_fn(only_grpc))
+}
+
+struct Service(Arc<Receiver>);
+
+#[tonic::async_trait]
+impl TraceService for Service {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportTraceServiceRequest>,
+    ) -> Result<tonic::Response<ExportTraceServiceResponse>, Status> {
+        match self.0.receive(request.into_inner().resource_spans).await {
+            Ok(received) => Ok(tonic::Response::new(response(received))),
+            Err(error) => Err(Refusal::unavailable(&error).status()),
+        }
+    }
+}
+
+/// What was received; partially where spans were rejected.
+pub(super) fn response(received: Received) -> ExportTraceServiceResponse {
+    let partial_success = (received.rejected > 0).then(|| ExportTracePartialSuccess {
+        rejected_spans: i64::try_from(received.rejected).unwrap_or(i64::MAX),
+        error_message: received.reason,
+    });
+    ExportTraceServiceResponse { partial_success }
+}
+
+/// The services for logs and metrics, and anything else.
+async fn unknown(request: Request) -> Response {
+    Refusal::traces_only(request.uri().path()).status().into_http()
+}
+
+/// A message beyond the limit is `OUT_OF_RANGE` for the library, at which a sender of OTLP tries again for ever.
+async fn too_large(State(limit): State<usize>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let is_too_large = Status::from_header_map(response.headers())
+        .is_some_and(|status| matches!(status.code(), Code::OutOfRange));
+    if is_too_large { Refusal::too_large(limit).status().into_http() } else { response }
+}
+
+/// Whoever speaks plain HTTP to this port is told where to go.
+async fn only_grpc(request: Request, next: Next) -> Response {
+    let is_grpc = request
+        .headers()
+        .get(axum::http::header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    if is_grpc {
+        return next.run(request).await;
+    }
+    let mut response = Response::new("this is OTLP by gRPC; OTLP by HTTP has a port of its own\n".into());
+    *response.status_mut() = axum::http::StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    let headers = response.headers_mut();
+    headers.insert(axum::http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}

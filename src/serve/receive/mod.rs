@@ -1,0 +1,134 @@
+//! Receiving OTLP: through the exporter's own delivery, so that success means committed or spooled.
+//!
+//! A batch is known by its spans. Sent again within 15 minutes, as senders do that heard no answer, it has the id that it
+//! had, and the ledger stores it once.
+
+pub(super) mod answer;
+pub(super) mod grpc;
+pub(super) mod http;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::sync::Cache;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, TracesData};
+use opentelemetry_sdk::trace::SpanExporter as _;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::Limits;
+use crate::error::{Error, Result};
+use crate::exporter::SpanExporter;
+use crate::settings::Settings;
+use crate::store::new_batch_id;
+
+/// How long, and how many, batches are known by their spans. At 100 B each, they take a few megabytes.
+const KNOWN_FOR: Duration = Duration::from_secs(15 * 60);
+const KNOWN: u64 = 64 * 1024;
+
+/// Takes spans from senders.
+pub(super) struct Receiver {
+    exporter: SpanExporter,
+    known: Cache<[u8; 32], Uuid>,
+    slots: Arc<Semaphore>,
+    limits: Limits,
+}
+
+/// What was received but for the spans that can never be stored.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Received {
+    pub rejected: usize,
+    /// Why the first of them was rejected.
+    pub reason: String,
+}
+
+impl Receiver {
+    /// # Errors
+    /// As [`SpanExporter::from_settings`]; [`Error::Input`] where the setting `enabled` is off: what is acknowledged is kept.
+    pub(super) fn new(settings: Settings, limits: Limits) -> Result<Self> {
+        if !settings.enabled {
+            return Err(Error::Input {
+                origin: "receiving".into(),
+                reason: "the setting `enabled` is off, so nothing would be stored".into(),
+            });
+        }
+        Ok(Receiver {
+            exporter: SpanExporter::from_settings(settings)?,
+            known: Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR).build(),
+            slots: Arc::new(Semaphore::new(limits.receiving)),
+            limits,
+        })
+    }
+
+    /// Stores or spools spans.
+    ///
+    /// # Errors
+    /// Whatever it is, they are to be sent again.
+    pub(super) async fn receive(&self, mut resource_spans: Vec<ResourceSpans>) -> Result<Received> {
+        let mut received = Received::default();
+        let mut hasher = blake3::Hasher::new();
+        let mut spans = 0;
+        for scope in resource_spans.iter_mut().flat_map(|message| &mut message.scope_spans) {
+            scope.spans.retain(|span| match unreadable(span) {
+                Some(reason) => {
+                    if received.rejected == 0 {
+                        received.reason = reason;
+                    }
+                    received.rejected += 1;
+                    false
+                }
+                None => {
+                    hasher.update(&span.trace_id).update(&span.span_id);
+                    hasher.update(&span.start_time_unix_nano.to_le_bytes());
+                    hasher.update(&span.end_time_unix_nano.to_le_bytes());
+                    spans += 1;
+                    true
+                }
+            });
+        }
+        if spans == 0 {
+            return Ok(received);
+        }
+        let id = self.known.get_with(*hasher.finalize().as_bytes(), new_batch_id);
+        let traces = TracesData { resource_spans };
+        match self.exporter.export_received(id, traces, spans).await {
+            Ok(()) => Ok(received),
+            Err(Error::Rejected { spans, reason, .. }) => {
+                received.rejected += spans;
+                received.reason = reason;
+                Ok(received)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Stores or spools what waits; later requests are refused.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where spans are lost.
+    pub(super) async fn shut_down(self: Arc<Self>, timeout: Duration) -> Result<()> {
+        let end = move || self.exporter.shutdown_with_timeout(timeout);
+        let failed = |source| Error::Io { doing: "ending what was received".into(), source };
+        tokio::task::spawn_blocking(end)
+            .await
+            .map_err(|error| failed(error.into()))?
+            .map_err(|error| failed(std::io::Error::other(error)))
+    }
+}
+
+/// Why a span cannot be one.
+fn unreadable(span: &opentelemetry_proto::tonic::trace::v1::Span) -> Option<String> {
+    let is_wrong = |id: &[u8], length: usize| !id.is_empty() && id.len() != length;
+    let wrong = |field: &str, id: &[u8], length: usize| {
+        is_wrong(id, length).then(|| format!("{field} has {} bytes instead of {length}", id.len()))
+    };
+    wrong("traceId", &span.trace_id, 16)
+        .or_else(|| wrong("spanId", &span.span_id, 8))
+        .or_else(|| wrong("parentSpanId", &span.parent_span_id, 8))
+        .or_else(|| {
+            span.links.iter().find_map(|link| {
+                wrong("traceId of a link", &link.trace_id, 16)
+                    .or_else(|| wrong("spanId of a link", &link.span_id, 8))
+            })
+        })
+}
