@@ -20,7 +20,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("filters", include_str!("../../sql/0005_filters.sql")),
     ("reembed", include_str!("../../sql/0006_reembed.sql")),
     ("partitions", include_str!("../../sql/0007_partitions.sql")),
-    ("dependencies", include_str!("../../sql/0010_dependencies.sql")),
+    ("dependencies", include_str!("../../sql/0008_dependencies.sql")),
 ];
 
 /// The version of the schema that this crate writes and reads: the number of its last migration.
