@@ -58,15 +58,23 @@ fn time() {
 
 /// CPU time of this process in microseconds a span.
 fn cost(processor: &dyn SpanProcessor, batches: usize) -> f64 {
-    let mut random = Random(13);
-    // Few enough for the processor's queue.
-    let chunks: Vec<Vec<SpanData>> = (0..batches).map(|_| eight::spans(&mut random, BATCH)).collect();
+    let spans = make(batches);
     let begin = work_time();
-    for spans in chunks {
+    export(processor, spans);
+    (work_time() - begin).as_secs_f64() * 1e6 / (batches * BATCH) as f64
+}
+
+fn make(batches: usize) -> Vec<Vec<SpanData>> {
+    let mut random = Random(13);
+    (0..batches).map(|_| eight::spans(&mut random, BATCH)).collect()
+}
+
+fn export(processor: &dyn SpanProcessor, batches: Vec<Vec<SpanData>>) {
+    for spans in batches {
         spans.into_iter().for_each(|span| processor.on_end(span));
+        // One batch after the other, so that none is too many for the processor's queue.
         processor.force_flush().expect("the spans are exported");
     }
-    (work_time() - begin).as_secs_f64() * 1e6 / (batches * BATCH) as f64
 }
 
 /// A database, a sink, and a runtime for the exporters that have none of their own.
@@ -118,18 +126,25 @@ fn batching(exporter: impl Exporter + 'static) -> Box<dyn SpanProcessor> {
 const ONLY: &str = "OTEL_BENCH_ONLY";
 const BATCHES: &str = "OTEL_BENCH_BATCHES";
 
-/// So many batches by one exporter, for valgrind.
+/// What makes spans and does nothing with them.
+const NOTHING: &str = "nothing";
+
+/// So many batches by one exporter, for valgrind, which knows no clock of CPU time.
 fn run_one(name: &str) {
     let batches = std::env::var(BATCHES).ok().and_then(|batches| batches.parse().ok()).unwrap_or(10);
-    cost(Place::new().processor(name).as_ref(), batches);
+    let place = Place::new();
+    match name {
+        NOTHING => std::mem::forget(make(batches)),
+        name => export(place.processor(name).as_ref(), make(batches)),
+    }
 }
 
 fn instructions() {
     let (few, many) = (8, 40);
-    let costs = EXPORTERS.map(|name| {
-        let spans = ((many - few) * BATCH) as f64;
-        (collected(name, many) - collected(name, few)) / spans
-    });
+    let spans = ((many - few) * BATCH) as f64;
+    let collected = |name| (collected(name, many) - collected(name, few)) / spans;
+    let making = collected(NOTHING);
+    let costs = EXPORTERS.map(|name| collected(name) - making);
     for (at, bench, against) in [
         (1, "client_cpu/instructions", "opentelemetry-otlp over gRPC into a sink, 8 attributes"),
         (
@@ -153,6 +168,7 @@ fn collected(name: &str, batches: usize) -> f64 {
         .output()
         .expect("valgrind is installed");
     let report = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{report}");
     let count = report.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
     count.unwrap_or_else(|| panic!("valgrind: {report}"))
 }

@@ -36,7 +36,8 @@ async fn main() {
             let exporter = Arc::new(exporter);
             // Makes the documents known, and opens the connections.
             export(&exporter, &traffic, 1, batches).await;
-            export(&exporter, &traffic, at_once, at_once * 2).await;
+            export(&exporter, &traffic, at_once, batches.max(at_once * 2)).await;
+            export(&exporter, &traffic, at_once, batches.max(at_once * 2)).await;
             let (before, begin) = (link.round_trips(), Instant::now());
             export(&exporter, &traffic, at_once, batches).await;
             let seconds = begin.elapsed().as_secs_f64();

@@ -1,8 +1,8 @@
 //! How long a search takes, against the time of embedding its words.
 //!
-//! `cargo bench --bench search` with a million spans of 10,000 documents; `-- --full` with 10 million spans, and with a million
-//! documents besides, which takes half an hour, 8 GB, and as much again for its log. `OTEL_BENCH_DATABASE=name` keeps the
-//! databases for the next run.
+//! `cargo bench --bench search` in stores of one and ten million spans of 10,000 documents, and in one of ten million spans of a
+//! million documents; making them takes seven minutes, and 8 GB. With `-- --quick` in the first one alone.
+//! `OTEL_BENCH_DATABASE=name` keeps the databases for the next run, `OTEL_BENCH_CASE=newest` measures one kind of search.
 //!
 //! Each query is another one, so that neither vectors nor results are remembered. It is embedded alone by an embedder of
 //! its own, right before or after it is searched for.

@@ -353,16 +353,23 @@ async fn without_retries_a_batch_that_is_sent_again_after_a_fault_is_stored_once
     println!("{count} cases in {:?}: {tally}, {at_once} at once", begin.elapsed());
 }
 
+/// An export after which there is a partition for the day, which has a COMMIT of its own.
+async fn export_first(exporter: &SpanExporter, tally: &Tally) {
+    export(exporter, "pay", 50).await.expect("stored");
+    tally.record(50..53, Outcome::Acknowledged);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_to_commit_is_recognised_by_the_ledger() {
     let database = database().await;
     let tally = Tally::default();
     let (exporter, proxy) = exporter(&database, 1, "shop").await;
+    export_first(&exporter, &tally).await;
     proxy.fail_once(Step::COMMITTED, Action::Cut);
     export(&exporter, "pay", 0).await.expect("the second attempt finds the batch in the ledger");
     tally.record(0..3, Outcome::Acknowledged);
     assert_eq!(proxy.strikes(), 1);
-    assert_eq!(database.value::<i64>("SELECT count(*) FROM otel.batches").await, 1);
+    assert_eq!(database.value::<i64>("SELECT count(*) FROM otel.batches").await, 2);
     tally.assert_stored(&database.config(), &"after the lost answer").await;
 }
 
@@ -371,6 +378,7 @@ async fn a_second_attempt_meets_the_first(end: impl AsyncFnOnce(&Proxy)) {
     let database = database().await;
     let tally = Tally::default();
     let (exporter, proxy) = exporter(&database, 1, "shop").await;
+    export_first(&exporter, &tally).await;
     proxy.fail_once(Step::COMMIT, Action::Stall);
     let exporting = async { export(&exporter, "pay", 0).await };
     let interfering = async {
@@ -398,7 +406,8 @@ async fn a_second_attempt_waits_for_a_first_that_still_runs_and_commits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_attempt_waits_for_a_first_that_still_runs_and_is_rolled_back() {
-    a_second_attempt_meets_the_first(async |proxy| proxy.cut_first(1)).await;
+    // The last connection is the second attempt's.
+    a_second_attempt_meets_the_first(async |proxy| proxy.cut_first(proxy.connections() - 1)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,6 +20,8 @@ const MIN_NEAR: usize = 300;
 const MAX_NEAR: usize = 1000;
 /// How many documents with a word of the query join them, for each word, so that a rare word is not lost among common ones.
 const WITH_WORD: i64 = 50;
+/// Of how many documents with a word those are the best. A word that more have is not rare.
+const RANKED: i64 = 1000;
 
 /// How many of the nearest documents are candidates.
 pub(super) fn near(query: &SearchQuery) -> usize {
@@ -80,7 +82,7 @@ pub(super) async fn candidates(
                    FROM unnest(tsvector_to_array(to_tsvector('pg_catalog.english', {text}::text))) AS lexeme), \
          worded AS MATERIALIZED ( \
              SELECT found.id FROM query CROSS JOIN LATERAL ( \
-                 SELECT id FROM {source} AS document WHERE words @@ word \
+                 SELECT id FROM (SELECT id, words FROM {source} AS document WHERE words @@ word LIMIT {RANKED}) AS few \
                  ORDER BY ts_rank(words, word, 1) DESC, id LIMIT {WITH_WORD}) AS found), \
          chosen AS (SELECT id, distance FROM near UNION ALL \
                     SELECT DISTINCT id, NULL::float8 FROM worded WHERE id NOT IN (SELECT id FROM near)) \

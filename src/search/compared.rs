@@ -94,6 +94,8 @@ pub(super) fn source(
     let filter = query.bounded_filter();
     let (on_documents, exact) = match passing {
         Passing::These(ids) => (format!("d.id = ANY({}::integer[])", parameters.bind(ids.clone())), true),
+        // On a first page the bound would say nothing, and the planner would take it for a reason not to use HNSW.
+        Passing::Many if query.page == Page::FIRST => (on_documents(&filter, schema, parameters), false),
         Passing::Many => {
             let last = parameters.bind(query.page.document);
             (format!("d.id <= {last} AND {}", on_documents(&filter, schema, parameters)), false)

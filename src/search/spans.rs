@@ -80,27 +80,21 @@ pub(super) async fn newest_of_all(
 ) -> Result<Vec<(i32, SpanHit)>> {
     let schema = &store.sql().schema;
     let newest = newest_root(store, connection, filter).await?;
-    let mut parameters = Parameters::default();
-    let period = within(filter, &mut parameters);
-    let rows = on_rows(filter, schema, &mut parameters);
-    let limit_parameter = parameters.bind(limit as i64);
     let mut length = Duration::from_secs(1);
     loop {
         let since = newest.and_then(|newest| newest.checked_sub(length));
         let since = since.filter(|since| filter.since.is_none_or(|given| given < *since));
         // A year covers what is usual; what is older is read at once.
         let since = since.filter(|_| length < Duration::from_secs(400 * 24 * 3600));
-        let recent = match since {
-            Some(since) => {
-                let since = Timestamp::from(since).0 / 1000;
-                format!("r.start_time >= 'epoch'::timestamptz + {since} * interval '1 microsecond'")
-            }
-            None => "TRUE".into(),
-        };
+        let mut parameters = Parameters::default();
+        let recent = Filter { since: since.or(filter.since), ..filter.clone() };
+        let period = within(&recent, &mut parameters);
+        let rows = on_rows(filter, schema, &mut parameters);
+        let limit_parameter = parameters.bind(limit as i64);
         let found = format!(
             "SELECT d.id, d.service, d.status_code, d.body, r.* \
              FROM {schema}.span_rows r JOIN {schema}.span_documents d ON d.id = r.document_id \
-             WHERE {period} AND {recent} AND {rows}"
+             WHERE {period} AND {rows}"
         );
         let spans = read(store, connection, &found, NEWEST_FIRST, &limit_parameter, &parameters)
             .await

@@ -83,9 +83,12 @@ fn hash(bytes: &[u8]) -> blake3::Hash {
     blake3::hash(bytes)
 }
 
+/// Answers a request that is not let in, with a challenge.
+pub(super) type Refuse = fn(&'static str) -> Response;
+
 /// Lets a request through, or answers with what `refuse` makes of the challenge.
 pub(super) async fn require(
-    State((guard, refuse)): State<(Arc<Guard>, fn(&'static str) -> Response)>,
+    State((guard, refuse)): State<(Arc<Guard>, Refuse)>,
     request: Request,
     next: Next,
 ) -> Response {

@@ -13,6 +13,7 @@ use tokio_postgres::types::ToSql;
 use super::TraceStore;
 use super::partition::{Day, Limits, Made, is_lock_timeout};
 use super::roles::Roles;
+use super::sql::literal;
 use crate::error::{Error, Result};
 
 /// What a step may take that everyone waits for. The last attempt to get its locks is long enough for the server to end an
@@ -144,9 +145,9 @@ impl TraceStore {
     async fn check_rights(&self) -> Result<()> {
         let schema = &self.inner.sql.schema;
         let may = format!(
-            "SELECT has_function_privilege('{make}', 'EXECUTE'), has_function_privilege('{drop}', 'EXECUTE'), current_user::text",
-            make = format!("{schema}.make_partition(date, bigint)").replace('\'', "''"),
-            drop = format!("{schema}.drop_partition(regclass, integer)").replace('\'', "''"),
+            "SELECT has_function_privilege({make}, 'EXECUTE'), has_function_privilege({drop}, 'EXECUTE'), current_user::text",
+            make = literal(&format!("{schema}.make_partition(date, bigint)")),
+            drop = literal(&format!("{schema}.drop_partition(regclass, integer)")),
         );
         let rows = self.run_within(LONG, "looking for rights", &may, &[]).await?;
         let Some((maintains, drops, role)) =

@@ -115,7 +115,7 @@ impl TraceStore {
             }
             ahead => ahead,
         };
-        self.make_days(unknown).await;
+        self.make_days(unknown).await?;
         match self.send_once(entries, batch, ahead).await {
             Err(error) if error.is_missing_partition() => {}
             result => return result,
@@ -128,11 +128,12 @@ impl TraceStore {
         }
     }
 
-    /// Makes partitions for the days of a batch that this process does not know. Whatever comes of it, the batch is sent.
-    async fn make_days(&self, unknown: Vec<i32>) {
+    /// Makes partitions for the days of a batch that this process does not know. Whatever comes of it, the batch is sent,
+    /// unless there is no connection for it either.
+    async fn make_days(&self, unknown: Vec<i32>) -> Result<()> {
         let known = &self.inner.partitions;
         if unknown.is_empty() {
-            return;
+            return Ok(());
         }
         let make = async {
             for &day in unknown.iter().take(ASKED) {
@@ -145,15 +146,15 @@ impl TraceStore {
             Ok(())
         };
         let failure = match tokio::time::timeout(PATIENCE, make).await {
-            Ok(Ok(())) => return,
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error @ Error::Connect { .. })) => return Err(error),
             Ok(Err(error)) => error,
             Err(_) => Error::Timeout { doing: "making partitions", seconds: PATIENCE.as_secs_f64() },
         };
         // Without a right or a lock now, the next batches need not try either.
-        if !matches!(failure, Error::Connect { .. }) {
-            known.unknown(unknown).into_iter().for_each(|day| known.learn(day, REFUSED_FOR));
-        }
+        known.unknown(unknown).into_iter().for_each(|day| known.learn(day, REFUSED_FOR));
         otel_debug!(name: "TraceStore.PartitionsNotMade", reason = failure.to_string());
+        Ok(())
     }
 
     /// Makes the partitions of today and the next days.

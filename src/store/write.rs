@@ -65,7 +65,7 @@ pub(super) enum Ahead {
     /// Its documents are looked up first.
     Nothing,
     /// Its transaction has begun.
-    Begun(Begun),
+    Begun(Box<Begun>),
     /// It is in the ledger, by an earlier attempt.
     Stored,
 }
@@ -253,7 +253,8 @@ impl TraceStore {
             return Ok(Ahead::Nothing);
         }
         let (connection, _) = self.connection().await?;
-        Ok(self.begin(connection, entries).await?.map_or(Ahead::Stored, Ahead::Begun))
+        let begun = self.begin(connection, entries).await?;
+        Ok(begun.map_or(Ahead::Stored, |begun| Ahead::Begun(Box::new(begun))))
     }
 
     /// Begins a batch's transaction in one flight: BEGIN, its entries in the ledger, and the start of COPY. `None` where
@@ -298,7 +299,7 @@ impl TraceStore {
         let (begun, resolved) = match (ahead, all_known) {
             (Ahead::Stored, _) => return self.stored_before(entries, batch).await,
             (Ahead::Begun(begun), Some(resources)) => {
-                (Some(begun), Resolved { fresh: HashMap::new(), resources })
+                (Some(*begun), Resolved { fresh: HashMap::new(), resources })
             }
             (ahead, _) => {
                 let connection = match ahead {

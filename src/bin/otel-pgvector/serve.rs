@@ -8,7 +8,7 @@ use crate::args::{CommandSettings, ServeOptions};
 use crate::failure::{Failure, Outcome, warn};
 
 pub async fn serve(settings: CommandSettings, options: &ServeOptions) -> Outcome {
-    let (looking, writing) = settings.to_serve(variable("OTEL_PGVECTOR_SERVE_WRITER"))?;
+    let (looking, writing) = settings.into_looking_and_writing(variable("OTEL_PGVECTOR_SERVE_WRITER"))?;
     let mut config = Config::new(looking);
     config.api = options.listen;
     config.credentials = credentials(options)?;

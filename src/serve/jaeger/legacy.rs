@@ -73,7 +73,7 @@ pub(super) async fn find(State(api): State<Api>, RawQuery(query): RawQuery) -> R
 async fn traces(api: &Api, wanted: Wanted) -> Result<Vec<model::Trace>> {
     let ids = match wanted {
         Wanted::Traces(ids) => ids,
-        Wanted::Found(query) => api.found(query).await?,
+        Wanted::Found(query) => api.found(*query).await?,
     };
     let mut traces = Vec::new();
     api.read(&ids, |id, spans| traces.push(model::trace(id, spans))).await?;

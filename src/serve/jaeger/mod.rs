@@ -16,7 +16,6 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::http::header::WWW_AUTHENTICATE;
 use axum::middleware::from_fn_with_state;
-use axum::response::Response;
 use axum::routing::get;
 use tokio::sync::Semaphore;
 use tower_http::compression::CompressionLayer;
@@ -45,7 +44,7 @@ pub(super) fn routes(store: TraceStore, limits: Limits, guard: Arc<Guard>) -> Ro
         },
         late: || legacy_error(StatusCode::GATEWAY_TIMEOUT, "the request took longer than it may"),
     };
-    let refuse: fn(&'static str) -> Response = |challenge| {
+    let refuse: auth::Refuse = |challenge| {
         let reason = "the header Authorization is missing, or not the one that the server expects";
         let mut response = legacy_error(StatusCode::UNAUTHORIZED, reason);
         let challenge = axum::http::HeaderValue::from_static(challenge);

@@ -17,7 +17,7 @@ pub(super) const TEXT: &str = "search.text";
 #[derive(Debug, PartialEq)]
 pub(super) enum Wanted {
     Traces(Vec<TraceId>),
-    Found(SearchQuery),
+    Found(Box<SearchQuery>),
 }
 
 /// The parameters of `/api/traces`.
@@ -73,7 +73,8 @@ pub(super) fn legacy(parameters: &Parameters, most: usize) -> Result<Wanted, Str
         None => LIMIT,
     };
     let bounds = Bounds { since, until, least, longest };
-    Ok(Wanted::Found(search(service, parameters.get("operation"), bounds, tags).limit(limit.clamp(1, most))))
+    let query = search(service, parameters.get("operation"), bounds, tags).limit(limit.clamp(1, most));
+    Ok(Wanted::Found(Box::new(query)))
 }
 
 /// The parameters of `/api/v3/traces` and `/api/v3/trace-summaries`, with the names that they had before.
@@ -179,7 +180,7 @@ mod tests {
 
     fn found(query: &str) -> SearchQuery {
         match legacy(&Parameters::of(Some(query)), 1000) {
-            Ok(Wanted::Found(found)) => found,
+            Ok(Wanted::Found(found)) => *found,
             other => panic!("{query}: {other:?}"),
         }
     }

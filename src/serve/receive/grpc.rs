@@ -35,7 +35,7 @@ pub(in crate::serve) fn routes(receiver: &Arc<Receiver>, guard: Arc<Guard>) -> R
         busy: || Refusal::busy().status().into_http(),
         late: || Refusal::late().status().into_http(),
     };
-    let refuse: fn(&'static str) -> Response = |_| Refusal::unauthenticated().status().into_http();
+    let refuse: auth::Refuse = |_| Refusal::unauthenticated().status().into_http();
     Routes::new(service)
         .into_axum_router()
         .fallback(unknown)

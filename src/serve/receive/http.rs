@@ -35,7 +35,7 @@ pub(in crate::serve) fn routes(receiver: &Arc<Receiver>, guard: Arc<Guard>) -> R
         busy: || refusal(Form::Protobuf, Refusal::busy()),
         late: || refusal(Form::Protobuf, Refusal::late()),
     };
-    let refuse: fn(&'static str) -> Response = |challenge| {
+    let refuse: auth::Refuse = |challenge| {
         let mut response = refusal(Form::Protobuf, Refusal::unauthenticated());
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         response

@@ -87,7 +87,7 @@ impl CommandSettings {
     }
 
     /// The settings for looking, and those for writing, which may have a connection of their own.
-    pub fn to_serve(self, writer: Option<String>) -> Result<(Settings, Settings)> {
+    pub fn into_looking_and_writing(self, writer: Option<String>) -> Result<(Settings, Settings)> {
         let looking = self.0.clone().load()?;
         let writing = match writer {
             Some(connection) => self.0.set("connection_string", connection).load()?,
