@@ -9,6 +9,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::stream::{self, StreamExt};
 use opentelemetry_pgvector::SpanExporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
@@ -42,7 +43,15 @@ fn main() {
     }
     bench.against_copy(rounds, batches);
     bench.against_row_vectors(if is_quick() { 1 } else { 2 }, vector_batches);
-    drop((client, exporter, database));
+    let one_connection = {
+        let mut settings = database.settings();
+        settings.pool_size = 1;
+        let mut exporter = SpanExporter::from_settings(settings).expect("valid settings");
+        exporter.set_resource(&traffic.resource);
+        exporter
+    };
+    Bench { exporter: &one_connection, ..bench }.two_at_once_against_copy(rounds, batches);
+    drop((client, exporter, one_connection, database));
     export_cold(&runtime, if is_quick() { 2 } else { 12 });
 }
 
@@ -161,6 +170,38 @@ impl Bench<'_> {
             let against = format!("CPU of the client that copies the same rows ({origin})");
             print_rounds("export_vs_copy/client_cpu", "us/span", &against, &costs);
         }
+    }
+
+    /// Two exports at once by one connection, as an asynchronous processor makes them: the spans of one are split while
+    /// the server copies those of the other. COPY comes in rows that are ready.
+    fn two_at_once_against_copy(&self, rounds: usize, batches: usize) {
+        const TURN: usize = 20;
+        let statement = self.prepare_copy("copied.span_rows", COLUMNS);
+        let rows = self.stored_rows();
+        // Learns the documents.
+        (0..batches).for_each(|number| self.export(number, &mut Spent::default()));
+        let mut speeds = Vec::new();
+        for _ in 0..rounds {
+            self.empty();
+            let (mut exported, mut copied) = (Spent::default(), Spent::default());
+            let chunks: Vec<&[Bytes]> = rows.chunks(BATCH).collect();
+            for (turn, chunks) in chunks.chunks(TURN).enumerate() {
+                let made =
+                    (0..chunks.len()).map(|at| self.traffic.batch(turn * TURN + at)).collect::<Vec<_>>();
+                exported.on(made.iter().map(Vec::len).sum(), || {
+                    let exports = stream::iter(made).map(|batch| self.exporter.export(batch));
+                    let results: Vec<_> = self.wait(exports.buffer_unordered(2).collect());
+                    results.into_iter().for_each(|result| result.expect("the batch is exported"));
+                });
+                for chunk in chunks {
+                    self.copy(&statement, chunk.len(), encode(chunk), &mut copied);
+                }
+            }
+            speeds.push(Round { value: exported.spans_per_second(), against: copied.spans_per_second() });
+        }
+        let against =
+            format!("binary COPY of the same rows, one batch after another ({})", self.traffic.origin);
+        print_rounds("export_vs_copy/two_at_once", "spans/s", &against, &speeds);
     }
 
     /// The exporter against a table in which every row has its vector.

@@ -39,6 +39,12 @@ async fn insert(database: &TestDatabase, days_ago: i32, count: i32) {
         .await;
 }
 
+/// Waits until every transaction on the server that is older than the rows has ended, also those of other databases.
+async fn settled(database: &TestDatabase) {
+    let settled = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint > max(xmin::text::bigint) FROM otel.span_rows";
+    eventually("older transactions have ended", async || database.value(settled).await).await;
+}
+
 /// What tells whether any row was lost, doubled or changed.
 async fn all_rows(database: &TestDatabase) -> (i64, String) {
     let rows =
@@ -97,6 +103,7 @@ async fn a_store_of_one_partition_gets_its_days() {
 async fn a_move_that_was_interrupted_is_taken_up_again() {
     let (database, store) = database().await;
     insert(&database, 50, 20_000).await;
+    settled(&database).await;
     let copy = "SELECT otel.copy_day((now() AT TIME ZONE 'UTC')::date - 50)";
     assert_eq!(database.value::<i64>(copy).await, 20_000);
     assert_eq!(database.value::<i64>(copy).await, 0, "it is there");
@@ -114,6 +121,7 @@ async fn a_move_that_was_interrupted_is_taken_up_again() {
 async fn what_is_deleted_while_it_is_moved_does_not_come_back() {
     let (database, store) = database().await;
     insert(&database, 50, 20_000).await;
+    settled(&database).await;
     let copy = "SELECT otel.copy_day((now() AT TIME ZONE 'UTC')::date - 50)";
     assert_eq!(database.value::<i64>(copy).await, 20_000);
     database.execute("DELETE FROM otel.span_rows WHERE span_id = 7").await;
@@ -150,6 +158,9 @@ async fn older_days_are_dropped_and_what_only_they_used_is_deleted() {
         store.batch_store(spans).await.expect("stored");
     }
     database.execute("UPDATE otel.span_documents SET last_seen = now() - interval '39 days'").await;
+    let unused = "SELECT count(*) FROM otel.span_documents d WHERE NOT EXISTS ( \
+                      SELECT FROM otel.span_rows r WHERE r.document_id = d.id AND start_time > now() - interval '30 days 12 hours')";
+    let unused: i64 = database.value(unused).await;
     let everything = all_rows(&database).await;
     assert_eq!(store.maintain().await.expect("maintained").partitions_dropped.len(), 0, "retention is off");
     assert_eq!(all_rows(&database).await, everything);
@@ -161,7 +172,11 @@ async fn older_days_are_dropped_and_what_only_they_used_is_deleted() {
 
     let done = strict.maintain().await.expect("maintained");
     assert_eq!(done.partitions_dropped, plan.partitions_dropped);
-    assert_eq!((done.spans_deleted, done.documents_deleted), (5, 2), "{done:?}");
+    assert_eq!((done.spans_deleted, done.documents_deleted), (5, unused as u64), "{done:?}");
+    assert!(unused >= 2, "{unused}");
+    let orphans =
+        "SELECT count(*) FROM otel.span_rows WHERE document_id NOT IN (SELECT id FROM otel.span_documents)";
+    assert_eq!(database.value::<i64>(orphans).await, 0, "spans whose document is gone");
     assert!(done.bytes_freed > 0);
     assert_eq!(all_rows(&database).await.0, 4, "of today, and of 30 days ago");
     let names: i64 = database.value("SELECT count(*) FROM otel.span_documents WHERE name LIKE 'of %'").await;
