@@ -1,6 +1,6 @@
 //! How long it takes to read a trace of 50 spans, against one round trip to the server.
 //!
-//! `cargo bench --bench get_trace` among ten million spans; with `-- --quick` among one million. `OTEL_BENCH_DATABASE=name`
+//! `cargo bench --bench get_trace` among ten million spans; with `-- --quick` among 200,000. `OTEL_BENCH_DATABASE=name`
 //! keeps the database for the next run.
 //!
 //! Cold is the first time that a new store reads the trace, with its connection open: what it remembers of documents and the
@@ -19,8 +19,8 @@ const TRACES: usize = 200;
 
 #[tokio::main]
 async fn main() {
-    let spans = if support::is_quick() { 1_000_000 } else { 10_000_000 };
-    let database = big::store(spans, 10_000).await;
+    let (spans, documents) = if support::is_quick() { (200_000, 2_000) } else { (10_000_000, 10_000) };
+    let database = big::store(spans, documents).await;
     let client = database.client().await;
     let find = format!(
         "SELECT trace_id::text FROM otel.span_rows GROUP BY trace_id HAVING count(*) = {LONG} \

@@ -246,3 +246,81 @@ async fn words_that_are_not_stored_cost_time_and_nothing_else() {
     let count: i64 = database.value("SELECT count(*) FROM otel.span_words").await;
     assert!(count >= 10, "{count}");
 }
+
+/// All operations that a query finds, page by page of so many.
+async fn paged(store: &TraceStore, query: SearchQuery, limit: usize) -> Vec<i32> {
+    let (mut query, mut all) = (query.limit(limit), Vec::new());
+    loop {
+        let found = store.search_operations(query.clone()).await.expect("a page");
+        all.extend(found.iter().map(|hit| hit.document_id));
+        let Some(next) = found.next else { return all };
+        query = query.page(next);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_show_each_of_many_documents_once_also_where_rows_are_asked() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    let letter = |number: usize| char::from(b'a' + (number % 26) as u8);
+    // Of 700 documents those that end in one of ten letters have a slow span.
+    let spans: Vec<_> = (0..700)
+        .map(|number| {
+            let name = format!("card payment declined {}{}", letter(number / 26), letter(number));
+            let mut span = span(number as u128 + 1, "payments", &name, number as u64, "");
+            if number % 26 < 10 {
+                span.end = Timestamp(span.start.0 + 5_000_000_000);
+            }
+            span
+        })
+        .collect();
+    store.batch_store(&spans).await.expect("stored");
+    store.flush().await.expect("embedded");
+    let slow = Filter::default().longer_than(Duration::from_secs(1));
+    for (filter, least) in [(Filter::default(), 250), (slow, 250)] {
+        let query = SearchQuery::new("payment declined").similarity_threshold(0.0).filter(filter);
+        let all = paged(&store, query.clone(), 12).await;
+        let mut once = all.clone();
+        once.sort_unstable();
+        once.dedup();
+        assert_eq!(once.len(), all.len(), "no operation comes twice");
+        assert!(all.len() >= least, "{}", all.len());
+        // It is the same again.
+        assert_eq!(paged(&store, query, 12).await, all);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documents_that_hnsw_finds_are_the_nearest() {
+    let database = TestDatabase::create().await;
+    let store = filled(&database).await;
+    // Three thousand copies of the five documents, each with a vector moved by its own number.
+    database
+        .execute(
+            "SELECT setseed(0.5); \
+             CREATE TEMPORARY TABLE moved AS \
+                 SELECT d.*, n, l2_normalize(d.embedding + ( \
+                     SELECT array_agg((random() - 0.5 + 0 * n) * 0.15)::vector(384) FROM generate_series(1, 384))) AS new \
+                 FROM otel.span_documents d, generate_series(1, 600) AS n; \
+             INSERT INTO otel.span_documents (hash, service, scope, name, kind, status_code, body, text, attributes, embedding) \
+                 SELECT gen_random_uuid(), service, scope, name || n, kind, status_code, body, text, attributes, new FROM moved; \
+             INSERT INTO otel.span_rows (trace_id, span_id, parent_span_id, start_time, duration_ns, document_id, resource_id, \
+                                         start_ns, flags, fillers) \
+                 SELECT gen_random_uuid(), d.id, 0, r.start_time, 1, d.id, r.resource_id, 0, 0, r.fillers \
+                 FROM otel.span_documents d, (SELECT * FROM otel.span_rows LIMIT 1) AS r \
+                 WHERE d.id > (SELECT max(document_id) FROM otel.span_rows)",
+        )
+        .await;
+    for words in ["card declined", "no stock left", "render home page", "reserve the last item"] {
+        let query = SearchQuery::new(words).similarity_threshold(0.0).limit(10);
+        let by_hnsw = store.search_spans(query.clone()).await.expect("found");
+        // A condition that leaves so few documents has each of them compared.
+        let all =
+            ["payments", "warehouse", "web"].iter().fold(Filter::default(), |all, name| all.service(*name));
+        let exact = store.search_spans(query.filter(all)).await.expect("found");
+        let ids = |hits: &[SpanHit]| hits.iter().map(|hit| hit.span_id).collect::<Vec<_>>();
+        let (by_hnsw, exact) = (ids(&by_hnsw), ids(&exact));
+        let both = by_hnsw.iter().filter(|id| exact.contains(id)).count();
+        assert!(both >= 9, "{words}: {by_hnsw:?} and {exact:?}");
+    }
+}

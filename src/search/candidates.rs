@@ -4,16 +4,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::compare::Begun;
-use super::compared::{Reach, source};
+use super::compared::{Passing, Reach, source};
 use super::conditions::Parameters;
 use super::query::SearchQuery;
 use super::score::{Candidate, QueryWord};
 use super::spans::reading;
 use crate::embedding::InContext;
 use crate::error::{Error, Result};
-use crate::store::{Connection, TraceStore, Vector};
+use crate::store::{Connection, SchemaInfo, TraceStore, Vector};
 
-/// How many documents are near enough for each wanted result, at least, and at most in all. Documents share texts, so
+/// How many documents are near enough for each result of a page, at least, and at most in all. Documents share texts, so
 /// these are fewer operations: with 160 of them Datasette lost 0.02 of precision, with 200 none.
 const NEAR_PER_RESULT: usize = 20;
 const MIN_NEAR: usize = 300;
@@ -25,7 +25,7 @@ const RANKED: i64 = 1000;
 
 /// How many of the nearest documents are candidates.
 pub(super) fn near(query: &SearchQuery) -> usize {
-    (query.wanted() * NEAR_PER_RESULT).clamp(MIN_NEAR, MAX_NEAR)
+    (query.wanted_first() * NEAR_PER_RESULT).clamp(MIN_NEAR, MAX_NEAR)
 }
 
 /// The query's words but for stop words, each once.
@@ -48,6 +48,30 @@ pub(super) async fn words(connection: &Connection, embedded: &InContext) -> Resu
     Ok(words)
 }
 
+/// The best documents for each word of the query that pass its conditions. The query's vector has no part in that.
+pub(super) async fn with_words(
+    store: &TraceStore,
+    connection: &Connection,
+    schema: &SchemaInfo,
+    passing: &Passing,
+    query: &SearchQuery,
+    reach: Reach,
+) -> Result<Vec<i32>> {
+    let mut parameters = Parameters::default();
+    let text = parameters.bind(query.text.clone());
+    let source = source(store, schema, passing, query, reach, &mut parameters);
+    let sql = format!(
+        "WITH query AS (SELECT plainto_tsquery('pg_catalog.simple', lexeme) AS word \
+                        FROM unnest(tsvector_to_array(to_tsvector('pg_catalog.english', {text}::text))) AS lexeme) \
+         SELECT DISTINCT found.id FROM query CROSS JOIN LATERAL ( \
+             SELECT id FROM (SELECT id, words FROM ({source}) AS document WHERE words @@ word LIMIT {RANKED}) AS few \
+             ORDER BY ts_rank(words, word, 1) DESC, id LIMIT {WITH_WORD}) AS found"
+    );
+    let rows =
+        connection.query_prepared(&sql, &parameters.as_slice()).await.map_err(reading(&query.filter))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
 /// The nearest documents that pass the query's conditions, and those of them with its words, in no order.
 pub(super) async fn candidates(
     store: &TraceStore,
@@ -56,18 +80,14 @@ pub(super) async fn candidates(
     reach: Reach,
     speaks_of_failure: bool,
 ) -> Result<Vec<Candidate>> {
-    let Begun { connection, schema, embedded, passing, .. } = begun;
+    let Begun { connection, schema, embedded, passing, with_words, .. } = begun;
     let tables = &store.sql().schema;
     let mut parameters = Parameters::default();
     parameters.bind(Vector::new(&embedded.vector));
     let (wanted, distance) = (store.sql().vector(1, &schema.vector), &schema.distance);
-    let text = parameters.bind(query.text.clone());
-    let (source, exact) = source(store, schema, passing, query, reach, &mut parameters);
-    // Which documents pass is found out once.
-    let (passing, source) = match exact {
-        true => (format!("passing AS MATERIALIZED {source}, "), "passing"),
-        false => (String::new(), source.as_str()),
-    };
+    let with_words = parameters.bind(with_words.clone());
+    let source = source(store, schema, passing, query, reach, &mut parameters);
+    let fence = passing.fence();
     // Bodies are large: they are read only where it matters.
     let failed = match speaks_of_failure {
         true => "status_code = 2 OR strpos(body, '\"exception.') > 0",
@@ -76,29 +96,22 @@ pub(super) async fn candidates(
     // A number, since the planner would compare all documents for a limit that it does not know.
     let count = near(query);
     let sql = format!(
-        "WITH {passing}near AS MATERIALIZED ( \
-             SELECT id, embedding {distance} {wanted} AS distance FROM {source} AS document ORDER BY embedding {distance} {wanted} LIMIT {count}), \
-         query AS (SELECT plainto_tsquery('pg_catalog.simple', lexeme) AS word \
-                   FROM unnest(tsvector_to_array(to_tsvector('pg_catalog.english', {text}::text))) AS lexeme), \
-         worded AS MATERIALIZED ( \
-             SELECT found.id FROM query CROSS JOIN LATERAL ( \
-                 SELECT id FROM (SELECT id, words FROM {source} AS document WHERE words @@ word LIMIT {RANKED}) AS few \
-                 ORDER BY ts_rank(words, word, 1) DESC, id LIMIT {WITH_WORD}) AS found), \
+        "WITH near AS MATERIALIZED ( \
+             SELECT id, embedding {distance} {wanted} AS distance FROM ({source}{fence}) AS document \
+             ORDER BY embedding {distance} {wanted} LIMIT {count}), \
          chosen AS (SELECT id, distance FROM near UNION ALL \
-                    SELECT DISTINCT id, NULL::float8 FROM worded WHERE id NOT IN (SELECT id FROM near)) \
+                    SELECT id, NULL::float8 FROM unnest({with_words}::integer[]) AS id WHERE id NOT IN (SELECT id FROM near)) \
          SELECT id, 1 - coalesce(distance, embedding {distance} {wanted}), service, text, {failed} \
          FROM chosen JOIN {tables}.span_documents USING (id)"
     );
     let rows =
         connection.query_prepared(&sql, &parameters.as_slice()).await.map_err(reading(&query.filter))?;
-    Ok(rows
-        .iter()
-        .map(|row| Candidate {
-            id: row.get(0),
-            cosine: row.get(1),
-            service: row.get(2),
-            text: row.get(3),
-            failed: row.get(4),
-        })
-        .collect())
+    let candidates = rows.iter().map(|row| Candidate {
+        id: row.get(0),
+        cosine: row.get(1),
+        service: row.get(2),
+        text: row.get(3),
+        failed: row.get(4),
+    });
+    Ok(candidates.filter(|candidate| candidate.id <= query.page.document).collect())
 }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use futures_util::future;
 
+use super::candidates::with_words;
 use super::compared::{Passing, Reach, passing, settings};
 use super::query::SearchQuery;
 use super::recent::newest_root;
@@ -24,6 +25,8 @@ pub(super) struct Begun {
     pub embedder: Embedder,
     /// The documents that pass the query's conditions.
     pub passing: Passing,
+    /// Those of them with words of the query.
+    pub with_words: Vec<i32>,
     /// When the newest trace in the query's period started.
     pub newest_root: Option<SystemTime>,
 }
@@ -34,6 +37,7 @@ struct Opened {
     schema: Arc<SchemaInfo>,
     embeddings: Embeddings,
     passing: Passing,
+    with_words: Vec<i32>,
     newest_root: Option<SystemTime>,
 }
 
@@ -52,7 +56,8 @@ pub(super) async fn begin(store: &TraceStore, query: &SearchQuery, reach: Reach)
     let mut model = own.clone();
     let mut refused = None;
     for _ in 0..ATTEMPTS {
-        let Opened { connection, schema, embeddings, passing, newest_root } = match opened.take() {
+        let Opened { connection, schema, embeddings, passing, with_words, newest_root } = match opened.take()
+        {
             Some(opened) => opened,
             None => open(store, query, reach).await?,
         };
@@ -60,7 +65,7 @@ pub(super) async fn begin(store: &TraceStore, query: &SearchQuery, reach: Reach)
             if model == own {
                 store.forget_previous();
             }
-            return Ok(Begun { connection, schema, embedded, embedder, passing, newest_root });
+            return Ok(Begun { connection, schema, embedded, embedder, passing, with_words, newest_root });
         }
         connection.batch_execute("ROLLBACK").await.map_err(Error::database("searching documents"))?;
         connection.give_back();
@@ -90,13 +95,18 @@ async fn open(store: &TraceStore, query: &SearchQuery, reach: Reach) -> Result<O
         settings(&schema, query)
     );
     connection.batch_execute(&begin).await.map_err(Error::database("searching documents"))?;
-    let (passing, embeddings, newest_root) = future::try_join3(
-        passing(store, &connection, &schema.pgvector, query, reach),
+    let documents = async {
+        let passing = passing(store, &connection, &schema.pgvector, query, reach).await?;
+        let with_words = with_words(store, &connection, &schema, &passing, query, reach).await?;
+        Ok((passing, with_words))
+    };
+    let ((passing, with_words), embeddings, newest_root) = future::try_join3(
+        documents,
         store.embeddings(&connection),
         newest_root(store, &connection, &query.bounded_filter()),
     )
     .await?;
-    Ok(Opened { connection, schema, embeddings, passing, newest_root })
+    Ok(Opened { connection, schema, embeddings, passing, with_words, newest_root })
 }
 
 async fn embed(embedder: &Embedder, query: &str) -> Result<(Arc<InContext>, Model)> {

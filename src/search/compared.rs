@@ -3,7 +3,7 @@
 use super::candidates::near;
 use super::conditions::{Parameters, asks_documents, asks_rows, columns, on_documents, on_rows, within};
 use super::filter::Filter;
-use super::query::{Page, SearchQuery};
+use super::query::SearchQuery;
 use super::spans::reading;
 use crate::error::Result;
 use crate::store::{Connection, SchemaInfo, TraceStore};
@@ -55,9 +55,8 @@ pub(super) async fn passing(
     reach: Reach,
 ) -> Result<Passing> {
     let filter = query.bounded_filter();
-    let later = query.page != Page::FIRST;
     let asked = asks_documents(&filter) || (reach == Reach::Rows && asks_rows(&filter));
-    if !later && !asked {
+    if !asked {
         return Ok(Passing::Many);
     }
     let schema = &store.sql().schema;
@@ -77,11 +76,18 @@ pub(super) async fn passing(
     })
 }
 
-/// What a search by meaning selects from: documents with an embedding that pass the conditions, as a subquery, and whether
-/// it compares them exactly.
-///
-/// Where conditions leave few documents, these are compared exactly (`OFFSET 0` keeps HNSW out): HNSW would look for the
-/// nearest of all, and find too few of these. Where they leave many, it goes on until it has found enough (pgvector 0.8).
+impl Passing {
+    /// What follows [`source`] where the nearest are looked for. Few documents are compared exactly: HNSW would look for the
+    /// nearest of all, and find too few of these. Where they are many, it goes on until it has found enough (pgvector 0.8).
+    pub(super) fn fence(&self) -> &'static str {
+        match self {
+            Passing::These(_) => " OFFSET 0",
+            Passing::Many => "",
+        }
+    }
+}
+
+/// What a search by meaning selects from: documents with an embedding that pass the conditions, as a subquery.
 pub(super) fn source(
     store: &TraceStore,
     info: &SchemaInfo,
@@ -89,17 +95,13 @@ pub(super) fn source(
     query: &SearchQuery,
     reach: Reach,
     parameters: &mut Parameters,
-) -> (String, bool) {
+) -> String {
     let schema = &store.sql().schema;
     let filter = query.bounded_filter();
-    let (on_documents, exact) = match passing {
-        Passing::These(ids) => (format!("d.id = ANY({}::integer[])", parameters.bind(ids.clone())), true),
-        // On a first page the bound would say nothing, and the planner would take it for a reason not to use HNSW.
-        Passing::Many if query.page == Page::FIRST => (on_documents(&filter, schema, parameters), false),
-        Passing::Many => {
-            let last = parameters.bind(query.page.document);
-            (format!("d.id <= {last} AND {}", on_documents(&filter, schema, parameters)), false)
-        }
+    let on_documents = match passing {
+        Passing::These(ids) => format!("d.id = ANY({}::integer[])", parameters.bind(ids.clone())),
+        // Not by the page's last document, which the planner would take for a reason not to use HNSW.
+        Passing::Many => on_documents(&filter, schema, parameters),
     };
     let mut conditions = format!("embedding IS NOT NULL AND {on_documents}");
     let documents = match filter.phrases.is_empty() {
@@ -121,8 +123,7 @@ pub(super) fn source(
             ),
         };
     }
-    let fence = if exact { " OFFSET 0" } else { "" };
-    (format!("(SELECT * FROM {documents} AS d WHERE {conditions}{fence})"), exact)
+    format!("SELECT * FROM {documents} AS d WHERE {conditions}")
 }
 
 /// What the transaction of a search sets.

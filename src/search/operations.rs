@@ -13,6 +13,7 @@ use crate::store::{Connection, TraceStore};
 pub(super) async fn operations(store: &TraceStore, query: &SearchQuery) -> Result<Found<OperationHit>> {
     let (mut connection, last) = begin(store).await?;
     let query = &with_trace_ids(store, &connection, query).await?;
+    let mut reach = query.page.reach;
     let hits = if query.text.is_empty() {
         by_conditions(store, &connection, query).await?
     } else {
@@ -21,12 +22,12 @@ pub(super) async fn operations(store: &TraceStore, query: &SearchQuery) -> Resul
             let found = documents.iter().filter(|document| found.contains(&document.id));
             found.map(|document| (&document.service, &document.text)).collect::<HashSet<_>>().len()
         };
-        let spans;
-        (connection, spans) = ranked(store, connection, query, last, 1, operations).await?;
-        distinct(store, &connection, spans, query.wanted()).await?
+        let ranked = ranked(store, connection, query, last, 1, operations).await?;
+        (connection, reach) = (ranked.connection, ranked.reach);
+        distinct(store, &connection, ranked.spans, query.wanted()).await?
     };
     end(connection, query).await?;
-    Ok(query.paged(hits, last))
+    Ok(query.paged(hits, last, reach))
 }
 
 /// Operations of the newest spans that pass the conditions.

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use opentelemetry::trace::TraceId;
 
+use super::compared::Reach;
 use super::filter::Filter;
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
@@ -36,8 +37,8 @@ pub struct SearchQuery {
 
 /// Where a page begins, and what it is a page of: what was stored when the first one was asked for.
 ///
-/// As text, for links and command lines: `20.1764000000000000.4711`. Pages do not shift when spans are stored meanwhile,
-/// except for those that started before the first page was asked for.
+/// As text, for links and command lines: `20.1764000000000000.4711.0`. Pages do not shift when spans are stored meanwhile,
+/// except for those that started before the first page was asked for. All pages of a search have the same limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
     pub(super) offset: usize,
@@ -45,6 +46,8 @@ pub struct Page {
     pub(super) until_us: i64,
     /// Only documents up to this id.
     pub(super) document: i32,
+    /// How the first page was found.
+    pub(super) reach: Reach,
 }
 
 /// The most results before a page.
@@ -148,8 +151,14 @@ impl SearchQuery {
         self.page.offset.min(MAX_OFFSET) + self.limit + 1
     }
 
+    /// How many results are to be found for the first page. How thoroughly is searched depends on this alone, so that a later
+    /// page is one of the same results.
+    pub(super) fn wanted_first(&self) -> usize {
+        self.limit + 1
+    }
+
     /// The page of results that were found up to [`wanted`](Self::wanted); `document` is the last document there is.
-    pub(super) fn paged<T>(&self, mut found: Vec<T>, document: i32) -> Found<T> {
+    pub(super) fn paged<T>(&self, mut found: Vec<T>, document: i32, reach: Reach) -> Found<T> {
         let offset = self.page.offset.min(MAX_OFFSET);
         let more = found.len() > offset + self.limit && offset + self.limit <= MAX_OFFSET;
         found.truncate(offset + self.limit);
@@ -158,6 +167,7 @@ impl SearchQuery {
             offset: offset + self.limit,
             until_us: if self.page == Page::FIRST { now_us() } else { self.page.until_us },
             document: self.page.document.min(document),
+            reach,
         });
         Found { hits, next }
     }
@@ -176,12 +186,14 @@ impl From<Filter> for SearchQuery {
 }
 
 impl Page {
-    pub(super) const FIRST: Page = Page { offset: 0, until_us: i64::MAX, document: i32::MAX };
+    pub(super) const FIRST: Page =
+        Page { offset: 0, until_us: i64::MAX, document: i32::MAX, reach: Reach::Documents };
 }
 
 impl fmt::Display for Page {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}.{}.{}", self.offset, self.until_us, self.document)
+        let reach = u8::from(self.reach == Reach::Rows);
+        write!(formatter, "{}.{}.{}.{reach}", self.offset, self.until_us, self.document)
     }
 }
 
@@ -191,10 +203,15 @@ impl FromStr for Page {
     fn from_str(text: &str) -> Result<Self> {
         let mut parts = text.split('.');
         let mut part = || parts.next().unwrap_or_default();
-        let page = (part().parse(), part().parse(), part().parse());
+        let reach = |text| match text {
+            "0" => Some(Reach::Documents),
+            "1" => Some(Reach::Rows),
+            _ => None,
+        };
+        let page = (part().parse(), part().parse(), part().parse(), reach(part()));
         match page {
-            (Ok(offset), Ok(until_us), Ok(document)) if parts.next().is_none() => {
-                Ok(Page { offset, until_us, document })
+            (Ok(offset), Ok(until_us), Ok(document), Some(reach)) if parts.next().is_none() => {
+                Ok(Page { offset, until_us, document, reach })
             }
             _ => Err(Error::Input {
                 origin: format!("page `{text}`"),
@@ -270,7 +287,7 @@ mod tests {
         let mut seen = Vec::new();
         loop {
             let found = all.iter().copied().take(query.wanted()).collect();
-            let page = query.paged(found, 7);
+            let page = query.paged(found, 7, Reach::Rows);
             seen.extend(page.hits);
             let Some(next) = page.next else { break };
             assert_eq!(next.to_string().parse::<Page>().expect("a page"), next);
@@ -278,7 +295,7 @@ mod tests {
             query = query.page(next);
         }
         assert_eq!(seen, all);
-        for wrong in ["", "1", "1.2", "1.2.x", "1.2.3.4", "-1.2.3"] {
+        for wrong in ["", "1", "1.2", "1.2.3", "1.2.x.0", "1.2.3.2", "1.2.3.0.0", "-1.2.3.0"] {
             assert!(wrong.parse::<Page>().is_err(), "{wrong}");
         }
     }

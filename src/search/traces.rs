@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use opentelemetry::trace::TraceId;
+use opentelemetry::trace::{SpanId, TraceId};
 use uuid::Uuid;
 
 use super::candidates::near;
 use super::compare::{self, Begun};
 use super::compared::Reach;
 use super::conditions::{asks_documents, asks_each_row};
-use super::query::{Found, SearchQuery, trace_id};
+use super::query::{Found, Page, SearchQuery, trace_id};
 use super::rank::nearest;
 use super::recent::newest_of_documents;
 use super::score::Document;
@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::span::Timestamp;
 use crate::store::{Connection, Microseconds, TraceStore};
 
-/// How many spans of one document are looked at, at least; twice as many as results are wanted, when that is more.
+/// How many spans of one document are looked at, at least; twice as many as a page has results, when that is more.
 const SPANS_PER_DOCUMENT: usize = 20;
 /// The most matched spans that a trace shows.
 const SPANS_PER_TRACE: usize = 5;
@@ -35,6 +35,7 @@ pub(super) const MAX_SPANS: usize = 1_000_000;
 pub(super) async fn traces(store: &TraceStore, query: &SearchQuery) -> Result<Found<TraceHit>> {
     let (mut connection, last) = begin(store).await?;
     let query = &with_trace_ids(store, &connection, query).await?;
+    let mut reach = query.page.reach;
     let (mut hits, places) = if query.text.is_empty() {
         // Some traces have many spans that pass: it takes more spans until there are enough traces.
         let mut count = query.wanted() * 4;
@@ -51,30 +52,29 @@ pub(super) async fn traces(store: &TraceStore, query: &SearchQuery) -> Result<Fo
         let traces = |_: &[Document], spans: &[(i32, SpanHit)]| {
             spans.iter().map(|(_, span)| span.trace_id).collect::<HashSet<TraceId>>().len()
         };
-        let per_document = SPANS_PER_DOCUMENT.max(2 * query.wanted());
-        let spans;
-        (connection, spans) = ranked(store, connection, query, last, per_document, traces).await?;
-        grouped(spans.into_iter().map(|(_, span)| span), query.wanted())
+        let ranked = ranked(store, connection, query, last, per_document(query), traces).await?;
+        (connection, reach) = (ranked.connection, ranked.reach);
+        grouped(ranked.spans.into_iter().map(|(_, span)| span), query.wanted())
     };
     summarize(store, &connection, &mut hits, &places).await?;
     end(connection, query).await?;
-    Ok(query.paged(hits, last))
+    Ok(query.paged(hits, last, reach))
 }
 
 pub(super) async fn spans(store: &TraceStore, query: &SearchQuery) -> Result<Found<SpanHit>> {
     let (mut connection, last) = begin(store).await?;
     let query = &with_trace_ids(store, &connection, query).await?;
+    let mut reach = query.page.reach;
     let spans = if query.text.is_empty() {
         by_conditions(store, &connection, query, query.wanted()).await?
     } else {
-        let per_document = SPANS_PER_DOCUMENT.max(2 * query.wanted());
-        let spans;
-        (connection, spans) =
-            ranked(store, connection, query, last, per_document, |_, spans| spans.len()).await?;
-        spans
+        let ranked =
+            ranked(store, connection, query, last, per_document(query), |_, spans| spans.len()).await?;
+        (connection, reach) = (ranked.connection, ranked.reach);
+        ranked.spans
     };
     end(connection, query).await?;
-    Ok(query.paged(spans.into_iter().map(|(_, span)| span).take(query.wanted()).collect(), last))
+    Ok(query.paged(spans.into_iter().map(|(_, span)| span).take(query.wanted()).collect(), last, reach))
 }
 
 /// A connection, and the last document that there is now.
@@ -110,9 +110,25 @@ pub(super) async fn with_trace_ids(
     Ok(query)
 }
 
-/// The newest spans of the documents that fit the query's text, best first, until `count` of them is as many as results are
-/// wanted; `last` is the last document. It takes a connection and gives another, in a transaction, so that a search needs one
-/// at a time.
+/// What was found by a query's text.
+pub(super) struct Ranked {
+    /// In a transaction.
+    pub connection: Connection,
+    /// The documents' newest spans, of the best document first.
+    pub spans: Vec<(i32, SpanHit)>,
+    /// How the first page was found.
+    pub reach: Reach,
+}
+
+fn per_document(query: &SearchQuery) -> usize {
+    SPANS_PER_DOCUMENT.max(2 * query.wanted_first())
+}
+
+/// The newest spans of the documents that fit the query's text, until `count` of them is as many as results are wanted; `last`
+/// is the last document. It takes a connection and gives another, so that a search needs one at a time.
+///
+/// Where the best documents have too few, a first page begins again among all. A later page adds what they have: what
+/// the pages before it showed stays in its place.
 pub(super) async fn ranked(
     store: &TraceStore,
     mut connection: Connection,
@@ -120,21 +136,35 @@ pub(super) async fn ranked(
     last: i32,
     per_document: usize,
     count: impl Fn(&[Document], &[(i32, SpanHit)]) -> usize,
-) -> Result<(Connection, Vec<(i32, SpanHit)>)> {
-    let mut reach = Reach::first(&query.filter);
+) -> Result<Ranked> {
+    let is_first = query.page == Page::FIRST;
+    let mut reach = if is_first { Reach::first(&query.filter) } else { query.page.reach };
+    let (mut documents, mut spans) = (Vec::new(), Vec::new());
     loop {
         connection.give_back();
         let begun = compare::begin(store, query, reach).await?;
-        let documents = nearest(store, &begun, query, reach).await?;
-        let spans = of_documents(store, &begun, &documents, query, per_document, &count).await?;
+        let nearest = nearest(store, &begun, query, reach).await?;
+        add(&mut spans, of_documents(store, &begun, &nearest, query, per_document, &count).await?);
+        documents.extend(nearest);
         let enough = count(&documents, &spans) >= query.wanted();
         connection = begun.connection;
         if enough || !reach.is_short(&query.bounded_filter(), &begun.passing, last, near(query)) {
-            return Ok((connection, spans));
+            let reach = if is_first { reach } else { query.page.reach };
+            return Ok(Ranked { connection, spans, reach });
         }
         end_transaction(&connection).await?;
         reach = Reach::Rows;
+        if is_first {
+            (documents, spans) = (Vec::new(), Vec::new());
+        }
     }
+}
+
+/// Adds those spans that are not there yet.
+fn add(spans: &mut Vec<(i32, SpanHit)>, more: Vec<(i32, SpanHit)>) {
+    let mut seen: HashSet<(TraceId, SpanId)> =
+        spans.iter().map(|(_, span)| (span.trace_id, span.span_id)).collect();
+    spans.extend(more.into_iter().filter(|(_, span)| seen.insert((span.trace_id, span.span_id))));
 }
 
 /// Gives back the connection of a search, which is in a transaction where the query has a text.
@@ -167,29 +197,40 @@ pub(super) async fn by_conditions(
     newest(store, connection, &Documents::All(query.page.document), &filter, count, count).await
 }
 
-/// The newest spans of ranked documents that pass the conditions, with the documents' scores: of the best documents first,
-/// until `count` of them is as many as results are wanted.
+/// The newest spans of ranked documents that pass the conditions, with the documents' scores, until `count` of them is as many
+/// as results are wanted: of the best documents first. When they are through, it is their next older spans, for later pages.
 async fn of_documents(
     store: &TraceStore,
     begun: &Begun,
     documents: &[Document],
     query: &SearchQuery,
-    per_document: usize,
+    mut per_document: usize,
     count: impl Fn(&[Document], &[(i32, SpanHit)]) -> usize,
 ) -> Result<Vec<(i32, SpanHit)>> {
     let filter = query.bounded_filter();
     let most = DOCUMENTS.max(2 * query.wanted());
-    let mut size = if asks_each_row(&filter) { FILTERED_DOCUMENTS } else { most };
-    let (mut spans, mut left) = (Vec::new(), documents);
-    while !left.is_empty() && count(documents, &spans) < query.wanted() {
-        let (now, later) = left.split_at(size.min(left.len()));
-        let ids = now.iter().map(|document| document.id).collect();
-        let Begun { connection, newest_root, .. } = begun;
-        let found = newest_of_documents(store, connection, ids, &filter, *newest_root, per_document).await?;
-        spans.extend(scored(found, now));
-        (left, size) = (later, (2 * size).min(most));
+    let mut spans = Vec::new();
+    loop {
+        let mut size = if asks_each_row(&filter) { FILTERED_DOCUMENTS } else { most };
+        let mut left = documents;
+        while !left.is_empty() && count(documents, &spans) < query.wanted() {
+            let (now, later) = left.split_at(size.min(left.len()));
+            let ids = now.iter().map(|document| document.id).collect();
+            let Begun { connection, newest_root, .. } = begun;
+            let found =
+                newest_of_documents(store, connection, ids, &filter, *newest_root, per_document).await?;
+            add(&mut spans, scored(found, now));
+            (left, size) = (later, (2 * size).min(most));
+        }
+        // One span of each is enough where they are operations.
+        if count(documents, &spans) >= query.wanted()
+            || per_document == 1
+            || per_document >= 2 * query.wanted()
+        {
+            return Ok(spans);
+        }
+        per_document *= 8;
     }
-    Ok(spans)
 }
 
 fn scored(mut spans: Vec<(i32, SpanHit)>, documents: &[Document]) -> Vec<(i32, SpanHit)> {
