@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use opentelemetry_pgvector::settings::{LoadedSettings, SettingValue, SettingsLoader, WhenFull};
+use opentelemetry_pgvector::settings::{LoadedSettings, Maintenance, SettingValue, SettingsLoader, WhenFull};
 use opentelemetry_pgvector::{Error, Settings};
 use proptest::prelude::*;
 
@@ -32,7 +32,7 @@ fn defaults_apply_when_nothing_is_set() {
     let loaded = loader().load_with_layers().unwrap();
     assert_eq!(loaded.settings, Settings::default());
     assert!(loaded.layers().iter().all(|setting| setting.layer == "defaults"));
-    assert_eq!(loaded.layers().len(), 36);
+    assert_eq!(loaded.layers().len(), 38);
 }
 
 #[test]
@@ -49,7 +49,8 @@ fn defaults_are_the_documented_ones() {
     assert_eq!((settings.batch_size, settings.batch_interval_seconds), (100, 5));
     assert_eq!((settings.max_retries, settings.circuit_breaker_threshold), (3, 5));
     assert_eq!((settings.schema.as_str(), settings.pool_size), ("otel", 4));
-    assert_eq!(settings.ledger_days, 7);
+    assert_eq!((settings.ledger_days, settings.retention_days), (7, 0));
+    assert_eq!(settings.maintenance, Maintenance::Manual);
     assert_eq!((settings.connect_timeout_seconds, settings.statement_timeout_seconds), (5, 30));
     assert_eq!((settings.export_timeout_seconds, settings.flush_timeout_seconds), (30, 30));
     assert_eq!(settings.embedding_budget_milliseconds, 0);
