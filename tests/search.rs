@@ -267,7 +267,8 @@ async fn pages_show_each_of_many_documents_once_also_where_rows_are_asked() {
     let spans: Vec<_> = (0..700)
         .map(|number| {
             let name = format!("card payment declined {}{}", letter(number / 26), letter(number));
-            let mut span = span(number as u128 + 1, "payments", &name, number as u64, "");
+            // Pages end at the time of the first one: the spans are older.
+            let mut span = span(number as u128 + 1, "payments", &name, 100_000_000 + number as u64, "");
             if number % 26 < 10 {
                 span.end = Timestamp(span.start.0 + 5_000_000_000);
             }
@@ -299,8 +300,8 @@ async fn the_documents_that_hnsw_finds_are_the_nearest() {
         .execute(
             "SELECT setseed(0.5); \
              CREATE TEMPORARY TABLE moved AS \
-                 SELECT d.*, n, l2_normalize(d.embedding + ( \
-                     SELECT array_agg((random() - 0.5 + 0 * n) * 0.15)::vector(384) FROM generate_series(1, 384))) AS new \
+                 SELECT d.*, n, l2_normalize(d.embedding \
+                     + ARRAY(SELECT ((random() - 0.5 + 0 * n) * 0.15)::real FROM generate_series(1, 384))::vector) AS new \
                  FROM otel.span_documents d, generate_series(1, 600) AS n; \
              INSERT INTO otel.span_documents (hash, service, scope, name, kind, status_code, body, text, attributes, embedding) \
                  SELECT gen_random_uuid(), service, scope, name || n, kind, status_code, body, text, attributes, new FROM moved; \
