@@ -1,13 +1,12 @@
 //! Invented services, each with operations of its own, that get new ones when they are deployed.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use opentelemetry::trace::{SpanId, TraceId};
-use opentelemetry_pgvector::span::{Resource, Scope, Span, Status, Timestamp};
+use opentelemetry_pgvector::span::{Resource, Scope, Span, Timestamp};
 
 use super::random::Random;
-use super::shop::{int, resource, text};
+use super::shop::{int, plain, resource, text};
 
 const VERBS: [&str; 24] = [
     "create",
@@ -205,24 +204,11 @@ impl Fleet {
             ),
         };
         Span {
-            resource: Arc::clone(&of.resource),
-            scope: Arc::clone(&of.scope),
             trace_id: TraceId::from_bytes(random.uuid().into_bytes()),
             span_id: SpanId::from_bytes((random.number() | 1).to_be_bytes()),
-            parent_span_id: SpanId::INVALID,
-            trace_state: Cow::Borrowed(""),
-            flags: 0x101,
-            name: name.into(),
-            kind,
             start: Timestamp(self.now),
             end: Timestamp(self.now + 2_000_000),
-            attributes,
-            dropped_attributes_count: 0,
-            events: Vec::new(),
-            dropped_events_count: 0,
-            links: Vec::new(),
-            dropped_links_count: 0,
-            status: Status::default(),
+            ..plain(&of.resource, &of.scope, name, kind, attributes)
         }
     }
 }

@@ -1,13 +1,12 @@
 //! Invented spans of many services, whose operations differ in meaning: what a search at scale looks through.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use opentelemetry::trace::{SpanId, TraceId};
 use opentelemetry_pgvector::span::{Attribute, Event, Resource, Scope, Span, Status, StatusCode, Timestamp};
 
 use super::random::Random;
-use super::shop::{int, resource, text};
+use super::shop::{int, plain, resource, text};
 
 /// What services care for. Each has a service of its own.
 const THINGS: [&str; 40] = [
@@ -195,24 +194,10 @@ impl Marketplace {
         let start = self.now;
         self.now += 150_000 + i128::from(self.random.below(3_000_000));
         Span {
-            resource: Arc::clone(&self.resources[thing]),
-            scope: Arc::clone(&self.scope),
-            trace_id: TraceId::INVALID,
             span_id: SpanId::from_bytes(self.random.number().to_be_bytes()),
-            parent_span_id: SpanId::INVALID,
-            trace_state: Cow::Borrowed(""),
-            flags: 0x101,
-            name: name.into(),
-            kind,
             start: Timestamp(start),
             end: Timestamp(self.now),
-            attributes,
-            dropped_attributes_count: 0,
-            events: Vec::new(),
-            dropped_events_count: 0,
-            links: Vec::new(),
-            dropped_links_count: 0,
-            status: Status::default(),
+            ..plain(&self.resources[thing], &self.scope, name, kind, attributes)
         }
     }
 }

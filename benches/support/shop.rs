@@ -32,6 +32,36 @@ pub fn int(key: &'static str, value: u64) -> Attribute<'static> {
     (key.into(), Value::Int(value as i64))
 }
 
+/// A span without ids and times.
+pub fn plain(
+    resource: &Arc<Resource>,
+    scope: &Arc<Scope>,
+    name: String,
+    kind: i32,
+    attributes: Vec<Attribute<'static>>,
+) -> Span<'static> {
+    Span {
+        resource: Arc::clone(resource),
+        scope: Arc::clone(scope),
+        trace_id: TraceId::INVALID,
+        span_id: SpanId::INVALID,
+        parent_span_id: SpanId::INVALID,
+        trace_state: Cow::Borrowed(""),
+        flags: 0x101,
+        name: name.into(),
+        kind,
+        start: Timestamp(0),
+        end: Timestamp(0),
+        attributes,
+        dropped_attributes_count: 0,
+        events: Vec::new(),
+        dropped_events_count: 0,
+        links: Vec::new(),
+        dropped_links_count: 0,
+        status: Status::default(),
+    }
+}
+
 const ROUTES: [(&str, &str); 6] = [
     ("GET", "/products/{id}"),
     ("GET", "/search"),
@@ -86,24 +116,10 @@ impl Shop {
         let start = self.now;
         self.now += 150_000 + i128::from(self.random.below(3_000_000));
         Span {
-            resource: Arc::clone(&self.resource),
-            scope: Arc::clone(&self.scope),
-            trace_id: TraceId::INVALID,
             span_id: SpanId::from_bytes(self.random.number().to_be_bytes()),
-            parent_span_id: SpanId::INVALID,
-            trace_state: Cow::Borrowed(""),
-            flags: 0x101,
-            name: name.into(),
-            kind,
             start: Timestamp(start),
             end: Timestamp(self.now),
-            attributes,
-            dropped_attributes_count: 0,
-            events: Vec::new(),
-            dropped_events_count: 0,
-            links: Vec::new(),
-            dropped_links_count: 0,
-            status: Status::default(),
+            ..plain(&self.resource, &self.scope, name, kind, attributes)
         }
     }
 

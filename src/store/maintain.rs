@@ -11,7 +11,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::TraceStore;
-use super::partition::{Day, Limits, Made, is_lock_timeout};
+use super::partition::{Day, Limits, MOVED, Made, is_lock_timeout};
 use super::roles::Roles;
 use super::sql::literal;
 use crate::error::{Error, Result};
@@ -21,8 +21,6 @@ use crate::error::{Error, Result};
 const SHORT: Limits = Limits { attempts_ms: &[100, 100, 200, 200, 400, 1500], statement_ms: 10_000 };
 /// What a step may take that nobody waits for, or only who has spans for the default partition.
 const LONG: Limits = Limits { statement_ms: 3_600_000, ..SHORT };
-/// Spans of a day that are moved at once; more are copied first, while nobody waits.
-const MOVED: i64 = 10_000;
 /// Spans that are deleted, and documents that are looked at, in one transaction.
 const SPANS: i64 = 10_000;
 const DOCUMENTS: i32 = 100;
@@ -66,7 +64,8 @@ struct Old {
 
 impl TraceStore {
     /// Makes partitions ahead, moves spans from the default partition to their days, drops what is older than
-    /// `retention_days`, deletes documents that no span has, counts the calls between services, and prunes the ledger. Writers and readers go on meanwhile.
+    /// `retention_days`, deletes documents that no span has, counts the calls between services, and prunes the ledger.
+    /// Writers and readers go on meanwhile.
     ///
     /// It takes the rights of the writer, and with `retention_days` those of the owner.
     ///

@@ -22,8 +22,9 @@ pub(crate) const DAY_US: i64 = 24 * 3600 * 1_000_000;
 const AHEAD: i32 = 3;
 /// Days that one batch asks for at most; the others are asked for by the next ones.
 const ASKED: usize = 16;
-/// Spans of a day that a writer moves from the default partition, in some hundredths of a second. More are left to maintenance.
-const MOVED: i64 = 10_000;
+/// Spans of a day that are moved from the default partition at once, in some hundredths of a second. More are left to
+/// maintenance, which copies them first, while nobody waits.
+pub(super) const MOVED: i64 = 10_000;
 /// How long a writer does not ask again for a day that it did not get.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
 /// 2000-01-01: no day before has a partition.
