@@ -337,24 +337,46 @@ fn compile(folder: &Path, name: &str, source: &str) -> PathBuf {
     library
 }
 
-/// Tells a process that it is the one that ends.
+/// Tells a process that it is the one that ends, and when: so many milliseconds after it began to embed, or to load.
 const ENDING: &str = "OTEL_TEST_ENDING";
+const LOADING: &str = "OTEL_TEST_LOADING";
+
+fn after(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok())
+}
 
 /// Runs in a process of its own: ends it in the middle of an inference.
 #[test]
 fn ending() {
-    let Some(after) = std::env::var(ENDING).ok().and_then(|text| text.parse().ok()) else { return };
+    let Some(after) = after(ENDING) else { return };
     let embedder = embedder();
     embedder.embed(&["loaded"]).expect("a vector");
-    let (begun, hear) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
+    end_while(after, move || {
         let texts: Vec<String> = (0..500).map(|number| format!("text number {number} of many")).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let _ = embedder.embed(&texts);
+    });
+}
+
+/// Runs in a process of its own: ends it while models are loaded, used and dropped.
+#[test]
+fn loading() {
+    let Some(after) = after(LOADING) else { return };
+    end_while(after, || {
+        loop {
+            let _ = embedder().embed(&["loaded"]);
+        }
+    });
+}
+
+fn end_while(milliseconds: u64, work: impl FnOnce() + Send + 'static) {
+    let (begun, hear) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
         begun.send(()).expect("heard");
-        embedder.embed(&texts)
+        work();
     });
     hear.recv().expect("begun");
-    std::thread::sleep(std::time::Duration::from_millis(after));
+    std::thread::sleep(std::time::Duration::from_millis(milliseconds));
     std::process::exit(0);
 }
 
@@ -364,4 +386,19 @@ fn a_process_may_end_in_the_middle_of_an_inference() {
         let child = support::worker::command("ending", ENDING, &after.to_string());
         support::worker::run(child, std::time::Duration::from_secs(60));
     }
+}
+
+#[test]
+fn a_process_may_end_while_a_model_is_loaded() {
+    // Several at a time, so that they are interrupted anywhere.
+    std::thread::scope(|scope| {
+        for first in 0..5 {
+            scope.spawn(move || {
+                for after in (0..20).map(|at| first * 3 + at * 15) {
+                    let child = support::worker::command("loading", LOADING, &after.to_string());
+                    support::worker::run(child, std::time::Duration::from_secs(60));
+                }
+            });
+        }
+    });
 }

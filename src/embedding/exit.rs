@@ -1,42 +1,84 @@
 //! The end of the process, which the model must not run into.
 //!
-//! `exit` runs ONNX Runtime's destructors while other threads go on: an inference that is under way then reads freed
-//! memory. The standard library has no hook for it, so C's `atexit` is used: what is registered after the library was
-//! loaded runs before its destructors.
+//! `exit` runs ONNX Runtime's destructors while other threads go on: whoever is in the library then, to load a model, to
+//! run it or to drop it, reads freed memory. The standard library has no hook for it, so C's `atexit` is used: what is
+//! registered after the library's destructors runs before them.
 
 use std::ffi::c_int;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Once, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
-/// Held for reading by every inference, and by the end of the process for writing, for good.
-static INFERENCES: RwLock<()> = RwLock::new(());
+use opentelemetry::otel_debug;
 
-/// How long the end of the process waits for inferences, each of which takes about a tenth of a second.
+/// Held for reading by every thread that is in the library, and by the end of the process for writing, for good.
+static IN_LIBRARY: RwLock<()> = RwLock::new(());
+
+/// Whether a model was loaded, and whether the process ends.
+static LOADED: AtomicBool = AtomicBool::new(false);
+static ENDS: AtomicBool = AtomicBool::new(false);
+
+/// How long the end of the process waits for these: a run takes about a tenth of a second, loading a quarter.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a first load is watched, and how often.
+const WATCH: Duration = Duration::from_secs(5);
+const EVERY: Duration = Duration::from_millis(1);
 
 // SAFETY: the signature is the C standard's; `atexit` may be called at any time and from any thread.
 unsafe extern "C" {
     safe fn atexit(hook: extern "C" fn()) -> c_int;
 }
 
-/// Lets the process end between inferences only. To be called once the library is loaded.
-pub(super) fn guard_exit() {
-    static REGISTERED: Once = Once::new();
-    REGISTERED.call_once(|| {
-        // Refused only where there is no memory; then the process ends as it would have.
-        atexit(wait_for_inferences);
+/// Lets the process end only while no thread is in the library, from the first load of a model on. To be called once the
+/// library is there; [`loaded`] ends it.
+///
+/// What is registered last runs first, and the library registers destructors wherever it comes to: until a model was
+/// loaded, each of them is followed by the hook once more.
+pub(super) fn watch_first_load() {
+    static WATCHED: Once = Once::new();
+    WATCHED.call_once(|| {
+        register();
+        let watch = || {
+            let begin = Instant::now();
+            while begin.elapsed() < WATCH && !(LOADED.load(Ordering::Acquire) || ENDS.load(Ordering::Acquire))
+            {
+                register();
+                std::thread::sleep(EVERY);
+            }
+        };
+        let thread = std::thread::Builder::new().name("otel-pgvector-load".into());
+        if let Err(error) = thread.spawn(watch) {
+            otel_debug!(name: "Embedding.LoadNotWatched", reason = error.to_string());
+        }
     });
 }
 
-/// Keeps the process from ending until it is dropped. At the end of the process it is never given.
-pub(super) fn infer() -> RwLockReadGuard<'static, ()> {
-    INFERENCES.read().unwrap_or_else(PoisonError::into_inner)
+/// To be called when a model was loaded and has run: what the library registers for that is registered.
+pub(super) fn loaded() {
+    LOADED.store(true, Ordering::Release);
+    register();
 }
 
-extern "C" fn wait_for_inferences() {
+fn register() {
+    // Refused only where there is no memory; then the process ends as it would have.
+    atexit(wait_for_threads);
+}
+
+/// Keeps the process from ending until it is dropped. At the end of the process it is never given. A thread takes one at a
+/// time.
+pub(super) fn enter_library() -> RwLockReadGuard<'static, ()> {
+    IN_LIBRARY.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+extern "C" fn wait_for_threads() {
+    // It is registered many times.
+    if ENDS.swap(true, Ordering::AcqRel) {
+        return;
+    }
     let begin = Instant::now();
     while begin.elapsed() < PATIENCE {
-        if let Ok(guard) = INFERENCES.try_write() {
+        if let Ok(guard) = IN_LIBRARY.try_write() {
             std::mem::forget(guard);
             return;
         }

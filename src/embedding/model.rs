@@ -1,5 +1,6 @@
 //! The sentence-transformer itself: batches of texts in, unit vectors out.
 
+use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -26,7 +27,7 @@ const BUCKET_TOKENS: usize = 128;
 pub(super) struct Model {
     tokens: Tokens,
     // ONNX Runtime is called by one thread at a time: `ort` demands `&mut`, and the threads are a setting.
-    session: Mutex<Session>,
+    session: Mutex<ManuallyDrop<Session>>,
     inputs: Vec<Input>,
     output: String,
     pooling: Pooling,
@@ -60,12 +61,11 @@ impl Model {
         let graph = locate::graph(folder)
             .ok_or_else(|| Error::Model(format!("no model.onnx in {}", folder.display())))?;
         let session = runtime::open(&graph, runtime, threads)?;
-        exit::guard_exit();
         let inputs = inputs(&session, &graph)?;
         let (output, pooling) = output(&session, folder, &graph)?;
         let reading = format!("{pooling:?} of {output}, {} tokens;", tokens.limit());
         let fingerprint = fingerprint::of(&folder.join(TOKENIZER), &graph, &reading)?;
-        let session = Mutex::new(session);
+        let session = Mutex::new(ManuallyDrop::new(session));
         let mut model = Self { tokens, session, inputs, output, pooling, dimension: 0, fingerprint };
         // The graph may declare its dimensions as unknown: an embedding does not.
         model.dimension = model.run(&[&model.tokens.ids("")?])?.first().map_or(0, Vec::len);
@@ -77,6 +77,7 @@ impl Model {
                 model.dimension
             )));
         }
+        exit::loaded();
         trim::give_back();
         Ok(model)
     }
@@ -170,13 +171,13 @@ impl Model {
             .collect();
 
         let fault = |error: ort::Error| Error::Model(format!("ONNX Runtime cannot embed: {error}"));
+        let _exit_waits = exit::enter_library();
         let mut values: Vec<(&str, SessionInputValue)> = Vec::with_capacity(columns.len());
         for (input, column) in self.inputs.iter().zip(&columns) {
             let tensor =
                 TensorRef::from_array_view(([rows.len(), width], column.as_slice())).map_err(fault)?;
             values.push((&input.name, tensor.into()));
         }
-        let _exit_waits = exit::infer();
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         let outputs = session.run(values).map_err(fault)?;
         let output = outputs
@@ -190,6 +191,15 @@ impl Model {
         }
         let outputs = numbers.chunks_exact(vectors_per_row * dimension);
         rows.iter().zip(outputs).map(|(row, output)| each(row, output, dimension)).collect()
+    }
+}
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        let _exit_waits = exit::enter_library();
+        let session = self.session.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: it is dropped once, here, and nobody has it any more.
+        unsafe { ManuallyDrop::drop(session) };
     }
 }
 

@@ -12,6 +12,7 @@ use ort::logging::LogLevel;
 use ort::session::Session;
 use ort::session::builder::AutoDevicePolicy;
 
+use super::exit;
 use crate::{Error, Result};
 
 /// Where ONNX Runtime comes from, which the crate's features decide.
@@ -36,6 +37,7 @@ static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
 /// file cannot be read or is not a graph that this ONNX Runtime understands.
 pub(super) fn open(graph: &Path, runtime: &Runtime, threads: usize) -> Result<Session> {
     let environment = environment(runtime)?;
+    let _exit_waits = exit::enter_library();
     session(&environment, graph, threads)
         .map_err(|error| Error::Model(format!("cannot load {}: {error}", graph.display())))
 }
@@ -45,7 +47,10 @@ fn environment(runtime: &Runtime) -> Result<Environment> {
     if let Some(environment) = &*environment {
         return Ok(environment.clone());
     }
-    let made = builder(runtime)?
+    let builder = builder(runtime)?;
+    exit::watch_first_load();
+    let _exit_waits = exit::enter_library();
+    let made = builder
         .with_name("opentelemetry-pgvector")
         .with_telemetry(false)
         .with_logger(Arc::new(log))
