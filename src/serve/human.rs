@@ -1,6 +1,8 @@
 //! Numbers for people.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use crate::span::Timestamp;
 
 /// Three digits or a little more, with the unit that fits.
 pub fn duration(duration: Duration) -> String {
@@ -42,6 +44,11 @@ pub fn thousands(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// As in RFC 3339, in UTC.
+pub(crate) fn rfc3339(time: SystemTime) -> String {
+    jiff::Timestamp::from_nanosecond(Timestamp::from(time).0).unwrap_or_default().to_string()
 }
 
 /// With the unit that fits, as PostgreSQL's `pg_size_pretty` has it.

@@ -6,8 +6,9 @@ use axum::response::Response;
 use opentelemetry::trace::TraceId;
 use serde_json::json;
 
-use super::answer::{failure, legacy, legacy_error};
-use super::parameters::{Parameters, trace_id};
+use super::answer::{legacy, legacy_error};
+use crate::serve::answer::failure;
+use crate::serve::parameters::{Parameters, trace_id};
 use super::query::{self, Wanted};
 use super::{Api, model};
 use crate::error::{Error, Result};

@@ -11,12 +11,13 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::Api;
-use super::answer::{failure, json_response, legacy_error};
+use super::answer::legacy_error;
+use crate::serve::answer::{failure, json_response};
 use super::dependencies::period;
 use super::model::kind_number;
-use super::parameters::{Parameters, milliseconds_long};
+use crate::serve::human::rfc3339;
+use crate::serve::parameters::{Parameters, milliseconds_long};
 use crate::search::SpanCount;
-use crate::span::Timestamp;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const STEP: Duration = Duration::from_secs(5);
@@ -193,8 +194,4 @@ fn latency(counts: &[&SpanCount], calls: u64, quantile: f64) -> f64 {
         }
     }
     f64::NAN
-}
-
-fn rfc3339(time: SystemTime) -> String {
-    jiff::Timestamp::from_nanosecond(Timestamp::from(time).0).unwrap_or_default().to_string()
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::TraceId;
 
-use super::parameters::{Parameters, duration, microseconds, rfc3339, trace_id};
+use crate::serve::parameters::{Parameters, duration, microseconds, rfc3339, trace_id};
 use crate::search::{Filter, SearchQuery, Status};
 
 /// How many traces are found unless it is said.

@@ -7,9 +7,10 @@ use opentelemetry::trace::TraceId;
 use serde_json::{Map, Value, json};
 
 use super::Api;
-use super::answer::{bytes_response, failure, json_response, v3_error};
+use super::answer::v3_error;
+use crate::serve::answer::{bytes_response, failure, json_response};
 use super::legacy::operations_of;
-use super::parameters::{Parameters, trace_id};
+use crate::serve::parameters::{Parameters, trace_id};
 use super::query;
 use crate::error::{Error, Result};
 use crate::import::otlp_json::write_spans;

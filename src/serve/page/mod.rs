@@ -19,6 +19,7 @@ use tower_http::compression::CompressionLayer;
 
 use super::Limits;
 use super::auth::{self, Guard};
+use super::health::Watch;
 use super::slots::{self, Slots};
 use crate::store::TraceStore;
 use failure::explain;
@@ -30,7 +31,13 @@ struct Pages {
 }
 
 /// All pages, for whom the guard lets in; they take their turn among all that is asked of the store.
-pub(super) fn routes(store: TraceStore, limits: Limits, free: Arc<Semaphore>, guard: Arc<Guard>) -> Router {
+pub(super) fn routes(
+    store: TraceStore,
+    watch: Watch,
+    limits: Limits,
+    free: Arc<Semaphore>,
+    guard: Arc<Guard>,
+) -> Router {
     let slots = Slots {
         free,
         timeout: limits.timeout,
