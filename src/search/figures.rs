@@ -248,7 +248,9 @@ fn rows_of(
 ) -> String {
     let period = within(&Filter::default().since(since).until(until), parameters);
     match documents {
-        Some(ids) => format!("r.document_id = ANY({}::integer[]) AND {period}", parameters.bind(ids.to_vec())),
+        Some(ids) => {
+            format!("r.document_id = ANY({}::integer[]) AND {period}", parameters.bind(ids.to_vec()))
+        }
         None => period,
     }
 }

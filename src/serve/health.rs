@@ -10,6 +10,8 @@ use crate::store::{Health, TraceStore};
 
 /// How old an answer may be. A look counts spans, and probes come often.
 const FRESH: Duration = Duration::from_secs(5);
+/// How long a look may take: who asks wants to know whether the database answers.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Looks at the store and, in a server that receives, at its exporter.
 #[derive(Clone)]
@@ -35,8 +37,19 @@ impl Watch {
 
     /// Never fails: what is wrong is part of the answer.
     pub(super) async fn look(&self) -> Look {
+        match tokio::time::timeout(PATIENCE, self.fresh()).await {
+            Ok(look) => look,
+            Err(_) => {
+                let error = format!("the database has not answered for {} s", PATIENCE.as_secs());
+                let store = Health { error: Some(error), ..Health::default() };
+                Look { at: SystemTime::now(), store, exporter: self.received() }
+            }
+        }
+    }
+
+    async fn fresh(&self) -> Look {
         let mut last = self.last.lock().await;
-        let exporter = self.exporter.as_ref().map(ExporterHandle::status);
+        let exporter = self.received();
         if let Some((when, look)) = &*last
             && when.elapsed() < FRESH
         {
@@ -46,6 +59,10 @@ impl Watch {
         let look = Look { at: SystemTime::now(), store, exporter };
         *last = Some((Instant::now(), look.clone()));
         look
+    }
+
+    fn received(&self) -> Option<ExporterStatus> {
+        self.exporter.as_ref().map(ExporterHandle::status)
     }
 
     /// Where the store is, without credentials.

@@ -46,11 +46,6 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
-/// As in RFC 3339, in UTC.
-pub(crate) fn rfc3339(time: SystemTime) -> String {
-    jiff::Timestamp::from_nanosecond(Timestamp::from(time).0).unwrap_or_default().to_string()
-}
-
 /// With the unit that fits, as PostgreSQL's `pg_size_pretty` has it.
 pub fn bytes(number: u64) -> String {
     let units = ["kB", "MB", "GB"];

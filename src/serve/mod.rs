@@ -94,7 +94,8 @@ impl Server {
         };
         let free = Arc::new(Semaphore::new(config.limits.answering));
         let watch = Watch::new(store.clone(), receiver.as_ref().map(|receiver| receiver.handle()));
-        let own = api::routes(store.clone(), watch.clone(), config.limits, Arc::clone(&free), Arc::clone(&guard))?;
+        let own =
+            api::routes(store.clone(), watch.clone(), config.limits, Arc::clone(&free), Arc::clone(&guard))?;
         let pages = page::routes(store.clone(), watch, config.limits, Arc::clone(&free), Arc::clone(&guard));
         let routes = jaeger::routes(store, config.limits, free, Arc::clone(&guard)).merge(own).merge(pages);
         let api = Listener::bind(config.api, routes)?;

@@ -1,5 +1,7 @@
 //! What an answer is made of, and the envelope of errors.
 
+use std::time::SystemTime;
+
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
@@ -7,6 +9,8 @@ use utoipa::{IntoResponses, ToSchema};
 
 use crate::error::Error;
 use crate::serve::answer::{failure, json_response};
+use crate::serve::human;
+use crate::serve::parameters::Parameters;
 
 /// An error.
 #[derive(Serialize, ToSchema)]
@@ -88,9 +92,14 @@ pub(super) fn refuse(status: StatusCode, reason: &str) -> Response {
     json_response(status, &Failure { error: reason })
 }
 
+/// A time as answers have it.
+pub(super) fn time(time: SystemTime) -> String {
+    human::rfc3339(time.into(), 6)
+}
+
 /// A whole number, such as a limit, from 1 to `most`.
 pub(super) fn number(
-    parameters: &crate::serve::parameters::Parameters,
+    parameters: &Parameters,
     name: &'static str,
     otherwise: usize,
     most: usize,

@@ -6,11 +6,10 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::answer::Failure;
+use super::answer::{Failure, time};
 use crate::exporter::ExporterStatus;
 use crate::serve::answer::json_response;
 use crate::serve::health::{Look, Watch};
-use crate::serve::human::rfc3339;
 use crate::store;
 
 /// How the store is.
@@ -103,7 +102,7 @@ impl From<Look> for Health {
         Health {
             healthy,
             error,
-            looked_at: rfc3339(at),
+            looked_at: time(at),
             server_version,
             pgvector_version,
             schema_version: store.schema_version,

@@ -8,9 +8,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::answer::{Answer, Failures, number, respond};
+use super::answer::{Answer, Failures, number, respond, time};
 use crate::search;
-use crate::serve::human::rfc3339;
 use crate::serve::parameters::Parameters;
 use crate::serve::period::Asked;
 
@@ -83,7 +82,7 @@ async fn find(api: &Api, parameters: &Parameters) -> Answer<New> {
     let since = asked.times().0.unwrap_or(ago);
     let limit = number(parameters, "limit", LIMIT, 1000)?;
     let operations = api.store.new_since(since, parameters.get("service"), limit).await?;
-    Ok(New { since: rfc3339(since), operations: operations.into_iter().map(Operation::from).collect() })
+    Ok(New { since: time(since), operations: operations.into_iter().map(Operation::from).collect() })
 }
 
 impl From<search::NewOperation> for Operation {
@@ -91,7 +90,7 @@ impl From<search::NewOperation> for Operation {
         let example = new.operation.example;
         Operation {
             text: new.operation.text,
-            first_seen: new.first_seen.to_system_time().map(rfc3339).unwrap_or_default(),
+            first_seen: new.first_seen.to_system_time().map(time).unwrap_or_default(),
             service: example.service,
             name: example.name,
             is_error: example.is_error,

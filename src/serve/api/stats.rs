@@ -8,9 +8,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::answer::{Answer, Failures, number, respond};
+use super::answer::{Answer, Failures, number, respond, time};
 use crate::search;
-use crate::serve::human::rfc3339;
 use crate::serve::jaeger::kind;
 use crate::serve::parameters::Parameters;
 use crate::serve::period::Asked;
@@ -174,7 +173,10 @@ pub(super) async fn operations(State(api): State<Api>, RawQuery(query): RawQuery
             kind: figure.kind.and_then(|is| kind(is as i32)),
             figures: Figures::of(figure, &figures),
         };
-        Ok(Operations { counted: (&figures).into(), operations: figures.rows.iter().map(operation).collect() })
+        Ok(Operations {
+            counted: (&figures).into(),
+            operations: figures.rows.iter().map(operation).collect(),
+        })
     };
     respond(count().await)
 }
@@ -205,8 +207,8 @@ pub(super) async fn dependencies(State(api): State<Api>, RawQuery(query): RawQue
             errors: link.errors,
         });
         Ok(Dependencies {
-            since: rfc3339(period.since),
-            until: rfc3339(period.until),
+            since: time(period.since),
+            until: time(period.until),
             dependencies: dependencies.collect(),
         })
     };
@@ -216,8 +218,8 @@ pub(super) async fn dependencies(State(api): State<Api>, RawQuery(query): RawQue
 impl From<&search::Figures> for Counted {
     fn from(figures: &search::Figures) -> Self {
         Counted {
-            since: rfc3339(figures.since),
-            until: rfc3339(figures.until),
+            since: time(figures.since),
+            until: time(figures.until),
             is_whole: figures.is_whole,
             span_count: figures.spans,
         }

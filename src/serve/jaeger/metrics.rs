@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 
 use super::Api;
 use super::answer::legacy_error;
-use crate::serve::answer::{failure, json_response};
 use super::dependencies::period;
 use super::model::kind_number;
-use crate::serve::human::rfc3339;
-use crate::serve::parameters::{Parameters, milliseconds_long};
 use crate::search::SpanCount;
+use crate::serve::answer::{failure, json_response};
+use crate::serve::parameters::{Parameters, milliseconds_long};
+use crate::span::Timestamp;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const STEP: Duration = Duration::from_secs(5);
@@ -194,4 +194,8 @@ fn latency(counts: &[&SpanCount], calls: u64, quantile: f64) -> f64 {
         }
     }
     f64::NAN
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    jiff::Timestamp::from_nanosecond(Timestamp::from(time).0).unwrap_or_default().to_string()
 }

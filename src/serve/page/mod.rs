@@ -4,9 +4,14 @@
 
 mod assets;
 mod failure;
+mod health;
 mod home;
 mod layout;
+mod map;
+mod operations;
+mod period;
 mod show;
+mod spark;
 
 use std::sync::Arc;
 
@@ -53,10 +58,13 @@ pub(super) fn routes(
     };
     let pages = Router::new()
         .route("/", get(home::page))
+        .route("/operations", get(operations::page))
+        .route("/map", get(map::page))
         .with_state(Pages { store })
         .layer(from_fn_with_state(slots, slots::take));
-    // Files ask nothing of the store.
+    // Files ask nothing of the store, and how it is has to be seen when nothing else is answered.
     pages
+        .route("/health", get(health::page).with_state(watch))
         .route("/assets/{name}", get(assets::file))
         .layer(CompressionLayer::new())
         .layer(from_fn_with_state((guard, refuse), auth::require))

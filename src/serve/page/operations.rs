@@ -6,13 +6,12 @@ use std::time::Duration;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use form_urlencoded::Serializer;
 use maud::{Markup, html};
 
 use super::failure::{explain, failed};
 use super::layout::{self, Section};
-use super::{Pages, period, spark};
-use crate::search::{Figure, Figures};
+use super::{Pages, assets, period, show, spark};
+use crate::search::{Figure, Figures, QueryText, Status, Term};
 use crate::serve::human::{count, duration, thousands};
 use crate::serve::jaeger::kind;
 use crate::serve::parameters::Parameters;
@@ -79,7 +78,11 @@ impl View {
             None => "Services".to_owned(),
         };
         let main = html! {
-            h1 { (title) }
+            link rel="stylesheet" href=(assets::FIGURES.path());
+            h1 { @match &self.service {
+                Some(service) => { "Operations of " (show::service(service)) }
+                None => "Services",
+            } }
             (self.form(&services))
             (self.counted(&figures, asked))
             @if figures.rows.is_empty() { (self.nothing()) } @else { (self.table(&figures)) }
@@ -99,12 +102,7 @@ impl View {
                         option value=(name) selected[self.service.as_ref() == Some(name)] { (name) }
                     }
                 }
-                @if since && length.is_none() {
-                    // The period of the link stays until another is chosen.
-                    (period::choice(""))
-                } @else {
-                    (period::choice(length.unwrap_or(LAST.0)))
-                }
+                (period::choice(if length.is_none() && since { None } else { Some(length.unwrap_or(LAST.0)) }))
                 @if self.sort != DEFAULT_SORT { input type="hidden" name="sort" value=(self.sort); }
                 @for (name, value) in &self.period {
                     @if *name != "last" { input type="hidden" name=(name) value=(value); }
@@ -120,11 +118,11 @@ impl View {
         let length = figures.until.duration_since(figures.since).unwrap_or_default();
         html! {
             p.quiet {
-                (count(figures.spans, "span")) " counted, " (period::times(counted))
+                (count(figures.spans, "span")) ", " (period::times(counted))
                 " (" (duration(length)) "). Rates are spans a minute; durations are at most 5 % too long."
             }
             @if !figures.is_whole {
-                p.attention role="status" {
+                div.note.warning role="status" {
                     "This is the last part only: all of " (period::times(asked))
                     " has too many spans to count at once. Choose a shorter period or a service."
                 }
@@ -134,23 +132,24 @@ impl View {
 
     fn nothing(&self) -> Markup {
         html! {
-            p.empty { "No spans in this period. Choose a longer one, or another service." }
+            div.empty.card { h2 { "No spans" } p { "There are none in this period. Choose a longer one, or another service." } }
         }
     }
 
     fn table(&self, figures: &Figures) -> Markup {
         let minutes = figures.until.duration_since(figures.since).unwrap_or_default().as_secs_f64() / 60.0;
         let shown = figures.rows.len().min(MOST_ROWS);
+        let counted = Period { since: figures.since, until: figures.until };
         html! {
             div.scroll tabindex="0" role="region" aria-label="Figures" {
-                table.figures {
+                table.stats {
                     thead {
                         tr {
                             @for (column, name) in COLUMNS {
                                 @let is_sorted = column == self.sort;
                                 @let order = if column == "name" { "ascending" } else { "descending" };
                                 @let name = if column == "name" { self.what() } else { name };
-                                th scope="col" aria-sort=[is_sorted.then_some(order)] {
+                                th.num[column != "name"] scope="col" aria-sort=[is_sorted.then_some(order)] {
                                     a href=(self.link(self.service.as_deref(), column)) {
                                         (name) @if is_sorted { span aria-hidden="true" { @if column == "name" { " ▲" } @else { " ▼" } } }
                                     }
@@ -160,7 +159,7 @@ impl View {
                         }
                     }
                     tbody {
-                        @for row in &figures.rows[..shown] { (self.row(row, minutes)) }
+                        @for row in &figures.rows[..shown] { (self.row(row, minutes, counted)) }
                     }
                 }
             }
@@ -170,33 +169,31 @@ impl View {
         }
     }
 
-    fn row(&self, row: &Figure, minutes: f64) -> Markup {
+    fn row(&self, row: &Figure, minutes: f64, counted: Period) -> Markup {
         let failing = row.errors as f64 / row.spans.max(1) as f64;
         let said = format!("{}, {} over time", count(row.spans, "span"), count(row.errors, "error"));
-        let of = match &self.service {
-            Some(_) => search(row, ""),
-            None => self.link(Some(&row.service), self.sort),
-        };
         html! {
             tr {
                 th scope="row" {
-                    @match &self.service {
-                        Some(_) => {
-                            a href=(of) { bdi { @if row.operation.is_empty() { "(no name)" } @else { (row.operation) } } }
-                            @if let Some(kind) = row.kind.and_then(|is| kind(is as i32)) { " " span.kind { (kind) } }
-                        }
-                        None => a href=(of) { bdi { @if row.service.is_empty() { "(no name)" } @else { (row.service) } } },
+                    @if self.service.is_some() {
+                        a href=(search(row, counted, false)) { (named(&row.operation)) }
+                        @if let Some(kind) = row.kind.and_then(|is| kind(is as i32)) { " " span.badge { (kind) } }
+                    } @else {
+                        a.plain-link href=(self.link(Some(&row.service), self.sort)) { (show::service(&row.service)) }
                     }
                 }
-                td data-label="Rate" { (rate(row.spans as f64 / minutes)) "/min" }
-                td data-label="Errors" {
-                    @if row.errors > 0 { a.error href=(search(row, " status:error")) { (thousands(row.errors)) } } @else { span.quiet { "0" } }
+                td.num data-label="Rate" { (rate(row.spans as f64 / minutes)) "/min" }
+                td.num data-label="Errors" {
+                    @if row.errors > 0 { a.error href=(search(row, counted, true)) { (thousands(row.errors)) } }
+                    @else { span.quiet { "0" } }
                 }
-                td data-label="Failing" { @if row.errors > 0 { span.error { (percent(failing)) } } @else { span.quiet { "0 %" } } }
-                td data-label="p50" { (duration(row.p50)) }
-                td data-label="p95" { (duration(row.p95)) }
-                td data-label="p99" { (duration(row.p99)) }
-                td.over { (spark::line(&row.steps, &said)) }
+                td.num data-label="Failing" {
+                    @if row.errors > 0 { span.error { (percent(failing)) } } @else { span.quiet { "0 %" } }
+                }
+                td.num data-label="p50" { (duration(row.p50)) }
+                td.num data-label="p95" { (duration(row.p95)) }
+                td.num data-label="p99" { (duration(row.p99)) }
+                td.over data-label="Over time" { (spark::line(&row.steps, &said)) }
             }
         }
     }
@@ -224,32 +221,32 @@ impl View {
 
     /// This page with another service or order.
     fn link(&self, service: Option<&str>, sort: &str) -> String {
-        let mut query = Serializer::new(String::new());
-        query.extend_pairs(service.map(|service| ("service", service)));
-        query.extend_pairs(&self.period);
-        if sort != DEFAULT_SORT {
-            query.append_pair("sort", sort);
-        }
-        format!("/operations?{}", query.finish())
+        let service = service.map(|service| ("service", service));
+        let period = self.period.iter().map(|(name, value)| (*name, value.as_str()));
+        let sort = (sort != DEFAULT_SORT).then_some(("sort", sort));
+        show::link("/operations", &service.into_iter().chain(period).chain(sort).collect::<Vec<_>>())
     }
 }
 
 /// A search for the spans of a row.
-fn search(row: &Figure, more: &str) -> String {
-    let mut text = format!("service:{}", quoted(&row.service));
+fn search(row: &Figure, counted: Period, failed: bool) -> String {
+    let mut terms = vec![Term::Service(row.service.clone())];
     if !row.operation.is_empty() {
-        text += &format!(" operation:{}", quoted(&row.operation));
+        terms.push(Term::Operation(row.operation.clone()));
     }
-    let query = Serializer::new(String::new()).append_pair("q", &(text + more)).finish();
-    format!("/?{query}")
+    if failed {
+        terms.push(Term::Status(Status::Error));
+    }
+    terms.extend([Term::Since(counted.since), Term::Until(counted.until)]);
+    show::link("/", &[("q", &QueryText::from(terms).to_string())])
 }
 
-/// As the search box takes a value.
-pub(super) fn quoted(value: &str) -> String {
-    let is_plain = |letter: char| letter.is_alphanumeric() || "-_.".contains(letter);
-    match !value.is_empty() && value.chars().all(is_plain) {
-        true => value.to_owned(),
-        false => format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")),
+/// A name that can be clicked.
+fn named(name: &str) -> Markup {
+    if name.is_empty() {
+        html! { "(no name)" }
+    } else {
+        show::text(name)
     }
 }
 

@@ -1,10 +1,8 @@
 //! Choosing a period, and saying which it is.
 
-use std::time::{Duration, SystemTime};
-
 use maud::{Markup, html};
 
-use crate::serve::human::rfc3339;
+use super::show;
 use crate::serve::period::Period;
 
 /// The lengths to choose from, as `last` takes them.
@@ -18,35 +16,22 @@ const LENGTHS: [(&str, &str); 7] = [
     ("366d", "1 year"),
 ];
 
-/// A field to choose how far back; `chosen` is what `last` is, where it is none of these it is one more.
-pub(super) fn choice(chosen: &str) -> Markup {
-    let other = LENGTHS.iter().all(|(value, _)| *value != chosen);
+/// A field to choose how far back. `chosen` is what `last` is; without one, the period is that of the link.
+pub(super) fn choice(chosen: Option<&str>) -> Markup {
+    let other = chosen.filter(|chosen| LENGTHS.iter().all(|(value, _)| value != chosen));
     html! {
         label for="last" { "Last" }
         select #last name="last" {
-            @if other { option value=(chosen) selected { (chosen) } }
+            @if chosen.is_none() { option value="" selected { "as linked" } }
+            @if let Some(other) = other { option value=(other) selected { (other) } }
             @for (value, name) in LENGTHS {
-                option value=(value) selected[value == chosen] { (name) }
+                option value=(value) selected[Some(value) == chosen] { (name) }
             }
         }
     }
 }
 
-/// `2026-01-31 17:50:33 – 18:50:33 UTC`.
+/// From when to when.
 pub(super) fn times(period: Period) -> Markup {
-    let (since, until) = (second(period.since), second(period.until));
-    let shown = |time: &str| time.replace('T', " ").replace('Z', "");
-    let end = match until.get(..10) == since.get(..10) {
-        true => shown(&until).split_off(11),
-        false => shown(&until),
-    };
-    html! {
-        time datetime=(since) { (shown(&since)) } " – " time datetime=(until) { (end) } " UTC"
-    }
-}
-
-/// To the second.
-fn second(time: SystemTime) -> String {
-    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+    html! { (show::time(period.since.into())) " – " (show::time(period.until.into())) }
 }

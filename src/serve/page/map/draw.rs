@@ -81,11 +81,8 @@ fn arc(call: &Dependency, (from, to): (usize, usize), route: &[Point], most: f64
 fn node(at: usize, service: &str, called: Called, layout: &Layout, link: &str) -> Markup {
     let Some(Point { x, y }) = layout.places.get(at).copied() else { return html! {} };
     let failing = called.errors as f64 / called.calls.max(1) as f64;
-    let said = format!(
-        "{service}: called {}, {} failed",
-        count(called.calls, "time"),
-        thousands(called.errors)
-    );
+    let said =
+        format!("{service}: called {}, {} failed", count(called.calls, "time"), thousands(called.errors));
     html! {
         a.node.failed[called.errors > 0] href=(link) data-node=(at) aria-label=(said) {
             title { (said) }

@@ -120,7 +120,7 @@ fn without_cycles(nodes: usize, edges: &[(usize, usize)]) -> Vec<(usize, usize)>
 /// Each node's layer: one behind the last that leads to it; those to which nothing leads directly before the first that
 /// they lead to.
 fn layers(nodes: usize, forward: &[(usize, usize)]) -> Vec<usize> {
-    let mut layer = vec![0; nodes];
+    let mut layer = vec![0_usize; nodes];
     // Without cycles no path is longer than there are nodes.
     for _ in 0..nodes {
         let mut moved = false;

@@ -10,13 +10,12 @@ use std::time::Duration;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use form_urlencoded::Serializer;
 use maud::{Markup, html};
 
 use super::failure::{explain, failed};
 use super::layout::{self as page_layout, Section};
 use super::operations::percent;
-use super::{Pages, assets, period};
+use super::{Pages, assets, period, show};
 use crate::search::Dependency;
 use crate::serve::human::{count, thousands};
 use crate::serve::parameters::Parameters;
@@ -39,8 +38,7 @@ pub(super) async fn page(State(pages): State<Pages>, RawQuery(query): RawQuery) 
 async fn view(pages: &Pages, parameters: &Parameters, asked: &Asked) -> crate::Result<Response> {
     let period = asked.resolve(&pages.store, LAST.1).await?;
     let mut calls = pages.store.dependencies(period.since, period.until).await?;
-    let all: BTreeSet<String> =
-        calls.iter().flat_map(|call| [&call.parent, &call.child]).cloned().collect();
+    let all: BTreeSet<String> = calls.iter().flat_map(|call| [&call.parent, &call.child]).cloned().collect();
     let chosen = parameters.get("service");
     if let Some(service) = chosen {
         calls.retain(|call| call.parent == service || call.child == service);
@@ -52,11 +50,12 @@ async fn view(pages: &Pages, parameters: &Parameters, asked: &Asked) -> crate::R
         .collect();
     // To the operations of the service, in the period of the link.
     let link = |service: &str| {
-        let query = Serializer::new(String::new()).append_pair("service", service).extend_pairs(&kept).finish();
-        format!("/operations?{query}")
+        show::link("/operations", &[("service", service)].iter().chain(&kept).copied().collect::<Vec<_>>())
     };
     let drawn = !calls.is_empty() && shown.len() <= MOST_DRAWN;
     let main = html! {
+        link rel="stylesheet" href=(assets::FIGURES.path());
+        link rel="stylesheet" href=(assets::MAP_STYLE.path());
         h1 { "Service map" }
         (form(&all, chosen, &kept))
         (counted(&calls, shown.len(), period))
@@ -67,7 +66,7 @@ async fn view(pages: &Pages, parameters: &Parameters, asked: &Asked) -> crate::R
                 (draw::map(&calls, link))
                 script src=(assets::MAP.path()) defer {}
             } @else {
-                p.attention role="status" {
+                div.note.warning role="status" {
                     "So many services do not fit into a picture: choose one to see whom it calls and who calls it."
                 }
             }
@@ -89,7 +88,7 @@ fn form(services: &BTreeSet<String>, chosen: Option<&str>, kept: &[(&str, &str)]
                     option value=(name) selected[chosen == Some(name)] { (name) }
                 }
             }
-            (period::choice(last.unwrap_or(if has_times { "" } else { LAST.0 })))
+            (period::choice(if last.is_none() && has_times { None } else { Some(last.unwrap_or(LAST.0)) }))
             @for (name, value) in kept.iter().filter(|(name, _)| *name != "last") {
                 input type="hidden" name=(name) value=(value);
             }
@@ -110,9 +109,12 @@ fn counted(calls: &[Dependency], services: usize, period: Period) -> Markup {
 
 fn nothing() -> Markup {
     html! {
-        p.empty {
-            "No calls were counted in this period. They are counted every minute by a server that receives, and about every "
-            "hour by every process that stores spans. " code { "otel-pgvector maintain" } " counts them now."
+        div.empty.card {
+            h2 { "No calls" }
+            p {
+                "None were counted in this period. They are counted every minute by a server that receives, and about every hour "
+                "by every process that stores spans; " code { "otel-pgvector maintain" } " counts them now."
+            }
         }
     }
 }
@@ -124,28 +126,28 @@ fn table(calls: &[Dependency], link: impl Fn(&str) -> String) -> Markup {
     html! {
         h2 { "Calls" }
         div.scroll tabindex="0" role="region" aria-label="Calls" {
-            table.figures.calls {
+            table.stats {
                 thead {
                     tr {
                         th scope="col" { "From" }
                         th scope="col" { "To" }
-                        th scope="col" { "Calls" }
-                        th scope="col" { "Errors" }
-                        th scope="col" { "Failing" }
+                        th.num scope="col" { "Calls" }
+                        th.num scope="col" { "Errors" }
+                        th.num scope="col" { "Failing" }
                     }
                 }
                 tbody {
                     @for call in &calls[..shown] {
                         tr {
-                            th scope="row" { a href=(link(&call.parent)) { bdi { (call.parent) } } }
-                            td.to data-label="To" { a href=(link(&call.child)) { bdi { (call.child) } } }
-                            td data-label="Calls" { (thousands(call.calls)) }
+                            th scope="row" { a.plain-link href=(link(&call.parent)) { (show::service(&call.parent)) } }
+                            td.to data-label="To" { a.plain-link href=(link(&call.child)) { (show::service(&call.child)) } }
+                            td.num data-label="Calls" { (thousands(call.calls)) }
                             @if call.errors > 0 {
-                                td data-label="Errors" { span.error { (thousands(call.errors)) } }
-                                td data-label="Failing" { span.error { (percent(call.errors as f64 / call.calls.max(1) as f64)) } }
+                                td.num data-label="Errors" { span.error { (thousands(call.errors)) } }
+                                td.num data-label="Failing" { span.error { (percent(call.errors as f64 / call.calls.max(1) as f64)) } }
                             } @else {
-                                td data-label="Errors" { span.quiet { "0" } }
-                                td data-label="Failing" { span.quiet { "0 %" } }
+                                td.num data-label="Errors" { span.quiet { "0" } }
+                                td.num data-label="Failing" { span.quiet { "0 %" } }
                             }
                         }
                     }
