@@ -115,11 +115,10 @@ impl View {
     /// What was counted.
     fn counted(&self, figures: &Figures, asked: Period) -> Markup {
         let counted = Period { since: figures.since, until: figures.until };
-        let length = figures.until.duration_since(figures.since).unwrap_or_default();
         html! {
             p.quiet {
                 (count(figures.spans, "span")) ", " (period::times(counted))
-                " (" (duration(length)) "). Rates are spans a minute; durations are at most 5 % too long."
+                ". Rates are spans a minute; durations are at most 5 % too long."
             }
             @if !figures.is_whole {
                 div.note.warning role="status" {

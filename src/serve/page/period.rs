@@ -13,7 +13,7 @@ const LENGTHS: [(&str, &str); 7] = [
     ("24h", "24 hours"),
     ("7d", "7 days"),
     ("30d", "30 days"),
-    ("366d", "1 year"),
+    ("all", "all time"),
 ];
 
 /// A field to choose how far back. `chosen` is what `last` is; without one, the period is that of the link.

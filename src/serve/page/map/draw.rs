@@ -9,7 +9,7 @@ use crate::search::Dependency;
 use crate::serve::human::{count, thousands};
 use crate::serve::page::operations::percent;
 
-const SIZES: Sizes = Sizes { width: 184.0, height: 46.0, between_layers: 96.0, between_nodes: 14.0 };
+const SIZES: Sizes = Sizes { width: 204.0, height: 46.0, between_layers: 96.0, between_nodes: 14.0 };
 /// With so few calls, each has its numbers beside it all the time.
 const FEW: usize = 12;
 /// Letters that fit into a box.
