@@ -95,11 +95,13 @@ impl View {
         let since = self.period.iter().any(|(name, _)| *name == "since");
         html! {
             form.choose action="/operations" method="get" {
-                label for="service" { "Service" }
-                select #service name="service" {
-                    option value="" { "All services" }
-                    @for name in services {
-                        option value=(name) selected[self.service.as_ref() == Some(name)] { (name) }
+                span.field {
+                    label for="service" { "Service" }
+                    select #service name="service" {
+                        option value="" { "All services" }
+                        @for name in services {
+                            option value=(name) selected[self.service.as_ref() == Some(name)] { (name) }
+                        }
                     }
                 }
                 (period::choice(if length.is_none() && since { None } else { Some(length.unwrap_or(LAST.0)) }))

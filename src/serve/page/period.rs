@@ -20,12 +20,14 @@ const LENGTHS: [(&str, &str); 7] = [
 pub(super) fn choice(chosen: Option<&str>) -> Markup {
     let other = chosen.filter(|chosen| LENGTHS.iter().all(|(value, _)| value != chosen));
     html! {
-        label for="last" { "Last" }
-        select #last name="last" {
-            @if chosen.is_none() { option value="" selected { "as linked" } }
-            @if let Some(other) = other { option value=(other) selected { (other) } }
-            @for (value, name) in LENGTHS {
-                option value=(value) selected[Some(value) == chosen] { (name) }
+        span.field {
+            label for="last" { "Last" }
+            select #last name="last" {
+                @if chosen.is_none() { option value="" selected { "as linked" } }
+                @if let Some(other) = other { option value=(other) selected { (other) } }
+                @for (value, name) in LENGTHS {
+                    option value=(value) selected[Some(value) == chosen] { (name) }
+                }
             }
         }
     }
