@@ -25,8 +25,11 @@ pub mod human;
 mod jaeger;
 mod listen;
 mod page;
+mod parameters;
 mod receive;
 mod slots;
+#[doc(hidden)]
+pub mod trace;
 
 use std::future::Future;
 use std::net::SocketAddr;

@@ -7,11 +7,11 @@ use opentelemetry::trace::TraceId;
 use serde_json::json;
 
 use super::answer::{failure, legacy, legacy_error};
-use super::parameters::{Parameters, trace_id};
 use super::query::{self, Wanted};
 use super::{Api, model};
 use crate::error::{Error, Result};
 use crate::search::Kind;
+use crate::serve::parameters::{Parameters, trace_id};
 
 pub(super) async fn services(State(api): State<Api>) -> Response {
     match api.store.services().await {

@@ -14,8 +14,8 @@ use super::Api;
 use super::answer::{failure, json_response, legacy_error};
 use super::dependencies::period;
 use super::model::kind_number;
-use super::parameters::{Parameters, milliseconds_long};
 use crate::search::SpanCount;
+use crate::serve::parameters::{Parameters, milliseconds_long};
 use crate::span::Timestamp;
 
 const HOUR: Duration = Duration::from_secs(3600);

@@ -5,7 +5,6 @@ mod dependencies;
 mod legacy;
 mod metrics;
 mod model;
-mod parameters;
 mod query;
 mod search;
 mod v3;

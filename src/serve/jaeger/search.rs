@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::Api;
 use super::answer::{failure, json_response, v3_error};
-use super::parameters::{Parameters, rfc3339};
 use crate::search::{Filter, Page, SearchQuery, SpanHit, TraceHit};
+use crate::serve::parameters::{Parameters, rfc3339};
 
 /// How many traces are found unless it is said.
 const LIMIT: usize = 20;
