@@ -23,8 +23,13 @@ pub(super) static THEME: LazyLock<Asset> =
 pub(super) static SCRIPT: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("page", "js", "text/javascript", include_str!("assets/page.js")));
 
+pub(super) static TRACE_STYLE: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("trace", "css", "text/css", include_str!("assets/trace.css")));
+pub(super) static TRACE_SCRIPT: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("trace", "js", "text/javascript", include_str!("assets/trace.js")));
+
 /// All of them: what is not listed here is not found.
-static ALL: [&LazyLock<Asset>; 3] = [&STYLE, &THEME, &SCRIPT];
+static ALL: [&LazyLock<Asset>; 5] = [&STYLE, &THEME, &SCRIPT, &TRACE_STYLE, &TRACE_SCRIPT];
 
 impl Asset {
     fn new(stem: &str, extension: &str, content_type: &'static str, content: &'static str) -> Self {
@@ -34,6 +39,10 @@ impl Asset {
 
     pub(super) fn path(&self) -> String {
         format!("/assets/{}", self.name)
+    }
+
+    pub(super) fn is_style(&self) -> bool {
+        self.content_type == "text/css"
     }
 }
 

@@ -6,7 +6,10 @@ mod assets;
 mod failure;
 mod home;
 mod layout;
+mod new;
 mod show;
+mod similar;
+mod trace;
 
 use std::sync::Arc;
 
@@ -28,6 +31,7 @@ use failure::explain;
 #[derive(Clone)]
 struct Pages {
     store: TraceStore,
+    limits: Limits,
 }
 
 /// All pages, for whom the guard lets in; they take their turn among all that is asked of the store.
@@ -46,7 +50,13 @@ pub(super) fn routes(store: TraceStore, limits: Limits, free: Arc<Semaphore>, gu
     };
     let pages = Router::new()
         .route("/", get(home::page))
-        .with_state(Pages { store })
+        .route("/traces/{id}", get(trace::page))
+        .route("/traces/{id}/rows", get(trace::data))
+        .route("/traces/{id}/spans/{key}", get(trace::part))
+        .route("/traces/{id}/spans/{key}/{place}", get(trace::value))
+        .route("/traces/{id}/similar", get(similar::page))
+        .route("/new", get(new::page))
+        .with_state(Pages { store, limits })
         .layer(from_fn_with_state(slots, slots::take));
     // Files ask nothing of the store.
     pages

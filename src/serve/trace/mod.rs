@@ -11,3 +11,6 @@ pub use outline::{Line, MAX_DEPTH, lines, period};
 pub use own::own_times;
 pub use tree::{Tree, has_parent};
 pub use words::{between, kind, message, text};
+
+#[cfg(test)]
+pub(in crate::serve) use tree::tests;
