@@ -102,7 +102,9 @@ function drawWaterfall(grid, blank) {
     const value = ns / unit[2];
     return `${unit[2] === 1 ? value : value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0)} ${unit[1]}`;
   };
-  const percent = (ns) => `${Math.min(100, Math.max(0, (ns * 100) / Math.max(1, data.took))).toFixed(3)}%`;
+  const percent = (ns, least = 0) => `${Math.min(100, Math.max(least, (ns * 100) / Math.max(1, data.took))).toFixed(3)}%`;
+  // Nothing is drawn of what has no width, not even its edge.
+  const width = (ns) => percent(ns, 0.01);
 
   // The rows that are not below a closed one, with the lines that lead to them.
   const arrange = () => {
@@ -165,11 +167,11 @@ function drawWaterfall(grid, blank) {
     if (why) find(".why").textContent = why; else find(".why").remove();
     const [whole, part] = find(".bars").children;
     whole.setAttribute("x", percent(start));
-    whole.setAttribute("width", percent(took));
+    whole.setAttribute("width", width(took));
     for (let each = 0; each < critical.length; each += 2) {
       const bar = part.cloneNode();
       bar.setAttribute("x", percent(critical[each]));
-      bar.setAttribute("width", percent(critical[each + 1]));
+      bar.setAttribute("width", width(critical[each + 1]));
       part.before(bar);
     }
     part.remove();

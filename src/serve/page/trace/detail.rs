@@ -18,6 +18,8 @@ use crate::span::{Attribute, Event, Span, StatusCode, Timestamp, Value};
 /// How many characters of a value are shown, and of a stack trace; the whole is a click away.
 const LONG: usize = 2_000;
 const LONG_STACK: usize = 20_000;
+/// How many characters of a key are shown.
+const KEY: usize = 200;
 /// Longer values are not searched for: an address would not hold them.
 const SEARCHED: usize = 300;
 /// How many children are listed, and how many events and links.
@@ -242,7 +244,7 @@ fn table(
                 tbody {
                     @for (at, (key, value)) in attributes {
                         tr.copyable {
-                            th scope="row" { (show::text(key)) }
+                            th scope="row" { (breakable(key)) }
                             td { (about.value(place(*at), &text(value), LONG)) @if let Value::Bytes(bytes) = value { " " span.quiet.small { (human::bytes(bytes.len() as u64)) ", base64" } } }
                             td.actions {
                                 @if let Some(link) = search_for(key, value, search) {
@@ -258,6 +260,12 @@ fn table(
             }
         }
     }
+}
+
+/// A key that may be broken behind its dots.
+fn breakable(key: &str) -> Markup {
+    let parts = show::cut(key, KEY).split_inclusive('.');
+    html! { bdi title=[(key.len() > KEY).then_some(show::cut(key, LONG))] { @for part in parts { (part) wbr; } } }
 }
 
 /// The search for spans with this value.

@@ -158,7 +158,8 @@ fn draw(whole: &Whole, look: &Look, blocks: &[Block<'_>], drawn: Drawn, is_above
     let block = &blocks[drawn.at];
     let zoom = Some(block.id).filter(|_| block.parent.is_some());
     let link = Look { zoom, page: None, ..look.clone() }.path(whole.id);
-    let class = format!("{}{}", show::hue(block.service), if is_above { " above" } else { "" });
+    let hue = if block.parent.is_some() { show::hue(block.service) } else { String::new() };
+    let class = format!("{hue}{}", if is_above { " above" } else { "" });
     let percent = |share: f64| format!("{:.3}%", share * 100.0);
     let label = format!("{} {}", show::cut(block.service, 100), show::cut(block.name, 100));
     let errors =

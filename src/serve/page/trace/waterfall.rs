@@ -136,7 +136,8 @@ fn blank() -> Markup {
 
 fn bar(class: &str, whole: &Whole, from: i128, length: i128) -> Markup {
     let x = format!("{:.3}%", whole.percent(from).clamp(0.0, 100.0));
-    let width = format!("{:.3}%", whole.percent(length).clamp(0.0, 100.0));
+    // Nothing is drawn of what has no width, not even its edge.
+    let width = format!("{:.3}%", whole.percent(length).clamp(0.01, 100.0));
     match class {
         "critical" => html! { rect.critical x=(x) width=(width) y="10" height="3" {} },
         _ => html! { rect.whole x=(x) width=(width) y="2" height="8" rx="1.5" {} },
@@ -155,7 +156,7 @@ fn rails(rails: u32, depth: usize) -> Markup {
         path += &format!("M{} 0v{}h7", x(depth), HEIGHT / 2);
     }
     html! {
-        svg.rails width=(depth * INDENT) height=(HEIGHT) viewBox={ "0 0 " (depth * INDENT) " " (HEIGHT) } preserveAspectRatio="none" aria-hidden="true" {
+        svg.rails width=(depth * INDENT) height=(HEIGHT) viewBox={ "0 0 " (depth * INDENT) " " (HEIGHT) } preserveAspectRatio="xMaxYMid slice" aria-hidden="true" {
             path d=(path) {}
         }
     }
