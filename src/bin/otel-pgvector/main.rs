@@ -3,7 +3,6 @@
 mod args;
 mod catalog;
 mod config;
-mod critical;
 mod explain;
 mod export;
 mod failure;
@@ -29,7 +28,6 @@ mod suggest;
 mod tail;
 mod terminal;
 mod time;
-mod tree;
 mod waterfall;
 
 use std::process::ExitCode;

@@ -31,9 +31,14 @@ pub(super) static MAP: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("map", "js", "text/javascript", include_str!("assets/map.js")));
 pub(super) static HEALTH: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("health", "css", "text/css", include_str!("assets/health.css")));
+pub(super) static TRACE_STYLE: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("trace", "css", "text/css", include_str!("assets/trace.css")));
+pub(super) static TRACE_SCRIPT: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("trace", "js", "text/javascript", include_str!("assets/trace.js")));
 
 /// All of them: what is not listed here is not found.
-static ALL: [&LazyLock<Asset>; 7] = [&STYLE, &THEME, &SCRIPT, &FIGURES, &MAP_STYLE, &MAP, &HEALTH];
+static ALL: [&LazyLock<Asset>; 9] =
+    [&STYLE, &THEME, &SCRIPT, &FIGURES, &MAP_STYLE, &MAP, &HEALTH, &TRACE_STYLE, &TRACE_SCRIPT];
 
 impl Asset {
     fn new(stem: &str, extension: &str, content_type: &'static str, content: &'static str) -> Self {
@@ -43,6 +48,10 @@ impl Asset {
 
     pub(super) fn path(&self) -> String {
         format!("/assets/{}", self.name)
+    }
+
+    pub(super) fn is_style(&self) -> bool {
+        self.content_type == "text/css"
     }
 }
 

@@ -8,10 +8,13 @@ mod health;
 mod home;
 mod layout;
 mod map;
+mod new;
 mod operations;
 mod period;
 mod show;
+mod similar;
 mod spark;
+mod trace;
 
 use std::sync::Arc;
 
@@ -34,6 +37,7 @@ use failure::explain;
 #[derive(Clone)]
 struct Pages {
     store: TraceStore,
+    limits: Limits,
 }
 
 /// All pages, for whom the guard lets in; they take their turn among all that is asked of the store.
@@ -60,7 +64,13 @@ pub(super) fn routes(
         .route("/", get(home::page))
         .route("/operations", get(operations::page))
         .route("/map", get(map::page))
-        .with_state(Pages { store })
+        .route("/traces/{id}", get(trace::page))
+        .route("/traces/{id}/rows", get(trace::data))
+        .route("/traces/{id}/spans/{key}", get(trace::part))
+        .route("/traces/{id}/spans/{key}/{place}", get(trace::value))
+        .route("/traces/{id}/similar", get(similar::page))
+        .route("/new", get(new::page))
+        .with_state(Pages { store, limits })
         .layer(from_fn_with_state(slots, slots::take));
     // Files ask nothing of the store, and how it is has to be seen when nothing else is answered.
     pages
