@@ -18,6 +18,7 @@ mod hidden;
 mod hit;
 mod novel;
 mod operations;
+mod overview;
 mod query;
 mod rank;
 mod recent;
@@ -41,6 +42,9 @@ pub use filter::{Comparison, Condition, Filter, Kind, Status, Test};
 pub use hidden::Hidden;
 pub use hit::{Explanation, MatchedWord, OperationHit, SpanHit, TraceHit};
 pub use novel::{Nearest, NewOperation};
+pub use overview::{
+    AttributeCount, CountScope, DurationCount, NameCount, OperationCount, Overview, TimeCount,
+};
 pub use query::{Found, Page, SearchQuery};
 pub use similar::SimilarTrace;
 pub use summary::{ServiceSummary, TraceSummary};
