@@ -16,6 +16,7 @@ mod failure;
 mod filter;
 mod hidden;
 mod hit;
+mod names;
 mod novel;
 mod operations;
 mod overview;
@@ -41,10 +42,13 @@ pub use dependencies::Dependency;
 pub use filter::{Comparison, Condition, Filter, Kind, Status, Test};
 pub use hidden::Hidden;
 pub use hit::{Explanation, MatchedWord, OperationHit, SpanHit, TraceHit};
+pub use names::Names;
 pub use novel::{Nearest, NewOperation};
 pub use overview::{
     AttributeCount, CountScope, DurationCount, NameCount, OperationCount, Overview, TimeCount,
 };
+#[cfg(feature = "serve")]
+pub(crate) use query::trace_id;
 pub use query::{Found, Page, SearchQuery};
 pub use similar::SimilarTrace;
 pub use summary::{ServiceSummary, TraceSummary};

@@ -1,8 +1,11 @@
-//! Numbers and times for people.
+//! Numbers, times and names for people.
 
 use std::time::{Duration, SystemTime};
 
 use crate::span::Timestamp;
+
+/// How many names are close at most.
+const CLOSE: usize = 3;
 
 /// Three digits or a little more, with the unit that fits.
 pub fn duration(duration: Duration) -> String {
@@ -87,6 +90,26 @@ pub fn ago(time: Timestamp, now: SystemTime) -> String {
         seconds => (seconds / 86_400, "days"),
     };
     if ago < 0 { format!("in {count} {unit}") } else { format!("{count} {unit} ago") }
+}
+
+/// The known names that are the closest, best first; few.
+pub fn close<'a>(name: &str, known: &'a [String]) -> Vec<&'a String> {
+    let wanted = name.to_lowercase();
+    let mut close: Vec<(f64, &String)> = known
+        .iter()
+        .map(|known| {
+            let lower = known.to_lowercase();
+            let part = !wanted.is_empty() && (lower.contains(&wanted) || wanted.contains(&lower));
+            // A piece of a name is a good hint, too.
+            (strsim::jaro_winkler(&wanted, &lower).max(if part { 0.9 } else { 0.0 }), known)
+        })
+        .filter(|(likeness, _)| *likeness >= 0.8)
+        .collect();
+    // Names that share a beginning and an end are all alike: only what is about as close as the closest is meant.
+    let best = close.iter().map(|(likeness, _)| *likeness).fold(0.0, f64::max);
+    close.retain(|(likeness, _)| *likeness >= best - 0.03);
+    close.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    close.into_iter().take(CLOSE).map(|(_, name)| name).collect()
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ mod auth;
 mod config;
 mod counting;
 #[doc(hidden)]
+pub mod highlight;
+#[doc(hidden)]
 pub mod human;
 mod jaeger;
 mod listen;

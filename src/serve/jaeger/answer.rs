@@ -46,7 +46,7 @@ pub(in crate::serve) fn failure(error: &Error) -> (StatusCode, String) {
     }
 }
 
-pub(super) fn json_response(status: StatusCode, value: &impl Serialize) -> Response {
+pub(in crate::serve) fn json_response(status: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
         Ok(body) => bytes_response(status, body),
         Err(error) => bytes_response(

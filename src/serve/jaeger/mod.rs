@@ -24,8 +24,8 @@ use super::Limits;
 use super::auth::{self, Guard};
 use super::slots::{self, Slots};
 use crate::store::TraceStore;
-pub(super) use answer::failure;
 use answer::legacy_error;
+pub(super) use answer::{failure, json_response};
 
 /// What the routes share.
 #[derive(Clone)]

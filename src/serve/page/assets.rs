@@ -23,8 +23,13 @@ pub(super) static THEME: LazyLock<Asset> =
 pub(super) static SCRIPT: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("page", "js", "text/javascript", include_str!("assets/page.js")));
 
+pub(super) static SEARCH_STYLE: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("search", "css", "text/css", include_str!("assets/search.css")));
+pub(super) static SEARCH_SCRIPT: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("search", "js", "text/javascript", include_str!("assets/search.js")));
+
 /// All of them: what is not listed here is not found.
-static ALL: [&LazyLock<Asset>; 3] = [&STYLE, &THEME, &SCRIPT];
+static ALL: [&LazyLock<Asset>; 5] = [&STYLE, &THEME, &SCRIPT, &SEARCH_STYLE, &SEARCH_SCRIPT];
 
 impl Asset {
     fn new(stem: &str, extension: &str, content_type: &'static str, content: &'static str) -> Self {

@@ -4,8 +4,8 @@
 
 mod assets;
 mod failure;
-mod home;
 mod layout;
+mod search;
 mod show;
 
 use std::sync::Arc;
@@ -15,12 +15,15 @@ use axum::http::StatusCode;
 use axum::http::header::WWW_AUTHENTICATE;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
+use moka::sync::Cache;
 use tokio::sync::Semaphore;
 use tower_http::compression::CompressionLayer;
 
 use super::Limits;
 use super::auth::{self, Guard};
 use super::slots::{self, Slots};
+use crate::error::Result;
+use crate::search::Names;
 use crate::store::TraceStore;
 use failure::explain;
 
@@ -28,6 +31,27 @@ use failure::explain;
 #[derive(Clone)]
 struct Pages {
     store: TraceStore,
+    /// The names of what is stored, for a while.
+    names: Cache<(), Arc<Names>>,
+}
+
+impl Pages {
+    fn new(store: TraceStore) -> Self {
+        Pages {
+            store,
+            names: Cache::builder().max_capacity(1).time_to_live(search::suggest::REMEMBERED).build(),
+        }
+    }
+
+    /// The names of what is stored.
+    async fn names(&self) -> Result<Arc<Names>> {
+        if let Some(names) = self.names.get(&()) {
+            return Ok(names);
+        }
+        let names = Arc::new(self.store.names().await?);
+        self.names.insert((), Arc::clone(&names));
+        Ok(names)
+    }
 }
 
 /// All pages, for whom the guard lets in; they take their turn among all that is asked of the store.
@@ -45,8 +69,9 @@ pub(super) fn routes(store: TraceStore, limits: Limits, free: Arc<Semaphore>, gu
         response
     };
     let pages = Router::new()
-        .route("/", get(home::page))
-        .with_state(Pages { store })
+        .route("/", get(search::page))
+        .route("/api/suggest", get(search::suggest::suggest))
+        .with_state(Pages::new(store))
         .layer(from_fn_with_state(slots, slots::take));
     // Files ask nothing of the store.
     pages
