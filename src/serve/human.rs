@@ -32,6 +32,23 @@ pub fn count(number: u64, what: &str) -> String {
     format!("{} {what}{}", thousands(number), if number == 1 { "" } else { "s" })
 }
 
+/// A length of time that is a whole number of some unit: `500 ms`, `15 min`, `30 days`.
+pub fn length(length: Duration) -> String {
+    let units = [
+        (86_400_000_000, "days"),
+        (3_600_000_000, "h"),
+        (60_000_000, "min"),
+        (1_000_000, "s"),
+        (1_000, "ms"),
+    ];
+    let microseconds = length.as_micros();
+    let unit = units.into_iter().find(|(each, _)| microseconds > 0 && microseconds.is_multiple_of(*each));
+    match unit.unwrap_or((1, "µs")) {
+        (each, "days") if each == microseconds => "1 day".into(),
+        (each, unit) => format!("{} {unit}", microseconds / each),
+    }
+}
+
 /// So many a second.
 pub fn rate(number: u64, elapsed: Duration) -> String {
     thousands((number as f64 / elapsed.as_secs_f64().max(1e-3)) as u64)
@@ -87,7 +104,8 @@ pub fn ago(time: Timestamp, now: SystemTime) -> String {
         seconds @ 60..3600 => (seconds / 60, "min"),
         seconds @ 3600..86_400 => (seconds / 3600, "h"),
         seconds @ 86_400..172_800 => (seconds / 86_400, "day"),
-        seconds => (seconds / 86_400, "days"),
+        seconds @ 172_800..63_072_000 => (seconds / 86_400, "days"),
+        seconds => (seconds / 31_536_000, "years"),
     };
     if ago < 0 { format!("in {count} {unit}") } else { format!("{count} {unit} ago") }
 }
@@ -136,14 +154,28 @@ mod tests {
         );
     }
     #[test]
+    fn lengths_are_whole_numbers() {
+        let cases =
+            [(500, "500 ms"), (1_000, "1 s"), (900_000, "15 min"), (86_400_000, "1 day"), (0, "0 µs")];
+        for (ms, expected) in cases {
+            assert_eq!(length(Duration::from_millis(ms)), expected);
+        }
+        assert_eq!(length(Duration::from_secs(2_592_000)), "30 days");
+    }
+
+    #[test]
     fn times_are_in_utc_with_their_distance() {
         let time = Timestamp(1_000_000_001);
         assert_eq!(rfc3339(time, 9), "1970-01-01T00:00:01.000000001Z");
         assert_eq!(utc(time), "1970-01-01 00:00:01.000 UTC");
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        for (now, expected) in
-            [(1, "0 s ago"), (62, "1 min ago"), (86_402, "1 day ago"), (200_000, "2 days ago")]
-        {
+        for (now, expected) in [
+            (1, "0 s ago"),
+            (62, "1 min ago"),
+            (86_402, "1 day ago"),
+            (200_000, "2 days ago"),
+            (70_000_000, "2 years ago"),
+        ] {
             assert_eq!(ago(time, at(now)), expected);
         }
         assert_eq!(ago(Timestamp(7_300_000_000_000), at(0)), "in 2 h");

@@ -31,7 +31,7 @@ pub(super) fn aside(text: &QueryText, overview: &Overview) -> Markup {
         ("Duration", durations(overview)),
     ];
     html! {
-        aside.facets aria-label="Narrow the search" {
+        aside #facets .facets tabindex="-1" aria-label="Narrow the search" {
             @for (title, facets) in &groups { (group(text, overview, title, facets)) }
             @for (key, facets) in attributes(&overview.attributes, overview.spans) {
                 (group(text, overview, &key, &facets))
@@ -39,6 +39,11 @@ pub(super) fn aside(text: &QueryText, overview: &Overview) -> Markup {
             p.quiet.small { (counted(overview)) }
         }
     }
+}
+
+/// The way to the facets where they are below the results.
+pub(super) fn jump() -> Markup {
+    html! { a.to-facets href="#facets" { "Filters" } }
 }
 
 /// Which spans the numbers are of.

@@ -46,7 +46,7 @@ pub(super) fn correct(typed: &str, mistake: &Mistake) -> Markup {
     html! {
         div.note.error role="alert" {
             p {
-                "Not understood: " code { bdi { (cut(&mistake.token, 200)) } } " – " bdi { (mistake.reason) } "."
+                "Not understood: " code { bdi { (cut(&mistake.token, 200)) } } " – " (reason(&mistake.reason)) "."
             }
             @if !mistake.instead.is_empty() {
                 p.row {
@@ -58,6 +58,15 @@ pub(super) fn correct(typed: &str, mistake: &Mistake) -> Markup {
                     }
                 }
             }
+        }
+    }
+}
+
+/// A reason, with what it quotes as code.
+fn reason(text: &str) -> Markup {
+    html! {
+        @for (at, part) in text.split('`').enumerate() {
+            @if at % 2 == 1 { code { bdi { (cut(part, 200)) } } } @else { (part) }
         }
     }
 }

@@ -62,7 +62,7 @@ pub(super) fn card(text: &QueryText, overview: &Overview) -> Markup {
                 p.legend.small {
                     span.key { (estimate(overview.spans, overview)) " spans" (about) }
                     span.key.failing { (estimate(overview.errors, overview)) " failing" }
-                    span.quiet { (human::duration(overview.step)) " a bar" }
+                    span.quiet { (human::length(overview.step)) " a bar" }
                     @if basis != *text { a href=(address(&basis)) { "All times" } }
                 }
             }

@@ -5,7 +5,7 @@ use axum::response::Response;
 use futures_util::future::try_join;
 use maud::{Markup, html};
 
-use super::{TRACES, address, cards, histogram, shown, with_overview};
+use super::{TRACES, address, cards, facets, histogram, shown, with_overview};
 use crate::error::Result;
 use crate::search::{Filter, Overview, QueryText, SearchQuery, Status, Term};
 use crate::serve::highlight::words_of;
@@ -25,7 +25,7 @@ pub(super) async fn page(pages: &Pages) -> Result<Response> {
     let older = hits.iter().map(|hit| hit.start).min().and_then(Timestamp::to_system_time);
     let none = QueryText::default();
     let traces = html! {
-        div.spread.results-head { h2 { "Newest traces" } }
+        div.spread.results-head { h2 { "Newest traces" } (facets::jump()) }
         (cards::list(&SearchQuery::new(""), &hits))
         @if let Some(older) = older.filter(|_| hits.len() == TRACES) {
             p.more { a.button href=(address(&none.with(Term::Until(older)))) { "Older traces" } }
@@ -42,17 +42,14 @@ pub(super) async fn page(pages: &Pages) -> Result<Response> {
 fn beginnings(overview: &Overview) -> Markup {
     let text = |terms: Vec<Term>| QueryText::from(terms);
     let slow = overview.durations.last().map(|class| class.from).filter(|from| !from.is_zero());
-    let failing = overview
-        .operations
-        .iter()
-        .filter(|operation| operation.errors > 0)
-        .max_by_key(|operation| operation.errors);
+    let failing = overview.operations.iter().filter(|operation| operation.errors > 0);
+    let telling = failing.max_by_key(|operation| (words_of(&operation.name).len().min(3), operation.errors));
     let mut all = Vec::new();
     if overview.errors > 0 {
         all.push(("Failing now", text(vec![Term::Status(Status::Error)])));
     }
     all.extend(slow.map(|slow| ("Slowest", text(vec![Term::LongerThan(slow)]))));
-    if let Some(operation) = failing.or(overview.operations.first()) {
+    if let Some(operation) = telling.or(overview.operations.first()) {
         let mut terms: Vec<Term> = words_of(&operation.name).into_iter().take(4).map(Term::Word).collect();
         if operation.errors > 0 {
             terms.push(Term::Word("failed".into()));

@@ -124,7 +124,10 @@ fn results(asked: &Asked, found: &Found<TraceHit>, overview: Option<&Overview>) 
     let main = html! {
         div.spread.results-head {
             h2 { "Traces" span.quiet { " · " (order) } }
-            @if asked.is_later { a href=(address(&asked.text)) { "First page" } }
+            span.row {
+                @if asked.is_later { a href=(address(&asked.text)) { "First page" } }
+                (facets::jump())
+            }
         }
         @if found.hits.is_empty() { p.quiet { "There are no more." } }
         (cards::list(&asked.query, &found.hits))
