@@ -5,12 +5,12 @@
 mod assets;
 mod failure;
 mod health;
-mod home;
 mod layout;
 mod map;
 mod new;
 mod operations;
 mod period;
+mod search;
 mod show;
 mod similar;
 mod spark;
@@ -23,6 +23,7 @@ use axum::http::StatusCode;
 use axum::http::header::WWW_AUTHENTICATE;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
+use moka::sync::Cache;
 use tokio::sync::Semaphore;
 use tower_http::compression::CompressionLayer;
 
@@ -30,6 +31,8 @@ use super::Limits;
 use super::auth::{self, Guard};
 use super::health::Watch;
 use super::slots::{self, Slots};
+use crate::error::Result;
+use crate::search::Names;
 use crate::store::TraceStore;
 use failure::explain;
 
@@ -38,6 +41,28 @@ use failure::explain;
 struct Pages {
     store: TraceStore,
     limits: Limits,
+    /// The names of what is stored, for a while.
+    names: Cache<(), Arc<Names>>,
+}
+
+impl Pages {
+    fn new(store: TraceStore, limits: Limits) -> Self {
+        Pages {
+            store,
+            limits,
+            names: Cache::builder().max_capacity(1).time_to_live(search::suggest::REMEMBERED).build(),
+        }
+    }
+
+    /// The names of what is stored.
+    async fn names(&self) -> Result<Arc<Names>> {
+        if let Some(names) = self.names.get(&()) {
+            return Ok(names);
+        }
+        let names = Arc::new(self.store.names().await?);
+        self.names.insert((), Arc::clone(&names));
+        Ok(names)
+    }
 }
 
 /// All pages, for whom the guard lets in; they take their turn among all that is asked of the store.
@@ -61,7 +86,7 @@ pub(super) fn routes(
         response
     };
     let pages = Router::new()
-        .route("/", get(home::page))
+        .route("/", get(search::page))
         .route("/operations", get(operations::page))
         .route("/map", get(map::page))
         .route("/traces/{id}", get(trace::page))
@@ -70,7 +95,8 @@ pub(super) fn routes(
         .route("/traces/{id}/spans/{key}/{place}", get(trace::value))
         .route("/traces/{id}/similar", get(similar::page))
         .route("/new", get(new::page))
-        .with_state(Pages { store, limits })
+        .route("/api/suggest", get(search::suggest::suggest))
+        .with_state(Pages::new(store, limits))
         .layer(from_fn_with_state(slots, slots::take));
     // Files ask nothing of the store, and how it is has to be seen when nothing else is answered.
     pages
