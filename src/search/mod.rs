@@ -20,6 +20,7 @@ mod novel;
 mod operations;
 mod query;
 mod rank;
+mod ranked;
 mod recent;
 mod score;
 mod similar;
