@@ -157,17 +157,21 @@ pub(super) async fn best_of_traces(
     let traces = traces.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (traces, documents) = (parameters.bind(traces), parameters.bind(documents));
     let columns = columns(filter, &mut parameters);
-    let (period, rows) = (within(filter, &mut parameters), on_rows(filter, schema, &mut parameters));
-    // Not by the index on documents: of these there may be hundreds, with thousands of rows each.
+    let rows = on_rows(filter, schema, &mut parameters);
+    // Limits at both ends of time would make the planner read the index on it, too.
+    let period = match filter.since.is_some() || filter.until.is_some() {
+        true => format!(" AND {}", within(filter, &mut parameters)),
+        false => String::new(),
+    };
+    let place = format!("array_position({documents}::integer[], r.document_id)");
     let sql = format!(
         "SELECT {COLUMNS} FROM ( \
              SELECT r.*, row_number() OVER (PARTITION BY r.trace_id \
-                 ORDER BY array_position({documents}::integer[], r.document_id), r.start_time DESC, r.start_ns DESC) AS place \
+                 ORDER BY {place}, r.start_time DESC, r.start_ns DESC) AS number \
              FROM {schema}.span_rows r \
-             JOIN (SELECT d.*{columns} FROM {schema}.span_documents d WHERE d.id = ANY({documents}::integer[])) AS d \
-               ON d.id = r.document_id + 0 \
-             WHERE {of_traces} AND {period} AND {rows}) AS r \
-         WHERE r.place <= {per_trace} ORDER BY r.trace_id, r.place",
+             JOIN (SELECT d.*{columns} FROM {schema}.span_documents d) AS d ON d.id = r.document_id \
+             WHERE {of_traces} AND {place} IS NOT NULL AND {rows}{period}) AS r \
+         WHERE r.number <= {per_trace} ORDER BY r.trace_id, r.number",
         of_traces = of_traces(&traces),
         per_trace = parameters.bind(per_trace as i64)
     );
