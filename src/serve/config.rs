@@ -13,7 +13,7 @@ use crate::settings::Settings;
 pub struct Config {
     /// The store to look at. The reader's rights are enough. A server never changes the schema through it.
     pub settings: Settings,
-    /// Where Jaeger's API is; 127.0.0.1:16686 by default.
+    /// Where the page and Jaeger's API are; 127.0.0.1:16686 by default.
     pub api: SocketAddr,
     /// What is received; nothing by default.
     pub receive: Option<Receive>,

@@ -1,4 +1,4 @@
-//! A server on a store: it receives OTLP, and answers as Jaeger does.
+//! A server on a store: it receives OTLP, answers as Jaeger does, and has a page for people.
 //!
 //! What it receives goes the way of the exporter: an answer of success means that the spans are committed, or in the spool.
 //! Where they are neither, the sender is asked to send them again, and nothing waits in memory. Whoever looks needs the
@@ -20,8 +20,11 @@
 mod auth;
 mod config;
 mod counting;
+#[doc(hidden)]
+pub mod human;
 mod jaeger;
 mod listen;
+mod page;
 mod receive;
 mod slots;
 
@@ -33,6 +36,7 @@ use std::time::{Duration, Instant};
 use axum_server::Control;
 use futures_util::future::try_join_all;
 use opentelemetry::{otel_info, otel_warn};
+use tokio::sync::Semaphore;
 
 pub use auth::Credentials;
 pub use config::{Config, Limits, Receive, Tls};
@@ -59,7 +63,7 @@ pub struct Server {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Addresses {
-    /// Jaeger's API.
+    /// The page, and Jaeger's API.
     pub api: SocketAddr,
     /// OTLP by gRPC.
     pub otlp_grpc: Option<SocketAddr>,
@@ -78,7 +82,10 @@ impl Server {
         let guard = Arc::new(auth::Guard::new(&config.credentials)?);
         let listening = Listeners::new(config.tls.as_ref())?;
         let store = TraceStore::new(config.settings)?;
-        let api = Listener::bind(config.api, jaeger::routes(store, config.limits, Arc::clone(&guard)))?;
+        let free = Arc::new(Semaphore::new(config.limits.answering));
+        let pages = page::routes(store.clone(), config.limits, Arc::clone(&free), Arc::clone(&guard));
+        let routes = jaeger::routes(store, config.limits, free, Arc::clone(&guard)).merge(pages);
+        let api = Listener::bind(config.api, routes)?;
         let mut addresses = Addresses { api: api.address, otlp_grpc: None, otlp_http: None };
         let mut listeners = vec![api];
         let (mut receiver, mut counting) = (None, None);

@@ -10,7 +10,6 @@ mod failure;
 mod health;
 mod highlight;
 mod hits;
-mod human;
 mod import;
 mod import_progress;
 mod import_source;
@@ -36,6 +35,7 @@ mod waterfall;
 use std::process::ExitCode;
 
 use clap::Parser;
+use opentelemetry_pgvector::serve::human;
 
 use args::{Args, Command, ExportCommand};
 use failure::Outcome;

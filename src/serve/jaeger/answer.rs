@@ -30,7 +30,7 @@ pub(super) fn v3_error(status: StatusCode, message: &str) -> Response {
 }
 
 /// What a failure of the store is called. The log has what the client is not told.
-pub(super) fn failure(error: &Error) -> (StatusCode, String) {
+pub(in crate::serve) fn failure(error: &Error) -> (StatusCode, String) {
     match error {
         Error::Input { reason, .. } => (StatusCode::BAD_REQUEST, reason.clone()),
         Error::Timeout { .. } => (StatusCode::GATEWAY_TIMEOUT, error.to_string()),

@@ -24,6 +24,7 @@ use super::Limits;
 use super::auth::{self, Guard};
 use super::slots::{self, Slots};
 use crate::store::TraceStore;
+pub(super) use answer::failure;
 use answer::legacy_error;
 
 /// What the routes share.
@@ -34,9 +35,9 @@ struct Api {
 }
 
 /// All routes, for whom the guard lets in.
-pub(super) fn routes(store: TraceStore, limits: Limits, guard: Arc<Guard>) -> Router {
+pub(super) fn routes(store: TraceStore, limits: Limits, free: Arc<Semaphore>, guard: Arc<Guard>) -> Router {
     let slots = Slots {
-        free: Arc::new(Semaphore::new(limits.answering)),
+        free,
         timeout: limits.timeout,
         busy: || {
             let reason = "as many requests as the server answers at a time are under way";

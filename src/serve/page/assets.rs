@@ -1,0 +1,49 @@
+//! The files of the page, which are part of the program.
+
+use std::sync::LazyLock;
+
+use axum::extract::Path;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+
+use super::failure::explain;
+
+/// A file under a name that has a hash of its content, so that browsers may keep it for good.
+pub(super) struct Asset {
+    name: String,
+    content_type: &'static str,
+    content: &'static str,
+}
+
+pub(super) static STYLE: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("style", "css", "text/css", include_str!("assets/style.css")));
+pub(super) static THEME: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("theme", "js", "text/javascript", include_str!("assets/theme.js")));
+pub(super) static SCRIPT: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("page", "js", "text/javascript", include_str!("assets/page.js")));
+
+/// All of them: what is not listed here is not found.
+static ALL: [&LazyLock<Asset>; 3] = [&STYLE, &THEME, &SCRIPT];
+
+impl Asset {
+    fn new(stem: &str, extension: &str, content_type: &'static str, content: &'static str) -> Self {
+        let hash = blake3::hash(content.as_bytes()).to_hex();
+        Asset { name: format!("{stem}-{}.{extension}", &hash[..12]), content_type, content }
+    }
+
+    pub(super) fn path(&self) -> String {
+        format!("/assets/{}", self.name)
+    }
+}
+
+pub(super) async fn file(Path(name): Path<String>) -> Response {
+    let Some(asset) = ALL.iter().map(|asset| &***asset).find(|asset| asset.name == name) else {
+        return explain(StatusCode::NOT_FOUND, "There is no such file.");
+    };
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static(asset.content_type)),
+        (CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable")),
+    ];
+    (headers, asset.content).into_response()
+}

@@ -1,0 +1,57 @@
+//! The page: what people look at in a browser.
+//!
+//! Pages are rendered here; their script only makes them quicker to use. Everything they show is a link that can be kept.
+
+mod assets;
+mod failure;
+mod home;
+mod layout;
+mod show;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::get;
+use tokio::sync::Semaphore;
+use tower_http::compression::CompressionLayer;
+
+use super::Limits;
+use super::auth::{self, Guard};
+use super::slots::{self, Slots};
+use crate::store::TraceStore;
+use failure::explain;
+
+/// What the pages share.
+#[derive(Clone)]
+struct Pages {
+    store: TraceStore,
+}
+
+/// All pages, for whom the guard lets in; they take their turn among all that is asked of the store.
+pub(super) fn routes(store: TraceStore, limits: Limits, free: Arc<Semaphore>, guard: Arc<Guard>) -> Router {
+    let slots = Slots {
+        free,
+        timeout: limits.timeout,
+        busy: || explain(StatusCode::TOO_MANY_REQUESTS, "The server is busy. Try again in a moment."),
+        late: || explain(StatusCode::GATEWAY_TIMEOUT, "This took longer than a request may."),
+    };
+    let refuse: auth::Refuse = |challenge| {
+        let mut response = explain(StatusCode::UNAUTHORIZED, "Whoever looks has to log in.");
+        let challenge = axum::http::HeaderValue::from_static(challenge);
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        response
+    };
+    let pages = Router::new()
+        .route("/", get(home::page))
+        .with_state(Pages { store })
+        .layer(from_fn_with_state(slots, slots::take));
+    // Files ask nothing of the store.
+    pages
+        .route("/assets/{name}", get(assets::file))
+        .layer(CompressionLayer::new())
+        .layer(from_fn_with_state((guard, refuse), auth::require))
+        .layer(from_fn(layout::secure))
+}
