@@ -109,15 +109,15 @@ async fn open(store: &TraceStore, query: &SearchQuery, reach: Reach) -> Result<O
     );
     connection.batch_execute(&begin).await.map_err(Error::database("searching documents"))?;
     let documents = async {
-        let passing = passing(store, &connection, &schema.pgvector, query, reach).await?;
+        let last = last_document(store, &connection).await?;
+        let passing = passing(store, &connection, &schema.pgvector, query, reach, last).await?;
         let with_words = with_words(store, &connection, &schema, &passing, query, reach).await?;
-        Ok((passing, with_words))
+        Ok((last, passing, with_words))
     };
-    let ((passing, with_words), embeddings, newest_root, last) = future::try_join4(
+    let ((last, passing, with_words), embeddings, newest_root) = future::try_join3(
         documents,
         store.embeddings(&connection),
         newest_root(store, &connection, &query.bounded_filter()),
-        last_document(store, &connection),
     )
     .await?;
     Ok(Opened { connection, schema, embeddings, passing, with_words, newest_root, last })

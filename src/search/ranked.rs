@@ -17,9 +17,8 @@ use crate::store::{Connection, TraceStore};
 
 /// How many spans of one document are looked at, at least; twice as many as a page has results, when that is more.
 const SPANS_PER_DOCUMENT: usize = 20;
-/// Of how many documents spans are read at first, and how many at a time later: as a rule the best ones are enough.
-const FIRST_DOCUMENTS: usize = 4;
-const DOCUMENTS: usize = 40;
+/// Of how many documents spans are read at first, at least; then of twice as many. As a rule the best ones are enough.
+const DOCUMENTS: usize = 4;
 
 /// What was found by a query's text.
 pub(super) struct Ranked {
@@ -89,10 +88,9 @@ async fn of_documents(
     count: impl Fn(&[Document], &[FoundSpan]) -> usize,
 ) -> Result<Vec<FoundSpan>> {
     let filter = query.bounded_filter();
-    let most = DOCUMENTS.max(2 * query.wanted());
     let mut spans = Vec::new();
     loop {
-        let mut size = FIRST_DOCUMENTS.max(2 * query.wanted() / per_document).min(most);
+        let mut size = DOCUMENTS.max(2 * query.wanted() / per_document);
         let mut left = documents;
         while !left.is_empty() && count(documents, &spans) < query.wanted() {
             let (now, later) = left.split_at(size.min(left.len()));
@@ -101,7 +99,7 @@ async fn of_documents(
             let found =
                 newest_of_documents(store, connection, ids, &filter, *newest_root, per_document).await?;
             add(&mut spans, found);
-            (left, size) = (later, (2 * size).min(most));
+            (left, size) = (later, 2 * size);
         }
         // One span of each is enough where they are operations.
         if count(documents, &spans) >= query.wanted()
