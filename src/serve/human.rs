@@ -1,6 +1,8 @@
-//! Numbers for people.
+//! Numbers and times for people.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use crate::span::Timestamp;
 
 /// Three digits or a little more, with the unit that fits.
 pub fn duration(duration: Duration) -> String {
@@ -60,6 +62,33 @@ pub fn bytes(number: u64) -> String {
     format!("{value:.digits$} {unit}")
 }
 
+/// As in RFC 3339, in UTC, with so many digits after the second.
+pub fn rfc3339(time: Timestamp, digits: usize) -> String {
+    match jiff::Timestamp::from_nanosecond(time.0) {
+        Ok(time) => format!("{time:.digits$}"),
+        // Beyond the years −9999 to 9999 there is no such form.
+        Err(_) => format!("{} ns", time.0),
+    }
+}
+
+/// To the millisecond, in UTC.
+pub fn utc(time: Timestamp) -> String {
+    rfc3339(time, 3).replace('T', " ").replace('Z', " UTC")
+}
+
+/// How far a time is from another one, such as now: `5 min ago`, `in 2 h`.
+pub fn ago(time: Timestamp, now: SystemTime) -> String {
+    let ago = (Timestamp::from(now).0 - time.0) / 1_000_000_000;
+    let (count, unit) = match ago.unsigned_abs() {
+        seconds @ 0..60 => (seconds, "s"),
+        seconds @ 60..3600 => (seconds / 60, "min"),
+        seconds @ 3600..86_400 => (seconds / 3600, "h"),
+        seconds @ 86_400..172_800 => (seconds / 86_400, "day"),
+        seconds => (seconds / 86_400, "days"),
+    };
+    if ago < 0 { format!("in {count} {unit}") } else { format!("{count} {unit} ago") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,5 +111,19 @@ mod tests {
             (thousands(0), thousands(999), thousands(87_194)),
             ("0".into(), "999".into(), "87,194".into())
         );
+    }
+    #[test]
+    fn times_are_in_utc_with_their_distance() {
+        let time = Timestamp(1_000_000_001);
+        assert_eq!(rfc3339(time, 9), "1970-01-01T00:00:01.000000001Z");
+        assert_eq!(utc(time), "1970-01-01 00:00:01.000 UTC");
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        for (now, expected) in
+            [(1, "0 s ago"), (62, "1 min ago"), (86_402, "1 day ago"), (200_000, "2 days ago")]
+        {
+            assert_eq!(ago(time, at(now)), expected);
+        }
+        assert_eq!(ago(Timestamp(7_300_000_000_000), at(0)), "in 2 h");
+        assert_eq!(rfc3339(Timestamp(i128::MAX), 3), format!("{} ns", i128::MAX));
     }
 }

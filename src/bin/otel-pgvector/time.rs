@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use opentelemetry_pgvector::span::Timestamp;
 
+use crate::human::{ago, rfc3339, utc};
+
 /// `90s`, `15m`, `1h`, `2d`, `1w` before now, or a time as in RFC 3339.
 pub fn parse(text: &str) -> Result<SystemTime, String> {
     if let Some(ago) = parse_ago(text) {
@@ -48,15 +50,6 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * seconds).map_err(|_| format!("{text} is too long"))
 }
 
-/// As in RFC 3339, in UTC, with so many digits after the second.
-fn rfc3339(time: Timestamp, digits: usize) -> String {
-    match jiff::Timestamp::from_nanosecond(time.0) {
-        Ok(time) => format!("{time:.digits$}"),
-        // Beyond the years −9999 to 9999 there is no such form.
-        Err(_) => format!("{} ns", time.0),
-    }
-}
-
 /// Exact, for machines.
 pub fn exact(time: Timestamp) -> String {
     rfc3339(time, 9)
@@ -76,15 +69,7 @@ pub fn day(time: Timestamp) -> String {
 
 /// For people: to the millisecond, in UTC, with the distance from now.
 pub fn readable(time: Timestamp) -> String {
-    let ago = (Timestamp::from(SystemTime::now()).0 - time.0) / 1_000_000_000;
-    let (count, unit) = match ago.unsigned_abs() {
-        seconds @ 0..60 => (seconds, "s"),
-        seconds @ 60..3600 => (seconds / 60, "min"),
-        seconds @ 3600..86_400 => (seconds / 3600, "h"),
-        seconds => (seconds / 86_400, "days"),
-    };
-    let text = rfc3339(time, 3).replace('T', " ").replace('Z', " UTC");
-    if ago < 0 { format!("{text} (in {count} {unit})") } else { format!("{text} ({count} {unit} ago)") }
+    format!("{} ({})", utc(time), ago(time, SystemTime::now()))
 }
 
 #[cfg(test)]

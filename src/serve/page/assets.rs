@@ -18,8 +18,13 @@ pub(super) struct Asset {
 
 pub(super) static STYLE: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("style", "css", "text/css", include_str!("assets/style.css")));
+pub(super) static THEME: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("theme", "js", "text/javascript", include_str!("assets/theme.js")));
 pub(super) static SCRIPT: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("page", "js", "text/javascript", include_str!("assets/page.js")));
+
+/// All of them: what is not listed here is not found.
+static ALL: [&LazyLock<Asset>; 3] = [&STYLE, &THEME, &SCRIPT];
 
 impl Asset {
     fn new(stem: &str, extension: &str, content_type: &'static str, content: &'static str) -> Self {
@@ -33,7 +38,7 @@ impl Asset {
 }
 
 pub(super) async fn file(Path(name): Path<String>) -> Response {
-    let Some(asset) = [&*STYLE, &*SCRIPT].into_iter().find(|asset| asset.name == name) else {
+    let Some(asset) = ALL.iter().map(|asset| &***asset).find(|asset| asset.name == name) else {
         return explain(StatusCode::NOT_FOUND, "There is no such file.");
     };
     let headers = [

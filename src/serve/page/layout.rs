@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
-use super::assets::{SCRIPT, STYLE};
+use super::assets::{SCRIPT, STYLE, THEME};
 
 /// Nothing but the server's own files: no other host, no script or style within a page.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
@@ -38,6 +38,8 @@ pub(super) fn respond(status: StatusCode, section: Section, title: &str, main: M
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
+                // Before the style: the page is drawn in its theme from the beginning.
+                script src=(THEME.path()) {}
                 title { (title) " · otel-pgvector" }
                 link rel="icon" href="data:,";
                 link rel="stylesheet" href=(STYLE.path());
@@ -46,13 +48,13 @@ pub(super) fn respond(status: StatusCode, section: Section, title: &str, main: M
             body {
                 a.skip href="#main" { "Skip to content" }
                 header.top {
-                    a.brand href="/" { "otel-pgvector" }
+                    a.brand href="/" { (mark()) span { "otel-pgvector" } }
                     nav aria-label="Pages" {
                         @for (at, path, name) in SECTIONS {
                             a href=(path) aria-current=[(at == section).then_some("page")] { (name) }
                         }
                     }
-                    button #theme type="button" hidden { "Theme" }
+                    button #theme type="button" aria-label="Theme" hidden { (half_moon()) }
                 }
                 main #main tabindex="-1" { (main) }
             }
@@ -63,6 +65,26 @@ pub(super) fn respond(status: StatusCode, section: Section, title: &str, main: M
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     (status, headers, markup.into_string()).into_response()
+}
+
+/// Spans below each other, as the program's sign.
+fn mark() -> Markup {
+    html! {
+        svg viewBox="0 0 20 20" fill="currentColor" aria-hidden="true" {
+            rect x="1" y="3" width="18" height="4" rx="1.5" {}
+            rect x="4" y="8.5" width="10" height="4" rx="1.5" opacity="0.7" {}
+            rect x="9" y="14" width="8" height="4" rx="1.5" opacity="0.45" {}
+        }
+    }
+}
+
+fn half_moon() -> Markup {
+    html! {
+        svg viewBox="0 0 20 20" fill="none" stroke="currentColor" stroke-width="1.6" aria-hidden="true" {
+            circle cx="10" cy="10" r="7" {}
+            path d="M10 3a7 7 0 0 1 0 14z" fill="currentColor" {}
+        }
+    }
 }
 
 /// Adds the headers of every answer.

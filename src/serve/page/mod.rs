@@ -6,6 +6,7 @@ mod assets;
 mod failure;
 mod home;
 mod layout;
+mod show;
 
 use std::sync::Arc;
 
