@@ -6,16 +6,16 @@ import { PAGES } from './support/pages.mjs';
 
 const shared = browser();
 
-for (const { name, server, path } of PAGES) {
+for (const { name, server, path, status } of PAGES) {
   describe(name, { skip: !SERVERS[server] }, () => {
     for (const theme of THEMES) {
-      test(`is for everyone, ${theme}`, () => visit(shared, server, { theme }, async (page) => {
+      test(`is for everyone, ${theme}`, () => visit(shared, server, { theme, status }, async (page) => {
         await page.goto(path);
         await expectAccessible(page);
       }));
     }
     for (const width of WIDTHS) {
-      test(`fits into ${width} px`, () => visit(shared, server, { width }, async (page) => {
+      test(`fits into ${width} px`, () => visit(shared, server, { width, status }, async (page) => {
         await page.goto(path);
         await expectFits(page);
       }));

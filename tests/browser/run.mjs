@@ -25,7 +25,7 @@ function recording(name) {
 
 const [task = 'test', ...names] = process.argv.slice(2);
 const folder = mkdtempSync(join(tmpdir(), 'otel-pgvector-browser-'));
-const stores = {};
+const [stores, servers] = [{}, {}];
 let child;
 const stop = () => child?.kill('SIGTERM');
 process.once('SIGINT', stop).once('SIGTERM', stop);
@@ -37,9 +37,8 @@ try {
     if (!file) continue;
     stores[name] = new Store(program);
     stores[name].run('import', 'otlp', file);
-    await stores[name].serve();
+    servers[name] = { url: await stores[name].serve(), ...stores[name].facts() };
   }
-  const servers = Object.fromEntries(Object.entries(stores).map(([name, store]) => [name, store.url]));
   const tests = readdirSync(here).filter((name) => name.endsWith('.test.mjs') && (!names.length || names.some((part) => name.includes(part))));
   const parameters = task === 'test' ? ['--test', '--test-reporter=spec', ...tests] : [`${task}.mjs`, ...names];
   child = spawn(process.execPath, parameters, { cwd: here, stdio: 'inherit', env: { ...process.env, PAGE_SERVERS: JSON.stringify(servers) } });

@@ -12,7 +12,7 @@ for (const { name, server, path } of PAGES) {
   if (!SERVERS[server] || (names.length && !names.some((part) => name.includes(part)))) continue;
   for (const theme of THEMES) {
     for (const width of WIDTHS) {
-      const page = await browser.newPage({ baseURL: SERVERS[server], colorScheme: theme, viewport: { width, height: 900 } });
+      const page = await browser.newPage({ baseURL: SERVERS[server].url, colorScheme: theme, viewport: { width, height: 900 } });
       await page.goto(path);
       const picture = join(folder, `${name.replace(/\W+/g, '-')}_${width}_${theme}.png`);
       // As one sees it, and some more below.

@@ -12,7 +12,8 @@ const FLAGS = [
   '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
 ];
 
-// The addresses of the servers, by the traces they have: made, and where ../shared is, trainticket and datasette.
+// The servers by the traces they have: made, and where ../shared is, trainticket and datasette. Each has a `url`, and facts about
+// its traces: see Store.facts.
 export const SERVERS = JSON.parse(process.env.PAGE_SERVERS ?? '{}');
 
 export function launch() {
@@ -32,9 +33,8 @@ export function browser() {
 }
 
 // Opens a page for `work`, then has it that nothing went wrong in it: no error on the console, no script of a span's, no other host.
-export async function visit({ browser }, server, { width = 1280, height = 900, theme = 'light', allow = () => false, ...options }, work) {
-  const origin = SERVERS[server];
-  assert.ok(origin, `there is no server for ${server}`);
+export async function visit({ browser }, server, { width = 1280, height = 900, theme = 'light', status = 200, ...options }, work) {
+  const { url: origin } = SERVERS[server];
   const context = await browser.newContext({
     baseURL: origin, viewport: { width, height }, colorScheme: theme, reducedMotion: 'reduce', ...options,
   });
@@ -42,16 +42,20 @@ export async function visit({ browser }, server, { width = 1280, height = 900, t
   const page = await context.newPage();
   const wrong = [];
   page.on('console', (message) => {
-    if (['error', 'warning'].includes(message.type()) && !allow(message.text())) wrong.push(`console: ${message.text()}`);
+    // The browser says so of a page that has this status, too.
+    const expected = status !== 200 && message.text().includes(`status of ${status} `);
+    if (['error', 'warning'].includes(message.type()) && !expected) wrong.push(`console: ${message.text()}`);
   });
   page.on('pageerror', (error) => wrong.push(`script: ${error.message}`));
   page.on('dialog', (dialog) => { wrong.push(`dialog: ${dialog.message()}`); return dialog.dismiss(); });
   page.on('request', (request) => {
     const url = new URL(request.url());
-    if (url.protocol !== 'data:' && url.origin !== new URL(origin).origin) wrong.push(`request elsewhere: ${request.url()}`);
+    if (url.protocol !== 'data:' && url.origin !== origin) wrong.push(`request elsewhere: ${request.url()}`);
   });
   page.on('response', (response) => {
-    if (response.request().isNavigationRequest()) wrong.push(...weaknesses(response));
+    if (!response.request().isNavigationRequest()) return;
+    if (response.status() !== status) wrong.push(`${response.url()} has status ${response.status()}`);
+    wrong.push(...weaknesses(response));
   });
   try {
     await work(page);

@@ -22,6 +22,15 @@ export class Store {
     return done.stdout;
   }
 
+  // When its spans begin and end, and the ids of some traces.
+  facts() {
+    const sql = `SELECT min(start_time) AS since, max(start_time) + interval '1 second' AS until,
+        (array_agg(trace_id ORDER BY span_count DESC, trace_id))[1] AS largest,
+        (array_agg(trace_id ORDER BY error_count > 0 DESC, span_count DESC, trace_id))[1] AS failed
+      FROM traces`;
+    return JSON.parse(this.run('sql', '--json', '-c', sql));
+  }
+
   // Starts a server on a port that is free, and waits until it says which.
   async serve() {
     this.server = spawn(this.program, ['serve', '--listen', '127.0.0.1:0'], {
