@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio_postgres::types::ToSql;
 
-use super::filter::{Comparison, Filter, Test};
+use super::filter::{Filter, Test};
 use super::tags;
 use super::time::Time;
 use crate::span::{Timestamp, names_of};
@@ -233,12 +233,7 @@ fn test(test: &Test, value: &str, schema: &str, parameters: &mut Parameters) -> 
         Test::Matches(regex) => format!("{text} ~ {}", parameters.bind(regex.clone())),
         Test::MatchesNot(regex) => format!("{text} !~ {}", parameters.bind(regex.clone())),
         Test::Compares(comparison, number) => {
-            let operator = match comparison {
-                Comparison::Greater => ">",
-                Comparison::GreaterOrEqual => ">=",
-                Comparison::Less => "<",
-                Comparison::LessOrEqual => "<=",
-            };
+            let operator = comparison.sign();
             format!(
                 "{schema}.attribute_number({value}) {operator} {}::float8::numeric",
                 parameters.bind(*number)

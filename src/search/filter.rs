@@ -266,15 +266,7 @@ impl fmt::Display for Condition {
             Test::IsNot(value) => write!(formatter, "{key}!={value}"),
             Test::Matches(value) => write!(formatter, "{key}~{value}"),
             Test::MatchesNot(value) => write!(formatter, "{key}!~{value}"),
-            Test::Compares(comparison, number) => {
-                let operator = match comparison {
-                    Comparison::Greater => ">",
-                    Comparison::GreaterOrEqual => ">=",
-                    Comparison::Less => "<",
-                    Comparison::LessOrEqual => "<=",
-                };
-                write!(formatter, "{key}{operator}{number}")
-            }
+            Test::Compares(comparison, number) => write!(formatter, "{key}{}{number}", comparison.sign()),
         }
     }
 }
@@ -294,25 +286,43 @@ impl FromStr for Condition {
         let test = match operators.iter().find(|operator| rest.starts_with(**operator)) {
             None if rest.is_empty() => Test::Exists,
             None => return Err(wrong("`!` stands before `=` or `~`")),
-            Some(operator) => {
-                let value = unquoted(rest[operator.len()..].trim());
-                let number = || {
-                    let number = value.parse::<f64>().ok().filter(|number| number.is_finite());
-                    number.ok_or_else(|| wrong("a number is expected behind < and >"))
-                };
-                match *operator {
-                    "=" => Test::Is(value.into()),
-                    "!=" => Test::IsNot(value.into()),
-                    "~" => Test::Matches(value.into()),
-                    "!~" => Test::MatchesNot(value.into()),
-                    ">" => Test::Compares(Comparison::Greater, number()?),
-                    ">=" => Test::Compares(Comparison::GreaterOrEqual, number()?),
-                    "<" => Test::Compares(Comparison::Less, number()?),
-                    _ => Test::Compares(Comparison::LessOrEqual, number()?),
-                }
-            }
+            Some(operator) => Test::read(operator, unquoted(rest[operator.len()..].trim())).map_err(wrong)?,
         };
         Ok(Condition { key: key.into(), test })
+    }
+}
+
+impl Test {
+    /// What an operator and a value ask for.
+    pub(super) fn read(operator: &str, value: &str) -> std::result::Result<Self, &'static str> {
+        let compares = |comparison| {
+            let number = value.parse::<f64>().ok().filter(|number| number.is_finite());
+            number
+                .map(|number| Test::Compares(comparison, number))
+                .ok_or("a number is expected behind < and >")
+        };
+        match operator {
+            "=" => Ok(Test::Is(value.into())),
+            "!=" => Ok(Test::IsNot(value.into())),
+            "~" => Ok(Test::Matches(value.into())),
+            "!~" => Ok(Test::MatchesNot(value.into())),
+            ">" => compares(Comparison::Greater),
+            ">=" => compares(Comparison::GreaterOrEqual),
+            "<" => compares(Comparison::Less),
+            _ => compares(Comparison::LessOrEqual),
+        }
+    }
+}
+
+impl Comparison {
+    /// As it is written.
+    pub(super) fn sign(self) -> &'static str {
+        match self {
+            Comparison::Greater => ">",
+            Comparison::GreaterOrEqual => ">=",
+            Comparison::Less => "<",
+            Comparison::LessOrEqual => "<=",
+        }
     }
 }
 
@@ -322,6 +332,15 @@ fn unquoted(value: &str) -> &str {
 
 macro_rules! named {
     ($type:ident, $what:literal, $($name:literal => $variant:ident),+) => {
+        impl $type {
+            /// As it is written.
+            pub(crate) fn name(self) -> &'static str {
+                match self {
+                    $($type::$variant => $name,)+
+                }
+            }
+        }
+
         impl FromStr for $type {
             type Err = Error;
 

@@ -74,6 +74,7 @@ fn without_each(filter: &Filter) -> Vec<(String, Filter)> {
     without("until".into(), &|filter| filter.until = None);
     without("minimum duration".into(), &|filter| filter.min_duration = None);
     without("maximum duration".into(), &|filter| filter.max_duration = None);
+    without("scope".into(), &|filter| filter.scope = None);
     without("exception".into(), &|filter| filter.exception = None);
     without("trace id".into(), &|filter| filter.trace_ids.clear());
     for (at, condition) in filter.attributes.iter().enumerate() {

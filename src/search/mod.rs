@@ -26,6 +26,7 @@ mod similar;
 mod spans;
 mod summary;
 mod tags;
+mod text;
 mod time;
 mod traces;
 
@@ -43,6 +44,11 @@ pub use novel::{Nearest, NewOperation};
 pub use query::{Found, Page, SearchQuery};
 pub use similar::SimilarTrace;
 pub use summary::{ServiceSummary, TraceSummary};
+#[cfg(feature = "serve")]
+pub(crate) use text::Mistake;
+pub use text::{QueryText, Term};
+#[doc(hidden)]
+pub use text::{read_duration, read_time};
 
 use crate::error::Result;
 use crate::store::TraceStore;
