@@ -37,6 +37,7 @@ try {
     if (!file) continue;
     stores[name] = new Store(program);
     stores[name].run('import', 'otlp', file);
+    stores[name].run('maintain'); // counts the calls of the service map
     servers[name] = { url: await stores[name].serve(), ...stores[name].facts() };
   }
   const tests = readdirSync(here).filter((name) => name.endsWith('.test.mjs') && (!names.length || names.some((part) => name.includes(part))));
