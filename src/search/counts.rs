@@ -9,7 +9,7 @@ use crate::span::Timestamp;
 use crate::store::TraceStore;
 
 /// How much longer a class of durations is than the one before.
-const GROWTH: f64 = 1.05;
+pub(super) const GROWTH: f64 = 1.05;
 
 /// Spans of an operation within a step of time that took about the same time.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -17,14 +17,19 @@
 //! # }
 //! ```
 
+mod answer;
+mod api;
 mod auth;
 mod config;
 mod counting;
+mod health;
 #[doc(hidden)]
 pub mod human;
 mod jaeger;
 mod listen;
 mod page;
+mod parameters;
+mod period;
 mod receive;
 mod slots;
 
@@ -43,6 +48,7 @@ pub use config::{Config, Limits, Receive, Tls};
 
 use crate::error::Result;
 use crate::store::TraceStore;
+use health::Watch;
 use listen::{Listener, Listeners};
 use receive::Receiver;
 
@@ -82,30 +88,35 @@ impl Server {
         let guard = Arc::new(auth::Guard::new(&config.credentials)?);
         let listening = Listeners::new(config.tls.as_ref())?;
         let store = TraceStore::new(config.settings)?;
+        let receiver = match &config.receive {
+            Some(receive) => Some(Arc::new(Receiver::new(receive.settings.clone(), config.limits)?)),
+            None => None,
+        };
         let free = Arc::new(Semaphore::new(config.limits.answering));
-        let pages = page::routes(store.clone(), config.limits, Arc::clone(&free), Arc::clone(&guard));
-        let routes = jaeger::routes(store, config.limits, free, Arc::clone(&guard)).merge(pages);
+        let watch = Watch::new(store.clone(), receiver.as_ref().map(|receiver| receiver.handle()));
+        let own =
+            api::routes(store.clone(), watch.clone(), config.limits, Arc::clone(&free), Arc::clone(&guard))?;
+        let pages = page::routes(store.clone(), watch, config.limits, Arc::clone(&free), Arc::clone(&guard));
+        let routes = jaeger::routes(store, config.limits, free, Arc::clone(&guard)).merge(own).merge(pages);
         let api = Listener::bind(config.api, routes)?;
         let mut addresses = Addresses { api: api.address, otlp_grpc: None, otlp_http: None };
         let mut listeners = vec![api];
-        let (mut receiver, mut counting) = (None, None);
+        let mut counting = None;
         let mut flush_timeout = Duration::ZERO;
-        if let Some(receive) = config.receive {
+        if let (Some(receive), Some(receiver)) = (config.receive, &receiver) {
             flush_timeout = Duration::from_secs(receive.settings.flush_timeout_seconds);
-            counting = Some(TraceStore::new(receive.settings.clone())?);
-            let receiving = Arc::new(Receiver::new(receive.settings, config.limits)?);
+            counting = Some(TraceStore::new(receive.settings)?);
             if let Some(address) = receive.grpc {
-                let routes = receive::grpc::routes(&receiving, Arc::clone(&guard));
+                let routes = receive::grpc::routes(receiver, Arc::clone(&guard));
                 let listener = Listener::bind(address, routes)?;
                 addresses.otlp_grpc = Some(listener.address);
                 listeners.push(listener);
             }
             if let Some(address) = receive.http {
-                let listener = Listener::bind(address, receive::http::routes(&receiving, guard))?;
+                let listener = Listener::bind(address, receive::http::routes(receiver, guard))?;
                 addresses.otlp_http = Some(listener.address);
                 listeners.push(listener);
             }
-            receiver = Some(receiving);
         }
         Ok(Server { listeners, listening, addresses, receiver, counting, flush_timeout })
     }

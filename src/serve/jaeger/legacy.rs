@@ -6,12 +6,13 @@ use axum::response::Response;
 use opentelemetry::trace::TraceId;
 use serde_json::json;
 
-use super::answer::{failure, legacy, legacy_error};
-use super::parameters::{Parameters, trace_id};
+use super::answer::{legacy, legacy_error};
 use super::query::{self, Wanted};
 use super::{Api, model};
 use crate::error::{Error, Result};
 use crate::search::Kind;
+use crate::serve::answer::failure;
+use crate::serve::parameters::{Parameters, trace_id};
 
 pub(super) async fn services(State(api): State<Api>) -> Response {
     match api.store.services().await {

@@ -11,11 +11,12 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::Api;
-use super::answer::{failure, json_response, legacy_error};
+use super::answer::legacy_error;
 use super::dependencies::period;
 use super::model::kind_number;
-use super::parameters::{Parameters, milliseconds_long};
 use crate::search::SpanCount;
+use crate::serve::answer::{failure, json_response};
+use crate::serve::parameters::{Parameters, milliseconds_long};
 use crate::span::Timestamp;
 
 const HOUR: Duration = Duration::from_secs(3600);

@@ -5,9 +5,7 @@ mod dependencies;
 mod legacy;
 mod metrics;
 mod model;
-mod parameters;
 mod query;
-mod search;
 mod v3;
 
 use std::sync::Arc;
@@ -24,8 +22,8 @@ use super::Limits;
 use super::auth::{self, Guard};
 use super::slots::{self, Slots};
 use crate::store::TraceStore;
-pub(super) use answer::failure;
 use answer::legacy_error;
+pub(super) use model::kind;
 
 /// What the routes share.
 #[derive(Clone)]
@@ -65,7 +63,6 @@ pub(super) fn routes(store: TraceStore, limits: Limits, free: Arc<Semaphore>, gu
         .route("/api/traces/{id}", get(legacy::trace))
         .route("/api/dependencies", get(dependencies::dependencies))
         .route("/api/metrics/{figure}", get(metrics::metrics))
-        .route("/api/search", get(search::search))
         .fallback(legacy::unknown)
         .with_state(Api { store, limits })
         .layer(CompressionLayer::new())

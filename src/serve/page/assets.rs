@@ -23,8 +23,17 @@ pub(super) static THEME: LazyLock<Asset> =
 pub(super) static SCRIPT: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("page", "js", "text/javascript", include_str!("assets/page.js")));
 
+pub(super) static FIGURES: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("figures", "css", "text/css", include_str!("assets/figures.css")));
+pub(super) static MAP_STYLE: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("map", "css", "text/css", include_str!("assets/map.css")));
+pub(super) static MAP: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("map", "js", "text/javascript", include_str!("assets/map.js")));
+pub(super) static HEALTH: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("health", "css", "text/css", include_str!("assets/health.css")));
+
 /// All of them: what is not listed here is not found.
-static ALL: [&LazyLock<Asset>; 3] = [&STYLE, &THEME, &SCRIPT];
+static ALL: [&LazyLock<Asset>; 7] = [&STYLE, &THEME, &SCRIPT, &FIGURES, &MAP_STYLE, &MAP, &HEALTH];
 
 impl Asset {
     fn new(stem: &str, extension: &str, content_type: &'static str, content: &'static str) -> Self {

@@ -19,11 +19,19 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Section {
     Search,
+    Operations,
+    Map,
+    Health,
     /// Beside those of the navigation.
     Other,
 }
 
-const SECTIONS: [(Section, &str, &str); 1] = [(Section::Search, "/", "Search")];
+const SECTIONS: [(Section, &str, &str); 4] = [
+    (Section::Search, "/", "Search"),
+    (Section::Operations, "/operations", "Operations"),
+    (Section::Map, "/map", "Map"),
+    (Section::Health, "/health", "Health"),
+];
 
 /// A page with its title and main part. The title is text.
 pub(super) fn page(section: Section, title: &str, main: Markup) -> Response {

@@ -4,9 +4,14 @@
 
 mod assets;
 mod failure;
+mod health;
 mod home;
 mod layout;
+mod map;
+mod operations;
+mod period;
 mod show;
+mod spark;
 
 use std::sync::Arc;
 
@@ -20,6 +25,7 @@ use tower_http::compression::CompressionLayer;
 
 use super::Limits;
 use super::auth::{self, Guard};
+use super::health::Watch;
 use super::slots::{self, Slots};
 use crate::store::TraceStore;
 use failure::explain;
@@ -31,7 +37,13 @@ struct Pages {
 }
 
 /// All pages, for whom the guard lets in; they take their turn among all that is asked of the store.
-pub(super) fn routes(store: TraceStore, limits: Limits, free: Arc<Semaphore>, guard: Arc<Guard>) -> Router {
+pub(super) fn routes(
+    store: TraceStore,
+    watch: Watch,
+    limits: Limits,
+    free: Arc<Semaphore>,
+    guard: Arc<Guard>,
+) -> Router {
     let slots = Slots {
         free,
         timeout: limits.timeout,
@@ -46,10 +58,13 @@ pub(super) fn routes(store: TraceStore, limits: Limits, free: Arc<Semaphore>, gu
     };
     let pages = Router::new()
         .route("/", get(home::page))
+        .route("/operations", get(operations::page))
+        .route("/map", get(map::page))
         .with_state(Pages { store })
         .layer(from_fn_with_state(slots, slots::take));
-    // Files ask nothing of the store.
+    // Files ask nothing of the store, and how it is has to be seen when nothing else is answered.
     pages
+        .route("/health", get(health::page).with_state(watch))
         .route("/assets/{name}", get(assets::file))
         .layer(CompressionLayer::new())
         .layer(from_fn_with_state((guard, refuse), auth::require))
