@@ -114,7 +114,9 @@ function misfits() {
     let { left, top, right, bottom } = rect;
     for (let above = element; above && above !== document.body; above = above.parentElement) {
       if (!clips(getComputedStyle(above))) continue;
-      const box = above.getBoundingClientRect();
+      // A picture within a picture is as large as all that is in it, and shows what is over its ground.
+      const ground = above.ownerSVGElement && above.querySelector(':scope > rect');
+      const box = (ground ?? above).getBoundingClientRect();
       [left, top, right, bottom] = [Math.max(left, box.left), Math.max(top, box.top), Math.min(right, box.right), Math.min(bottom, box.bottom)];
     }
     return right - left > 1 && bottom - top > 1 ? { left, top, right, bottom } : null;
