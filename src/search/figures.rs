@@ -7,10 +7,9 @@ use super::SpanCount;
 use super::conditions::{Parameters, within};
 use super::counts::GROWTH;
 use super::filter::{Filter, Kind};
-use super::recent::newest_root;
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
-use crate::store::{Connection, TraceStore};
+use crate::store::{Connection, Microseconds, TraceStore};
 
 /// About so many spans are counted at most; it takes about a second.
 const MOST_SPANS: f64 = 2_000_000.0;
@@ -97,17 +96,28 @@ impl TraceStore {
         .await
     }
 
-    /// When the newest trace started that is not of the future; `None` while there is none.
+    /// When the oldest and the newest trace started that are not of the future; `None` while there is none.
     ///
     /// # Errors
     /// [`Error::Connect`], [`Error::Database`], [`Error::Timeout`], [`Error::Schema`].
-    pub async fn newest_start(&self) -> Result<Option<SystemTime>> {
+    pub async fn stored_period(&self) -> Result<Option<(SystemTime, SystemTime)>> {
+        let sql = format!(
+            "SELECT min(start_time), max(start_time) FROM {}.span_rows \
+             WHERE parent_span_id = 0 AND start_time <= now()",
+            self.sql().schema
+        );
         self.timed("looking for the newest trace", async {
             let (connection, _) = self.connection().await?;
-            let filter = Filter::default().until(SystemTime::now());
-            let newest = newest_root(self, &connection, &filter).await?;
+            let rows = connection
+                .query_prepared(&sql, &[])
+                .await
+                .map_err(Error::database("looking for the newest trace"))?;
             connection.give_back();
-            Ok(newest)
+            let time = |column| {
+                let time = rows.first()?.get::<_, Option<Microseconds>>(column)?;
+                Timestamp(i128::from(time.0) * 1000).to_system_time()
+            };
+            Ok(time(0).zip(time(1)))
         })
         .await
     }

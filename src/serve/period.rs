@@ -6,6 +6,8 @@ use super::parameters::{Parameters, duration, rfc3339};
 use crate::error::Result;
 use crate::store::TraceStore;
 
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
@@ -14,7 +16,15 @@ const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 pub(super) struct Asked {
     since: Option<SystemTime>,
     until: Option<SystemTime>,
-    last: Option<Duration>,
+    last: Option<Last>,
+}
+
+/// How far back.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Last {
+    Length(Duration),
+    /// As far as there are traces.
+    All,
 }
 
 /// From a time to a later one.
@@ -31,8 +41,8 @@ impl Asked {
         let time = |name: &'static str| {
             parameters.get(name).map(rfc3339).transpose().map_err(|reason| wrong(name, reason))
         };
-        let last = parameters.get("last").map(long).transpose().map_err(|reason| wrong("last", reason))?;
-        let asked = Asked { since: time("since")?, until: time("until")?, last };
+        let back = parameters.get("last").map(last).transpose().map_err(|reason| wrong("last", reason))?;
+        let asked = Asked { since: time("since")?, until: time("until")?, last: back };
         if let (Some(since), Some(until)) = (asked.since, asked.until)
             && since >= until
         {
@@ -47,7 +57,7 @@ impl Asked {
     }
 
     /// How far back, where that was said.
-    pub(super) fn last(&self) -> Option<Duration> {
+    pub(super) fn last(&self) -> Option<Last> {
         self.last
     }
 
@@ -55,36 +65,40 @@ impl Asked {
     /// a begin it is `otherwise` before.
     ///
     /// # Errors
-    /// Those of [`TraceStore::newest_start`].
+    /// Those of [`TraceStore::stored_period`].
     pub(super) async fn resolve(&self, store: &TraceStore, otherwise: Duration) -> Result<Period> {
-        let until = match self.until {
-            Some(until) => until,
-            None => {
-                let now = SystemTime::now();
-                // The newest trace is in it with all of its spans, as a rule.
-                store.newest_start().await?.map_or(now, |newest| now.min(newest + Duration::from_secs(60)))
-            }
-        };
+        let now = SystemTime::now();
+        let needs_stored = self.until.is_none() || self.last == Some(Last::All);
+        let stored = if needs_stored { store.stored_period().await? } else { None };
+        // The newest trace is in it with all of its spans, as a rule.
+        let newest = stored.map_or(now, |(_, newest)| now.min(newest + MINUTE));
+        let until = self.until.unwrap_or(newest);
+        let before = |length| until.checked_sub(length).unwrap_or(SystemTime::UNIX_EPOCH);
         let since = match (self.last, self.since) {
+            (Some(Last::All), _) => stored.map_or_else(|| before(otherwise), |(oldest, _)| oldest),
+            (Some(Last::Length(length)), _) => before(length),
             (None, Some(since)) => since,
-            (last, _) => until.checked_sub(last.unwrap_or(otherwise)).unwrap_or(SystemTime::UNIX_EPOCH),
+            (None, None) => before(otherwise),
         };
-        // Where all there is is older than what was asked for, the period is of the time since then, with nothing in it.
-        let until = if since < until { until } else { SystemTime::now().max(since + Duration::from_secs(1)) };
+        // Where all there is is older than what was asked for, it is the time since then, with nothing in it.
+        let until = if since < until { until } else { now.max(since + SECOND) };
         Ok(Period { since, until })
     }
 }
 
-/// A length such as `15m`, `1h30m`, `7d`.
-pub(super) fn long(text: &str) -> Result<Duration, String> {
+/// `all`, or a length such as `15m`, `1h30m`, `7d`.
+fn last(text: &str) -> Result<Last, String> {
+    if text == "all" {
+        return Ok(Last::All);
+    }
     let length = match text.strip_suffix('d').map(str::parse::<u32>) {
         Some(Ok(days)) => DAY.saturating_mul(days),
         _ => duration(text)?,
     };
     if length.is_zero() || length > LONGEST {
-        return Err(format!("expected up to 366d, and more than nothing, not {text:?}"));
+        return Err(format!("expected all, or more than nothing and up to 366d, not {text:?}"));
     }
-    Ok(length)
+    Ok(Last::Length(length))
 }
 
 #[cfg(test)]
@@ -100,8 +114,12 @@ mod tests {
         let one = asked("since=2026-01-01T00:00:00Z&until=2026-01-01T01:00:00Z").expect("a period");
         let (since, until) = (one.since.expect("since"), one.until.expect("until"));
         assert_eq!(until.duration_since(since).expect("later"), Duration::from_secs(3600));
-        assert_eq!(asked("last=7d").expect("a period").last(), Some(7 * DAY));
-        assert_eq!(asked("last=1h30m").expect("a period").last(), Some(Duration::from_secs(5400)));
+        assert_eq!(asked("last=7d").expect("a period").last(), Some(Last::Length(7 * DAY)));
+        assert_eq!(asked("last=all").expect("a period").last(), Some(Last::All));
+        assert_eq!(
+            asked("last=1h30m").expect("a period").last(),
+            Some(Last::Length(Duration::from_secs(5400)))
+        );
         assert_eq!(asked(""), Ok(Asked::default()));
     }
 

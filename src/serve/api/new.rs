@@ -11,7 +11,7 @@ use super::Api;
 use super::answer::{Answer, Failures, number, respond, time};
 use crate::search;
 use crate::serve::parameters::Parameters;
-use crate::serve::period::Asked;
+use crate::serve::period::{Asked, Last};
 
 /// How many operations unless it is said.
 const LIMIT: usize = 50;
@@ -78,8 +78,12 @@ pub(super) async fn new(State(api): State<Api>, RawQuery(query): RawQuery) -> Re
 
 async fn find(api: &Api, parameters: &Parameters) -> Answer<New> {
     let asked = Asked::of(parameters)?;
-    let ago = SystemTime::now().checked_sub(asked.last().unwrap_or(DAY)).unwrap_or(SystemTime::UNIX_EPOCH);
-    let since = asked.times().0.unwrap_or(ago);
+    let ago = match asked.last() {
+        Some(Last::All) => None,
+        Some(Last::Length(length)) => SystemTime::now().checked_sub(length),
+        None => SystemTime::now().checked_sub(DAY),
+    };
+    let since = asked.times().0.or(ago).unwrap_or(SystemTime::UNIX_EPOCH);
     let limit = number(parameters, "limit", LIMIT, 1000)?;
     let operations = api.store.new_since(since, parameters.get("service"), limit).await?;
     Ok(New { since: time(since), operations: operations.into_iter().map(Operation::from).collect() })

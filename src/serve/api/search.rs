@@ -26,6 +26,7 @@ pub(super) struct Found {
 /// A trace that was found.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = FoundTrace)]
 pub(super) struct Trace {
     /// 32 hexadecimal digits.
     trace_id: String,

@@ -137,7 +137,7 @@ struct Dependency {
     params(
         ("since" = Option<String>, Query, description = "RFC 3339; an hour before `until` by default", format = DateTime),
         ("until" = Option<String>, Query, description = "RFC 3339; with the newest trace by default", format = DateTime),
-        ("last" = Option<String>, Query, description = "The length before `until`, instead of `since`", example = "15m"),
+        ("last" = Option<String>, Query, description = "The length before `until`, or all, instead of `since`", example = "15m"),
         ("steps" = Option<u64>, Query, description = "Parts of the period, up to 200; 30 by default", minimum = 1),
     ),
     responses((status = 200, description = "Figures", body = Services), Failures))]
@@ -159,7 +159,7 @@ pub(super) async fn services(State(api): State<Api>, RawQuery(query): RawQuery) 
         ("service" = String, Query, description = "The service"),
         ("since" = Option<String>, Query, description = "RFC 3339; an hour before `until` by default", format = DateTime),
         ("until" = Option<String>, Query, description = "RFC 3339; with the newest trace by default", format = DateTime),
-        ("last" = Option<String>, Query, description = "The length before `until`, instead of `since`", example = "15m"),
+        ("last" = Option<String>, Query, description = "The length before `until`, or all, instead of `since`", example = "15m"),
         ("steps" = Option<u64>, Query, description = "Parts of the period, up to 200; 30 by default", minimum = 1),
     ),
     responses((status = 200, description = "Figures; none where there is no such service", body = Operations), Failures))]
@@ -192,7 +192,7 @@ async fn figures(api: &Api, service: Option<&str>, parameters: &Parameters) -> A
     params(
         ("since" = Option<String>, Query, description = "RFC 3339; a day before `until` by default", format = DateTime),
         ("until" = Option<String>, Query, description = "RFC 3339; with the newest trace by default", format = DateTime),
-        ("last" = Option<String>, Query, description = "The length before `until`, instead of `since`", example = "24h"),
+        ("last" = Option<String>, Query, description = "The length before `until`, or all, instead of `since`", example = "24h"),
     ),
     responses((status = 200, description = "Calls, as far as they are counted", body = Dependencies), Failures))]
 pub(super) async fn dependencies(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {

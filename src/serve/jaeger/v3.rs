@@ -85,9 +85,7 @@ pub(super) async fn find(State(api): State<Api>, RawQuery(query): RawQuery) -> R
 
 async fn traces(api: &Api, query: crate::search::SearchQuery) -> Result<Vec<Span<'static>>> {
     let ids: Vec<TraceId> = api.found(query).await?;
-    let mut all = Vec::new();
-    api.read(&ids, |_, spans| all.extend_from_slice(spans)).await?;
-    Ok(all)
+    Ok(api.read(&ids).await?.into_iter().flat_map(|(_, spans)| spans).collect())
 }
 
 pub(super) async fn trace(State(api): State<Api>, Path(id): Path<String>) -> Response {

@@ -95,11 +95,13 @@ impl View {
         let since = self.period.iter().any(|(name, _)| *name == "since");
         html! {
             form.choose action="/operations" method="get" {
-                label for="service" { "Service" }
-                select #service name="service" {
-                    option value="" { "All services" }
-                    @for name in services {
-                        option value=(name) selected[self.service.as_ref() == Some(name)] { (name) }
+                span.field {
+                    label for="service" { "Service" }
+                    select #service name="service" {
+                        option value="" { "All services" }
+                        @for name in services {
+                            option value=(name) selected[self.service.as_ref() == Some(name)] { (name) }
+                        }
                     }
                 }
                 (period::choice(if length.is_none() && since { None } else { Some(length.unwrap_or(LAST.0)) }))
@@ -115,11 +117,10 @@ impl View {
     /// What was counted.
     fn counted(&self, figures: &Figures, asked: Period) -> Markup {
         let counted = Period { since: figures.since, until: figures.until };
-        let length = figures.until.duration_since(figures.since).unwrap_or_default();
         html! {
             p.quiet {
                 (count(figures.spans, "span")) ", " (period::times(counted))
-                " (" (duration(length)) "). Rates are spans a minute; durations are at most 5 % too long."
+                ". Rates are spans a minute; durations are at most 5 % too long."
             }
             @if !figures.is_whole {
                 div.note.warning role="status" {

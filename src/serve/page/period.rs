@@ -13,19 +13,21 @@ const LENGTHS: [(&str, &str); 7] = [
     ("24h", "24 hours"),
     ("7d", "7 days"),
     ("30d", "30 days"),
-    ("366d", "1 year"),
+    ("all", "all time"),
 ];
 
 /// A field to choose how far back. `chosen` is what `last` is; without one, the period is that of the link.
 pub(super) fn choice(chosen: Option<&str>) -> Markup {
     let other = chosen.filter(|chosen| LENGTHS.iter().all(|(value, _)| value != chosen));
     html! {
-        label for="last" { "Last" }
-        select #last name="last" {
-            @if chosen.is_none() { option value="" selected { "as linked" } }
-            @if let Some(other) = other { option value=(other) selected { (other) } }
-            @for (value, name) in LENGTHS {
-                option value=(value) selected[Some(value) == chosen] { (name) }
+        span.field {
+            label for="last" { "Last" }
+            select #last name="last" {
+                @if chosen.is_none() { option value="" selected { "as linked" } }
+                @if let Some(other) = other { option value=(other) selected { (other) } }
+                @for (value, name) in LENGTHS {
+                    option value=(value) selected[Some(value) == chosen] { (name) }
+                }
             }
         }
     }

@@ -8,8 +8,9 @@ use super::layout::{Layout, Point, Sizes, layered};
 use crate::search::Dependency;
 use crate::serve::human::{count, thousands};
 use crate::serve::page::operations::percent;
+use crate::serve::page::show;
 
-const SIZES: Sizes = Sizes { width: 184.0, height: 46.0, between_layers: 96.0, between_nodes: 14.0 };
+const SIZES: Sizes = Sizes { width: 212.0, height: 46.0, between_layers: 96.0, between_nodes: 14.0 };
 /// With so few calls, each has its numbers beside it all the time.
 const FEW: usize = 12;
 /// Letters that fit into a box.
@@ -22,14 +23,15 @@ struct Called {
     errors: u64,
 }
 
-/// Services as boxes that lead to `link`, calls as arrows.
-pub(super) fn map(dependencies: &[Dependency], link: impl Fn(&str) -> String) -> Markup {
-    let mut called: BTreeMap<&str, Called> = BTreeMap::new();
-    for call in dependencies {
-        called.entry(&call.parent).or_default();
-        let child = called.entry(&call.child).or_default();
-        child.calls += call.calls;
-        child.errors += call.errors;
+/// Services as boxes that lead to `link`, calls as arrows. How a service is called is counted of `all` calls.
+pub(super) fn map(dependencies: &[&Dependency], all: &[Dependency], link: impl Fn(&str) -> String) -> Markup {
+    let services = dependencies.iter().flat_map(|call| [&*call.parent, &*call.child]);
+    let mut called: BTreeMap<&str, Called> = services.map(|name| (name, Called::default())).collect();
+    for call in all {
+        if let Some(child) = called.get_mut(&*call.child) {
+            child.calls += call.calls;
+            child.errors += call.errors;
+        }
     }
     let place = |name: &str| called.keys().position(|service| *service == name).unwrap_or(0);
     let edges: Vec<(usize, usize)> =
@@ -88,6 +90,7 @@ fn node(at: usize, service: &str, called: Called, layout: &Layout, link: &str) -
             title { (said) }
             rect x=(round(x - SIZES.width / 2.0)) y=(round(y - SIZES.height / 2.0)) width=(SIZES.width)
                 height=(SIZES.height) rx="6" {}
+            rect.mark class=(show::hue(service)) x=(round(x - SIZES.width / 2.0 + 7.0)) y=(round(y - 15.0)) width="4" height="30" rx="2" {}
             text.name x=(round(x)) y=(round(y - 3.0)) text-anchor="middle" { (shortened(service)) }
             text.calls x=(round(x)) y=(round(y + 14.0)) text-anchor="middle" {
                 @if called.calls == 0 { "not called" }

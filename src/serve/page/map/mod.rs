@@ -37,12 +37,10 @@ pub(super) async fn page(State(pages): State<Pages>, RawQuery(query): RawQuery) 
 
 async fn view(pages: &Pages, parameters: &Parameters, asked: &Asked) -> crate::Result<Response> {
     let period = asked.resolve(&pages.store, LAST.1).await?;
-    let mut calls = pages.store.dependencies(period.since, period.until).await?;
-    let all: BTreeSet<String> = calls.iter().flat_map(|call| [&call.parent, &call.child]).cloned().collect();
+    let all = pages.store.dependencies(period.since, period.until).await?;
     let chosen = parameters.get("service");
-    if let Some(service) = chosen {
-        calls.retain(|call| call.parent == service || call.child == service);
-    }
+    let is_shown = |call: &&Dependency| chosen.is_none_or(|name| call.parent == name || call.child == name);
+    let calls: Vec<&Dependency> = all.iter().filter(is_shown).collect();
     let shown: BTreeSet<&str> = calls.iter().flat_map(|call| [&*call.parent, &*call.child]).collect();
     let kept: Vec<(&str, &str)> = ["since", "until", "last"]
         .into_iter()
@@ -63,7 +61,7 @@ async fn view(pages: &Pages, parameters: &Parameters, asked: &Asked) -> crate::R
             (nothing())
         } @else {
             @if drawn {
-                (draw::map(&calls, link))
+                (draw::map(&calls, &all, link))
                 script src=(assets::MAP.path()) defer {}
             } @else {
                 div.note.warning role="status" {
@@ -76,16 +74,19 @@ async fn view(pages: &Pages, parameters: &Parameters, asked: &Asked) -> crate::R
     Ok(page_layout::page(Section::Map, "Service map", main))
 }
 
-fn form(services: &BTreeSet<String>, chosen: Option<&str>, kept: &[(&str, &str)]) -> Markup {
+fn form(all: &[Dependency], chosen: Option<&str>, kept: &[(&str, &str)]) -> Markup {
+    let services: BTreeSet<&str> = all.iter().flat_map(|call| [&*call.parent, &*call.child]).collect();
     let last = kept.iter().find(|(name, _)| *name == "last").map(|(_, value)| *value);
     let has_times = kept.iter().any(|(name, _)| *name == "since");
     html! {
         form.choose action="/map" method="get" {
-            label for="service" { "Service" }
-            select #service name="service" {
-                option value="" { "All services" }
-                @for name in services {
-                    option value=(name) selected[chosen == Some(name)] { (name) }
+            span.field {
+                label for="service" { "Service" }
+                select #service name="service" {
+                    option value="" { "All services" }
+                    @for name in services {
+                        option value=(name) selected[chosen == Some(name)] { (name) }
+                    }
                 }
             }
             (period::choice(if last.is_none() && has_times { None } else { Some(last.unwrap_or(LAST.0)) }))
@@ -97,7 +98,7 @@ fn form(services: &BTreeSet<String>, chosen: Option<&str>, kept: &[(&str, &str)]
     }
 }
 
-fn counted(calls: &[Dependency], services: usize, period: Period) -> Markup {
+fn counted(calls: &[&Dependency], services: usize, period: Period) -> Markup {
     let total = calls.iter().map(|call| call.calls).sum();
     html! {
         p.quiet {
@@ -119,8 +120,8 @@ fn nothing() -> Markup {
     }
 }
 
-fn table(calls: &[Dependency], link: impl Fn(&str) -> String) -> Markup {
-    let mut calls: Vec<&Dependency> = calls.iter().collect();
+fn table(calls: &[&Dependency], link: impl Fn(&str) -> String) -> Markup {
+    let mut calls = calls.to_vec();
     calls.sort_by_key(|call| Reverse(call.calls));
     let shown = calls.len().min(MOST_ROWS);
     html! {
