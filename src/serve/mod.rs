@@ -24,6 +24,8 @@ mod config;
 mod counting;
 mod health;
 #[doc(hidden)]
+pub mod highlight;
+#[doc(hidden)]
 pub mod human;
 mod jaeger;
 mod listen;

@@ -8,7 +8,6 @@ mod explain;
 mod export;
 mod failure;
 mod health;
-mod highlight;
 mod hits;
 mod import;
 mod import_progress;

@@ -32,8 +32,14 @@ pub(super) static MAP: LazyLock<Asset> =
 pub(super) static HEALTH: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("health", "css", "text/css", include_str!("assets/health.css")));
 
+pub(super) static SEARCH_STYLE: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("search", "css", "text/css", include_str!("assets/search.css")));
+pub(super) static SEARCH_SCRIPT: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("search", "js", "text/javascript", include_str!("assets/search.js")));
+
 /// All of them: what is not listed here is not found.
-static ALL: [&LazyLock<Asset>; 7] = [&STYLE, &THEME, &SCRIPT, &FIGURES, &MAP_STYLE, &MAP, &HEALTH];
+static ALL: [&LazyLock<Asset>; 9] =
+    [&STYLE, &THEME, &SCRIPT, &FIGURES, &MAP_STYLE, &MAP, &HEALTH, &SEARCH_STYLE, &SEARCH_SCRIPT];
 
 impl Asset {
     fn new(stem: &str, extension: &str, content_type: &'static str, content: &'static str) -> Self {

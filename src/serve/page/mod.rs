@@ -5,11 +5,11 @@
 mod assets;
 mod failure;
 mod health;
-mod home;
 mod layout;
 mod map;
 mod operations;
 mod period;
+mod search;
 mod show;
 mod spark;
 
@@ -20,6 +20,7 @@ use axum::http::StatusCode;
 use axum::http::header::WWW_AUTHENTICATE;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
+use moka::sync::Cache;
 use tokio::sync::Semaphore;
 use tower_http::compression::CompressionLayer;
 
@@ -27,6 +28,8 @@ use super::Limits;
 use super::auth::{self, Guard};
 use super::health::Watch;
 use super::slots::{self, Slots};
+use crate::error::Result;
+use crate::search::Names;
 use crate::store::TraceStore;
 use failure::explain;
 
@@ -34,6 +37,27 @@ use failure::explain;
 #[derive(Clone)]
 struct Pages {
     store: TraceStore,
+    /// The names of what is stored, for a while.
+    names: Cache<(), Arc<Names>>,
+}
+
+impl Pages {
+    fn new(store: TraceStore) -> Self {
+        Pages {
+            store,
+            names: Cache::builder().max_capacity(1).time_to_live(search::suggest::REMEMBERED).build(),
+        }
+    }
+
+    /// The names of what is stored.
+    async fn names(&self) -> Result<Arc<Names>> {
+        if let Some(names) = self.names.get(&()) {
+            return Ok(names);
+        }
+        let names = Arc::new(self.store.names().await?);
+        self.names.insert((), Arc::clone(&names));
+        Ok(names)
+    }
 }
 
 /// All pages, for whom the guard lets in; they take their turn among all that is asked of the store.
@@ -57,10 +81,11 @@ pub(super) fn routes(
         response
     };
     let pages = Router::new()
-        .route("/", get(home::page))
+        .route("/", get(search::page))
         .route("/operations", get(operations::page))
         .route("/map", get(map::page))
-        .with_state(Pages { store })
+        .route("/api/suggest", get(search::suggest::suggest))
+        .with_state(Pages::new(store))
         .layer(from_fn_with_state(slots, slots::take));
     // Files ask nothing of the store, and how it is has to be seen when nothing else is answered.
     pages
