@@ -34,6 +34,8 @@ mod parameters;
 mod period;
 mod receive;
 mod slots;
+#[doc(hidden)]
+pub mod trace;
 
 use std::future::Future;
 use std::net::SocketAddr;

@@ -46,6 +46,21 @@ impl TraceStore {
         .await
     }
 
+    /// The spans of a trace as [`get_trace`](Self::get_trace) has them, but not more than the first so many.
+    #[cfg(feature = "serve")]
+    pub(crate) async fn first_spans(&self, trace_id: TraceId, limit: usize) -> Result<Vec<Span<'static>>> {
+        self.timed("reading a trace", async {
+            let (connection, _) = self.connection().await?;
+            let find = format!("{} LIMIT $2", self.inner.sql.trace_rows);
+            let (id, limit) = (trace_id.to_string(), i64::try_from(limit).unwrap_or(i64::MAX));
+            let rows = connection.query_prepared(&find, &[&id, &limit]).await.map_err(reading())?;
+            let spans = self.join(&connection, &rows).await;
+            connection.give_back();
+            spans
+        })
+        .await
+    }
+
     /// Which of these spans are stored.
     pub(crate) async fn stored_of(&self, spans: &[(TraceId, SpanId)]) -> Result<HashSet<(TraceId, SpanId)>> {
         self.timed("looking for spans", async {

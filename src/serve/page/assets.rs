@@ -37,9 +37,25 @@ pub(super) static SEARCH_STYLE: LazyLock<Asset> =
 pub(super) static SEARCH_SCRIPT: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("search", "js", "text/javascript", include_str!("assets/search.js")));
 
+pub(super) static TRACE_STYLE: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("trace", "css", "text/css", include_str!("assets/trace.css")));
+pub(super) static TRACE_SCRIPT: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("trace", "js", "text/javascript", include_str!("assets/trace.js")));
+
 /// All of them: what is not listed here is not found.
-static ALL: [&LazyLock<Asset>; 9] =
-    [&STYLE, &THEME, &SCRIPT, &FIGURES, &MAP_STYLE, &MAP, &HEALTH, &SEARCH_STYLE, &SEARCH_SCRIPT];
+static ALL: [&LazyLock<Asset>; 11] = [
+    &STYLE,
+    &THEME,
+    &SCRIPT,
+    &FIGURES,
+    &MAP_STYLE,
+    &MAP,
+    &HEALTH,
+    &SEARCH_STYLE,
+    &SEARCH_SCRIPT,
+    &TRACE_STYLE,
+    &TRACE_SCRIPT,
+];
 
 impl Asset {
     fn new(stem: &str, extension: &str, content_type: &'static str, content: &'static str) -> Self {
@@ -49,6 +65,10 @@ impl Asset {
 
     pub(super) fn path(&self) -> String {
         format!("/assets/{}", self.name)
+    }
+
+    pub(super) fn is_style(&self) -> bool {
+        self.content_type == "text/css"
     }
 }
 

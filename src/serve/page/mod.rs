@@ -7,11 +7,14 @@ mod failure;
 mod health;
 mod layout;
 mod map;
+mod new;
 mod operations;
 mod period;
 mod search;
 mod show;
+mod similar;
 mod spark;
+mod trace;
 
 use std::sync::Arc;
 
@@ -37,14 +40,16 @@ use failure::explain;
 #[derive(Clone)]
 struct Pages {
     store: TraceStore,
+    limits: Limits,
     /// The names of what is stored, for a while.
     names: Cache<(), Arc<Names>>,
 }
 
 impl Pages {
-    fn new(store: TraceStore) -> Self {
+    fn new(store: TraceStore, limits: Limits) -> Self {
         Pages {
             store,
+            limits,
             names: Cache::builder().max_capacity(1).time_to_live(search::suggest::REMEMBERED).build(),
         }
     }
@@ -85,7 +90,13 @@ pub(super) fn routes(
         .route("/operations", get(operations::page))
         .route("/map", get(map::page))
         .route("/api/suggest", get(search::suggest::suggest))
-        .with_state(Pages::new(store))
+        .route("/traces/{id}", get(trace::page))
+        .route("/traces/{id}/rows", get(trace::data))
+        .route("/traces/{id}/spans/{key}", get(trace::part))
+        .route("/traces/{id}/spans/{key}/{place}", get(trace::value))
+        .route("/traces/{id}/similar", get(similar::page))
+        .route("/new", get(new::page))
+        .with_state(Pages::new(store, limits))
         .layer(from_fn_with_state(slots, slots::take));
     // Files ask nothing of the store, and how it is has to be seen when nothing else is answered.
     pages
