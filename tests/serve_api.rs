@@ -122,6 +122,9 @@ async fn what_is_answered_is_what_the_document_says() {
         json!([])
     );
 
+    let suggested = api.fits("/api/suggest", "/api/suggest?q=declined+service:pay", Http::OK).await;
+    assert_eq!(suggested[0]["text"], "declined service:payments ");
+
     let health = api.fits("/api/health", "/api/health", Http::OK).await;
     assert_eq!((&health["healthy"], &health["spanCount"]), (&json!(true), &json!(9)));
     assert_eq!(health["exporter"], Json::Null);
@@ -203,6 +206,7 @@ async fn the_document_describes_all_of_the_routes() {
         "/api/stats/dependencies",
         "/api/stats/operations",
         "/api/stats/services",
+        "/api/suggest",
     ] {
         assert!(routes.iter().any(|route| *route == expected), "{expected} in {routes:?}");
     }

@@ -7,6 +7,7 @@ mod health;
 mod new;
 mod search;
 mod stats;
+mod suggest;
 mod traces;
 
 use std::sync::Arc;
@@ -18,17 +19,15 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::get;
-use tokio::sync::Semaphore;
 use tower_http::compression::CompressionLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Limits;
 use super::answer::bytes_response;
-use super::auth::{self, Guard};
-use super::health::Watch;
+use super::names::KnownNames;
 use super::slots::{self, Slots};
+use super::{Limits, Shared, auth};
 use crate::error::{Error, Result};
 use crate::store::TraceStore;
 use answer::refuse;
@@ -38,6 +37,7 @@ use answer::refuse;
 struct Api {
     store: TraceStore,
     limits: Limits,
+    names: KnownNames,
 }
 
 #[derive(OpenApi)]
@@ -58,13 +58,8 @@ struct Document;
 ///
 /// # Errors
 /// [`Error::Input`] where the document cannot be written.
-pub(super) fn routes(
-    store: TraceStore,
-    watch: Watch,
-    limits: Limits,
-    free: Arc<Semaphore>,
-    guard: Arc<Guard>,
-) -> Result<Router> {
+pub(super) fn routes(shared: Shared) -> Result<Router> {
+    let Shared { store, limits, free, guard, watch, names } = shared;
     let slots = Slots {
         free,
         timeout: limits.timeout,
@@ -82,13 +77,14 @@ pub(super) fn routes(
     };
     let asking = OpenApiRouter::new()
         .routes(routes!(search::search))
+        .routes(routes!(suggest::suggest))
         .routes(routes!(traces::spans))
         .routes(routes!(traces::similar))
         .routes(routes!(new::new))
         .routes(routes!(stats::services))
         .routes(routes!(stats::operations))
         .routes(routes!(stats::dependencies))
-        .with_state(Api { store, limits })
+        .with_state(Api { store, limits, names })
         .layer(from_fn_with_state(slots, slots::take));
     // A probe is answered however busy the server is.
     let probing = OpenApiRouter::new().routes(routes!(health::health)).with_state(watch);

@@ -31,6 +31,14 @@ pub(super) static MAP: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("map", "js", "text/javascript", include_str!("assets/map.js")));
 pub(super) static HEALTH: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("health", "css", "text/css", include_str!("assets/health.css")));
+pub(super) static TRACE_STYLE: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("trace", "css", "text/css", include_str!("assets/trace.css")));
+pub(super) static TRACE_SCRIPT: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("trace", "js", "text/javascript", include_str!("assets/trace.js")));
+pub(super) static SEARCH_STYLE: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("search", "css", "text/css", include_str!("assets/search.css")));
+pub(super) static SEARCH_SCRIPT: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("search", "js", "text/javascript", include_str!("assets/search.js")));
 
 pub(super) static SEARCH_STYLE: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("search", "css", "text/css", include_str!("assets/search.css")));
@@ -51,10 +59,10 @@ static ALL: [&LazyLock<Asset>; 11] = [
     &MAP_STYLE,
     &MAP,
     &HEALTH,
-    &SEARCH_STYLE,
-    &SEARCH_SCRIPT,
     &TRACE_STYLE,
     &TRACE_SCRIPT,
+    &SEARCH_STYLE,
+    &SEARCH_SCRIPT,
 ];
 
 impl Asset {

@@ -16,23 +16,16 @@ mod similar;
 mod spark;
 mod trace;
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::http::StatusCode;
 use axum::http::header::WWW_AUTHENTICATE;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
-use moka::sync::Cache;
-use tokio::sync::Semaphore;
 use tower_http::compression::CompressionLayer;
 
-use super::Limits;
-use super::auth::{self, Guard};
-use super::health::Watch;
+use super::names::KnownNames;
 use super::slots::{self, Slots};
-use crate::error::Result;
-use crate::search::Names;
+use super::{Limits, Shared, auth};
 use crate::store::TraceStore;
 use failure::explain;
 
@@ -41,38 +34,12 @@ use failure::explain;
 struct Pages {
     store: TraceStore,
     limits: Limits,
-    /// The names of what is stored, for a while.
-    names: Cache<(), Arc<Names>>,
-}
-
-impl Pages {
-    fn new(store: TraceStore, limits: Limits) -> Self {
-        Pages {
-            store,
-            limits,
-            names: Cache::builder().max_capacity(1).time_to_live(search::suggest::REMEMBERED).build(),
-        }
-    }
-
-    /// The names of what is stored.
-    async fn names(&self) -> Result<Arc<Names>> {
-        if let Some(names) = self.names.get(&()) {
-            return Ok(names);
-        }
-        let names = Arc::new(self.store.names().await?);
-        self.names.insert((), Arc::clone(&names));
-        Ok(names)
-    }
+    names: KnownNames,
 }
 
 /// All pages, for whom the guard lets in; they take their turn among all that is asked of the store.
-pub(super) fn routes(
-    store: TraceStore,
-    watch: Watch,
-    limits: Limits,
-    free: Arc<Semaphore>,
-    guard: Arc<Guard>,
-) -> Router {
+pub(super) fn routes(shared: Shared) -> Router {
+    let Shared { store, limits, free, guard, watch, names } = shared;
     let slots = Slots {
         free,
         timeout: limits.timeout,
@@ -89,14 +56,13 @@ pub(super) fn routes(
         .route("/", get(search::page))
         .route("/operations", get(operations::page))
         .route("/map", get(map::page))
-        .route("/api/suggest", get(search::suggest::suggest))
         .route("/traces/{id}", get(trace::page))
         .route("/traces/{id}/rows", get(trace::data))
         .route("/traces/{id}/spans/{key}", get(trace::part))
         .route("/traces/{id}/spans/{key}/{place}", get(trace::value))
         .route("/traces/{id}/similar", get(similar::page))
         .route("/new", get(new::page))
-        .with_state(Pages::new(store, limits))
+        .with_state(Pages { store, limits, names })
         .layer(from_fn_with_state(slots, slots::take));
     // Files ask nothing of the store, and how it is has to be seen when nothing else is answered.
     pages

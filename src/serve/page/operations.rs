@@ -78,7 +78,6 @@ impl View {
             None => "Services".to_owned(),
         };
         let main = html! {
-            link rel="stylesheet" href=(assets::FIGURES.path());
             h1 { @match &self.service {
                 Some(service) => { "Operations of " (show::service(service)) }
                 None => "Services",
@@ -87,7 +86,7 @@ impl View {
             (self.counted(&figures, asked))
             @if figures.rows.is_empty() { (self.nothing()) } @else { (self.table(&figures)) }
         };
-        Ok(layout::page(Section::Operations, &title, main))
+        Ok(layout::page_with(Section::Operations, &title, &[&assets::FIGURES], main))
     }
 
     fn form(&self, services: &[String]) -> Markup {

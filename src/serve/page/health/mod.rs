@@ -20,7 +20,6 @@ pub(super) async fn page(Shared(watch): Shared<Watch>) -> Response {
     findings.extend(look.exporter.iter().flat_map(of_exporter));
     let worst = findings.iter().map(|finding| finding.state).max().unwrap_or(State::Good);
     let main = html! {
-        link rel="stylesheet" href=(assets::HEALTH.path());
         div.spread {
             h1 { (summary(worst)) }
             p.quiet { "Looked at " (show::ago(look.at.into())) " · " a href="/health" { "Look again" } }
@@ -33,7 +32,7 @@ pub(super) async fn page(Shared(watch): Shared<Watch>) -> Response {
             @if let Some(status) = &look.exporter { (received(status)) }
         }
     };
-    layout::page(Section::Health, "Health", main)
+    layout::page_with(Section::Health, "Health", &[&assets::HEALTH], main)
 }
 
 fn summary(worst: State) -> &'static str {

@@ -52,8 +52,6 @@ async fn view(pages: &Pages, parameters: &Parameters, asked: &Asked) -> crate::R
     };
     let drawn = !calls.is_empty() && shown.len() <= MOST_DRAWN;
     let main = html! {
-        link rel="stylesheet" href=(assets::FIGURES.path());
-        link rel="stylesheet" href=(assets::MAP_STYLE.path());
         h1 { "Service map" }
         (form(&all, chosen, &kept))
         (counted(&calls, shown.len(), period))
@@ -62,7 +60,6 @@ async fn view(pages: &Pages, parameters: &Parameters, asked: &Asked) -> crate::R
         } @else {
             @if drawn {
                 (draw::map(&calls, &all, link))
-                script src=(assets::MAP.path()) defer {}
             } @else {
                 div.note.warning role="status" {
                     "So many services do not fit into a picture: choose one to see whom it calls and who calls it."
@@ -71,7 +68,8 @@ async fn view(pages: &Pages, parameters: &Parameters, asked: &Asked) -> crate::R
             (table(&calls, link))
         }
     };
-    Ok(page_layout::page(Section::Map, "Service map", main))
+    let files: [&assets::Asset; 3] = [&assets::FIGURES, &assets::MAP_STYLE, &assets::MAP];
+    Ok(page_layout::page_with(Section::Map, "Service map", &files, main))
 }
 
 fn form(all: &[Dependency], chosen: Option<&str>, kept: &[(&str, &str)]) -> Markup {
