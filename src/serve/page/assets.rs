@@ -40,16 +40,6 @@ pub(super) static SEARCH_STYLE: LazyLock<Asset> =
 pub(super) static SEARCH_SCRIPT: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("search", "js", "text/javascript", include_str!("assets/search.js")));
 
-pub(super) static SEARCH_STYLE: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("search", "css", "text/css", include_str!("assets/search.css")));
-pub(super) static SEARCH_SCRIPT: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("search", "js", "text/javascript", include_str!("assets/search.js")));
-
-pub(super) static TRACE_STYLE: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("trace", "css", "text/css", include_str!("assets/trace.css")));
-pub(super) static TRACE_SCRIPT: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("trace", "js", "text/javascript", include_str!("assets/trace.js")));
-
 /// All of them: what is not listed here is not found.
 static ALL: [&LazyLock<Asset>; 11] = [
     &STYLE,
