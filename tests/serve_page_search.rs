@@ -289,7 +289,7 @@ async fn without_a_search_there_are_the_newest_traces_and_searches_to_begin_with
     assert_eq!(&newest.captures(&home).expect("a trace")[1], "0000000000000000000000000000ca07");
     let beginnings = between(&home, "Searches to begin with", "</ul>");
     let queries: Vec<String> = links(beginnings).iter().map(|link| asked(link)).collect();
-    assert_eq!(queries, ["status:error", ">1s", "authorize card failed", "service:payments"]);
+    assert_eq!(queries, ["status:error", ">1s", "put into cart failed", "service:frontend"]);
     for link in links(beginnings) {
         assert!(!traces(&site.page(&link).await).is_empty(), "{link}");
     }

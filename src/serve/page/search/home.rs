@@ -7,7 +7,7 @@ use maud::{Markup, html};
 
 use super::{TRACES, address, cards, facets, histogram, shown, with_overview};
 use crate::error::Result;
-use crate::search::{Filter, Overview, QueryText, SearchQuery, Status, Term};
+use crate::search::{Filter, Overview, QueryText, SearchQuery, Status, Term, TraceHit};
 use crate::serve::highlight::words_of;
 use crate::serve::page::Pages;
 use crate::span::Timestamp;
@@ -32,30 +32,31 @@ pub(super) async fn page(pages: &Pages) -> Result<Response> {
         }
     };
     let below = html! {
-        @if let Some(overview) = &overview { (beginnings(overview)) }
+        @if let Some(overview) = &overview { (beginnings(&hits, overview)) }
         (with_overview(&none, overview.as_ref(), traces))
     };
     Ok(shown(StatusCode::OK, "", below))
 }
 
 /// Searches that find something in what there is at present.
-fn beginnings(overview: &Overview) -> Markup {
+fn beginnings(hits: &[TraceHit], overview: &Overview) -> Markup {
     let text = |terms: Vec<Term>| QueryText::from(terms);
     let slow = overview.durations.last().map(|class| class.from).filter(|from| !from.is_zero());
-    let failing = overview.operations.iter().filter(|operation| operation.errors > 0);
-    let telling = failing.max_by_key(|operation| (words_of(&operation.name).len().min(3), operation.errors));
+    let telling = |hit: &&TraceHit| hit.error_count > 0 && words_of(&hit.root_name).len() > 1;
+    let failed = hits.iter().find(telling).or(hits.first());
     let mut all = Vec::new();
     if overview.errors > 0 {
         all.push(("Failing now", text(vec![Term::Status(Status::Error)])));
     }
     all.extend(slow.map(|slow| ("Slowest", text(vec![Term::LongerThan(slow)]))));
-    if let Some(operation) = telling.or(overview.operations.first()) {
-        let mut terms: Vec<Term> = words_of(&operation.name).into_iter().take(4).map(Term::Word).collect();
-        if operation.errors > 0 {
-            terms.push(Term::Word("failed".into()));
-        }
-        all.push(("By meaning", text(terms)));
-        all.push(("In a service", text(vec![Term::Service(operation.service.clone())])));
+    if let Some(hit) = failed {
+        let mut words = words_of(&hit.root_name);
+        words.truncate(4);
+        words.extend((hit.error_count > 0).then(|| "failed".to_owned()));
+        all.push(("By meaning", text(words.into_iter().map(Term::Word).collect())));
+    }
+    if let Some(service) = overview.services.first() {
+        all.push(("In a service", text(vec![Term::Service(service.name.clone())])));
     }
     all.retain(|(_, text)| !text.terms().is_empty());
     html! {
