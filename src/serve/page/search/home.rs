@@ -1,6 +1,5 @@
 //! Without a search: the newest traces, what there is at present, and searches to begin with.
 
-use axum::http::StatusCode;
 use axum::response::Response;
 use futures_util::future::try_join;
 use maud::{Markup, html};
@@ -20,7 +19,7 @@ pub(super) async fn page(pages: &Pages) -> Result<Response> {
     };
     let (hits, overview) = try_join(pages.store.newest_traces(TRACES), overview).await?;
     if hits.is_empty() && overview.as_ref().is_some_and(|overview| overview.spans == 0) {
-        return Ok(shown(StatusCode::OK, "", empty()));
+        return Ok(shown("", empty()));
     }
     let older = hits.iter().map(|hit| hit.start).min().and_then(Timestamp::to_system_time);
     let none = QueryText::default();
@@ -35,7 +34,7 @@ pub(super) async fn page(pages: &Pages) -> Result<Response> {
         @if let Some(overview) = &overview { (beginnings(&hits, overview)) }
         (with_overview(&none, overview.as_ref(), traces))
     };
-    Ok(shown(StatusCode::OK, "", below))
+    Ok(shown("", below))
 }
 
 /// Searches that find something in what there is at present.
