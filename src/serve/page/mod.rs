@@ -68,6 +68,7 @@ pub(super) fn routes(shared: Shared) -> Router {
     pages
         .route("/health", get(health::page).with_state(watch))
         .route("/assets/{name}", get(assets::file))
+        .fallback(failure::nowhere)
         .layer(CompressionLayer::new())
         .layer(from_fn_with_state((guard, refuse), auth::require))
         .layer(from_fn(layout::secure))

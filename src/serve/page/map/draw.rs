@@ -83,8 +83,13 @@ fn arc(call: &Dependency, (from, to): (usize, usize), route: &[Point], most: f64
 fn node(at: usize, service: &str, called: Called, layout: &Layout, link: &str) -> Markup {
     let Some(Point { x, y }) = layout.places.get(at).copied() else { return html! {} };
     let failing = called.errors as f64 / called.calls.max(1) as f64;
-    let said =
-        format!("{service}: called {}, {} failed", count(called.calls, "time"), thousands(called.errors));
+    let calls = match called {
+        Called { calls: 0, .. } => "not called".to_owned(),
+        Called { calls, errors: 0 } => count(calls, "call"),
+        Called { calls, .. } => format!("{}, {} failing", count(calls, "call"), percent(failing)),
+    };
+    // Its name begins as what is seen.
+    let said = format!("{service} {calls}");
     html! {
         a.node.failed[called.errors > 0] href=(link) data-node=(at) aria-label=(said) {
             title { (said) }
