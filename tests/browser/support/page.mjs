@@ -38,7 +38,7 @@ export async function visit({ browser }, server, { width = 1280, height = 900, t
   const context = await browser.newContext({
     baseURL: origin, viewport: { width, height }, colorScheme: theme, reducedMotion: 'reduce', ...options,
   });
-  context.setDefaultTimeout(20_000);
+  context.setDefaultTimeout(10_000);
   const page = await context.newPage();
   const wrong = [];
   page.on('console', (message) => {
