@@ -49,10 +49,6 @@ impl Mistake {
 type Read<T> = Result<T, Mistake>;
 
 pub(super) fn read(text: &str) -> Read<Vec<Term>> {
-    // An id and nothing else, of a trace or in the span: it means nothing.
-    if trace_id(text).is_some() {
-        return Ok(vec![Term::Phrase(text.trim().to_owned())]);
-    }
     let mut terms: Vec<Term> = Vec::new();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
