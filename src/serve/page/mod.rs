@@ -19,6 +19,7 @@ use axum::http::header::WWW_AUTHENTICATE;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use tokio::sync::Semaphore;
+use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 
 use super::Limits;
@@ -61,7 +62,7 @@ pub(super) fn routes(store: TraceStore, limits: Limits, free: Arc<Semaphore>, gu
     // Files ask nothing of the store.
     pages
         .route("/assets/{name}", get(assets::file))
-        .layer(CompressionLayer::new())
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
         .layer(from_fn_with_state((guard, refuse), auth::require))
         .layer(from_fn(layout::secure))
 }
