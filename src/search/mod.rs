@@ -13,13 +13,17 @@ mod conditions;
 mod counts;
 mod dependencies;
 mod failure;
+mod figures;
 mod filter;
 mod hidden;
 mod hit;
+mod names;
 mod novel;
 mod operations;
+mod overview;
 mod query;
 mod rank;
+mod ranked;
 mod recent;
 mod score;
 mod similar;
@@ -37,10 +41,17 @@ pub use catalog::Operation;
 pub(crate) use conditions::{Parameters, ids_of_traces};
 pub use counts::SpanCount;
 pub use dependencies::Dependency;
+pub use figures::{Figure, Figures};
 pub use filter::{Comparison, Condition, Filter, Kind, Status, Test};
 pub use hidden::Hidden;
 pub use hit::{Explanation, MatchedWord, OperationHit, SpanHit, TraceHit};
+pub use names::Names;
 pub use novel::{Nearest, NewOperation};
+pub use overview::{
+    AttributeCount, CountScope, DurationCount, NameCount, OperationCount, Overview, TimeCount,
+};
+#[cfg(feature = "serve")]
+pub(crate) use query::trace_id;
 pub use query::{Found, Page, SearchQuery};
 pub use similar::SimilarTrace;
 pub use summary::{ServiceSummary, TraceSummary};
@@ -96,7 +107,7 @@ impl TraceStore {
     }
 
     /// All traces that fit a query, page by page as the stream is read. With words, these are traces with the documents
-    /// that are nearest to them: 300, or 20 for each result of a page, whichever is more, and those that have the words.
+    /// that are nearest to them: 200, or 20 for each result of a page, whichever is more, and those that have the words.
     ///
     /// # Errors
     /// The stream ends with the first error, which is one of [`search_traces`](Self::search_traces).

@@ -121,6 +121,27 @@ impl TraceStore {
         .await
     }
 
+    /// How many spans these traces have; without those that are not stored.
+    #[cfg(feature = "serve")]
+    pub(crate) async fn sizes_of_traces(
+        &self,
+        trace_ids: &[TraceId],
+    ) -> Result<std::collections::HashMap<TraceId, u64>> {
+        self.timed("counting the spans of traces", async {
+            let (connection, _) = self.connection().await?;
+            let ids: Vec<String> = trace_ids.iter().map(TraceId::to_string).collect();
+            let count = &self.inner.sql.sizes_of_traces;
+            let rows = connection.query_prepared(count, &[&ids]).await.map_err(reading())?;
+            connection.give_back();
+            let size = |row: &Row| {
+                let trace = TraceId::from_bytes(row.get::<_, Uuid>(0).into_bytes());
+                (trace, row.get::<_, i64>(1).unsigned_abs())
+            };
+            Ok(rows.iter().map(size).collect())
+        })
+        .await
+    }
+
     /// Joins rows with the columns of `trace_rows` to spans.
     async fn join(&self, connection: &Connection, rows: &[Row]) -> Result<Vec<Span<'static>>> {
         let (mut documents, mut resources) = (BTreeSet::new(), BTreeSet::new());

@@ -7,7 +7,6 @@ mod explain;
 mod export;
 mod failure;
 mod health;
-mod highlight;
 mod hits;
 mod import;
 mod import_progress;

@@ -20,12 +20,20 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 pub(super) enum Section {
     Search,
     New,
+    Operations,
+    Map,
+    Health,
     /// Beside those of the navigation.
     Other,
 }
 
-const SECTIONS: [(Section, &str, &str); 2] =
-    [(Section::Search, "/", "Search"), (Section::New, "/new", "New")];
+const SECTIONS: [(Section, &str, &str); 5] = [
+    (Section::Search, "/", "Search"),
+    (Section::New, "/new", "New"),
+    (Section::Operations, "/operations", "Operations"),
+    (Section::Map, "/map", "Map"),
+    (Section::Health, "/health", "Health"),
+];
 
 /// A page with its title and main part. The title is text.
 pub(super) fn page(section: Section, title: &str, main: Markup) -> Response {

@@ -31,9 +31,7 @@ pub fn message<'a>(span: &'a Span<'_>) -> Option<Cow<'a, str>> {
 
 /// A text for where nothing can end its writing direction: without the characters that set one.
 pub fn undirected(text: &str) -> String {
-    let sets = |character: &char| {
-        matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
+    let sets = |character: &char| matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars().filter(|character| !sets(character)).collect()
 }
 
