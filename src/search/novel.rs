@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::OperationHit;
 use super::compared::of_hnsw;
 use super::filter::Filter;
-use super::spans::{Documents, newest};
+use super::spans::{Documents, newest, shown};
 use super::time::Time;
 use super::traces::MAX_SPANS;
 use crate::error::{Error, Result};
@@ -108,6 +108,7 @@ impl TraceStore {
         let ids = rows.iter().map(|row| row.get(0)).collect();
         let examples =
             newest(self, &connection, &Documents::Ranked(ids), &Filter::default(), 1, MAX_SPANS).await?;
+        let examples = shown(self, &connection, examples).await?;
         connection.give_back();
         // Of several, the first is the newest: it is the one that stays.
         let mut examples: HashMap<i32, _> = examples.into_iter().rev().collect();
