@@ -35,13 +35,8 @@ const SECTIONS: [(Section, &str, &str); 5] = [
     (Section::Health, "/health", "Health"),
 ];
 
-/// A page with its title and main part. The title is text.
-pub(super) fn page(section: Section, title: &str, main: Markup) -> Response {
-    respond(StatusCode::OK, section, title, main)
-}
-
-/// A page with files of its own beside those of all pages.
-pub(super) fn page_with(section: Section, title: &str, assets: &[&Asset], main: Markup) -> Response {
+/// A page with its title, its main part, and files of its own beside those of all pages. The title is text.
+pub(super) fn page(section: Section, title: &str, assets: &[&Asset], main: Markup) -> Response {
     respond_with(StatusCode::OK, section, title, assets, main)
 }
 

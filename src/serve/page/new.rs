@@ -102,7 +102,7 @@ async fn page_of(pages: &Pages, asked: Asked) -> Result<Response> {
         }
         ul.hits { @for new in &found { li { (card(new)) } } }
     };
-    Ok(layout::page_with(Section::New, "New operations", &[&TRACE_STYLE], main))
+    Ok(layout::page(Section::New, "New operations", &[&TRACE_STYLE], main))
 }
 
 /// As a field of the form has it, in UTC.

@@ -86,7 +86,7 @@ impl View {
             (self.counted(&figures, asked))
             @if figures.rows.is_empty() { (self.nothing()) } @else { (self.table(&figures)) }
         };
-        Ok(layout::page_with(Section::Operations, &title, &[&assets::FIGURES], main))
+        Ok(layout::page(Section::Operations, &title, &[&assets::FIGURES], main))
     }
 
     fn form(&self, services: &[String]) -> Markup {

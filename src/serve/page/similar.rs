@@ -40,7 +40,7 @@ async fn page_of(pages: &Pages, id: TraceId) -> Result<Response> {
         }
         ul.hits { @for each in &found { li { (card(each)) } } }
     };
-    Ok(layout::page_with(Section::Other, "Traces like one", &[&TRACE_STYLE], main))
+    Ok(layout::page(Section::Other, "Traces like one", &[&TRACE_STYLE], main))
 }
 
 fn card(similar: &SimilarTrace) -> Markup {

@@ -32,7 +32,7 @@ pub(super) async fn page(Shared(watch): Shared<Watch>) -> Response {
             @if let Some(status) = &look.exporter { (received(status)) }
         }
     };
-    layout::page_with(Section::Health, "Health", &[&assets::HEALTH], main)
+    layout::page(Section::Health, "Health", &[&assets::HEALTH], main)
 }
 
 fn summary(worst: State) -> &'static str {

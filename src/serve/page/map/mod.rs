@@ -69,7 +69,7 @@ async fn view(pages: &Pages, parameters: &Parameters, asked: &Asked) -> crate::R
         }
     };
     let files: [&assets::Asset; 3] = [&assets::FIGURES, &assets::MAP_STYLE, &assets::MAP];
-    Ok(page_layout::page_with(Section::Map, "Service map", &files, main))
+    Ok(page_layout::page(Section::Map, "Service map", &files, main))
 }
 
 fn form(all: &[Dependency], chosen: Option<&str>, kept: &[(&str, &str)]) -> Markup {

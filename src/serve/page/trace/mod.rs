@@ -154,5 +154,5 @@ fn draw(whole: &Whole, look: &Look) -> Response {
             }
         }
     };
-    layout::page_with(Section::Other, &format!("{title} · trace"), &[&TRACE_STYLE, &TRACE_SCRIPT], main)
+    layout::page(Section::Other, &format!("{title} · trace"), &[&TRACE_STYLE, &TRACE_SCRIPT], main)
 }
