@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::span::Timestamp;
 use crate::store::{Connection, Microseconds, TraceStore};
 
-/// About so many spans are counted at most; it takes about a second.
+/// About so many spans are counted at most: a million takes 0.8 s of two cores.
 const MOST_SPANS: f64 = 2_000_000.0;
 /// The most steps of a period.
 const MOST_STEPS: u32 = 1_000;
