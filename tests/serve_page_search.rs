@@ -62,7 +62,8 @@ fn with(attributes: Vec<Attribute<'static>>, span: Span<'static>) -> Span<'stati
 fn shop(carts: u64) -> Vec<Span<'static>> {
     let cart = |number: u64| {
         let (trace, second) = (u128::from(number) + 0xca00, i128::from(number) * 60);
-        let method = vec![("http.request.method".into(), text(if number % 2 == 0 { "GET" } else { "POST" }))];
+        let method =
+            vec![("http.request.method".into(), text(if number.is_multiple_of(2) { "GET" } else { "POST" }))];
         let root = with(method, span("frontend", "put into cart", trace, 1, 0, second));
         let payment = span("payments", "authorize card", trace, 2, 1, second);
         let payment = match number % 4 {
