@@ -1,8 +1,9 @@
 //! How long a search takes, against the time of embedding its words.
 //!
 //! `cargo bench --bench search` in stores of one and ten million spans of 10,000 documents, and in one of ten million spans of a
-//! million documents; making them takes seven minutes, and 8 GB. With `-- --quick` in the first one alone.
-//! `OTEL_BENCH_DATABASE=name` keeps the databases for the next run, `OTEL_BENCH_CASE=newest` measures one kind of search.
+//! million documents; making them takes seven minutes, and 8 GB. With `-- --quick` among 200,000 spans of 2,000 documents.
+//! `OTEL_BENCH_STORES=1000000/10000` names other stores, by their spans and documents. `OTEL_BENCH_DATABASE=name` keeps the
+//! databases for the next run, `OTEL_BENCH_CASE=newest` measures one kind of search.
 //!
 //! Each query is another one, so that neither vectors nor results are remembered. It is embedded alone by an embedder of
 //! its own, right before or after it is searched for.
@@ -51,15 +52,14 @@ fn cases() -> Vec<Case> {
 
 #[tokio::main]
 async fn main() {
-    let full = !support::is_quick();
-    let stores: &[(usize, usize)] = match full {
-        true => &[(1_000_000, 10_000), (10_000_000, 10_000), (10_000_000, 1_000_000)],
-        false => &[(1_000_000, 10_000)],
-    };
     let only = std::env::var("OTEL_BENCH_CASE").ok();
-    let searches = if full { 300 } else { 150 };
+    let (searches, limit) = match support::is_quick() {
+        true => (100, Duration::from_secs(3)),
+        false => (300, Duration::from_secs(15)),
+    };
     let mut medians: Vec<Vec<f64>> = Vec::new();
-    for &(spans, documents) in stores {
+    let stores = stores();
+    for &(spans, documents) in &stores {
         let database = big::store(spans, documents).await;
         let store = TraceStore::new(database.settings()).expect("valid settings");
         let embedder = Embedder::new(store.settings());
@@ -69,7 +69,7 @@ async fn main() {
             if only.as_ref().is_some_and(|only| only != case.name) {
                 continue;
             }
-            let [searched, embedded] = measure(&store, &embedder, (number, case), searches).await;
+            let [searched, embedded] = measure(&store, &embedder, (number, case), searches, limit).await;
             let embedding = quantile(&embedded, 0.5);
             for (quantile_name, share) in [("p50", 0.5), ("p99", 0.99)] {
                 let value = quantile(&searched, share);
@@ -88,14 +88,15 @@ async fn main() {
             if let Some(first) = medians.first()
                 && only.is_none()
             {
-                let (value, against) = (quantile(&searched, 0.5), first[number]);
+                let (value, first) = (quantile(&searched, 0.5), first[number]);
                 let bench = format!("search/{spans} spans, {documents} documents/{}/growth", case.name);
+                let against = format!("{} spans, {} documents, p50", stores[0].0, stores[0].1);
                 Figure {
                     bench: &bench,
                     value: rounded(value),
                     unit: "ms",
-                    against: "1000000 spans, 10000 documents, p50",
-                    ratio: rounded(value / against),
+                    against: &against,
+                    ratio: rounded(value / first),
                     spread: None,
                 }
                 .print();
@@ -106,17 +107,36 @@ async fn main() {
     }
 }
 
-/// Milliseconds of searches, and of embedding their queries, each in order.
+/// How many spans and documents the stores have.
+fn stores() -> Vec<(usize, usize)> {
+    let number = |text: &str| text.parse::<usize>().expect("a number in OTEL_BENCH_STORES");
+    match std::env::var("OTEL_BENCH_STORES") {
+        Ok(text) => text
+            .split(',')
+            .map(|store| store.split_once('/').expect("SPANS/DOCUMENTS in OTEL_BENCH_STORES"))
+            .map(|(spans, documents)| (number(spans), number(documents)))
+            .collect(),
+        Err(_) if support::is_quick() => vec![(200_000, 2_000)],
+        Err(_) => vec![(1_000_000, 10_000), (10_000_000, 10_000), (10_000_000, 1_000_000)],
+    }
+}
+
+/// Milliseconds of so many searches, or of those that fit into the limit, and of embedding their queries, each in order.
 async fn measure(
     store: &TraceStore,
     embedder: &Embedder,
     (number, case): (usize, &Case),
     searches: usize,
+    limit: Duration,
 ) -> [Vec<f64>; 2] {
+    let begun = Instant::now();
     let mut random = Random(100 + number as u64);
     let (mut searched, mut embedded) = (Vec::new(), Vec::new());
     // The first ones connect, prepare and load.
     for at in 0..searches + 10 {
+        if begun.elapsed() > limit && at > 20 {
+            break;
+        }
         let question = format!("{} {at}", Marketplace::question(&mut random));
         let text = if case.words { question.as_str() } else { "" };
         let query = SearchQuery::new(text).filter(case.filter.clone());

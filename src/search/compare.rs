@@ -9,6 +9,7 @@ use super::candidates::with_words;
 use super::compared::{Passing, Reach, passing, settings};
 use super::query::SearchQuery;
 use super::recent::newest_root;
+use super::traces::last_document;
 use crate::embedding::{Embedder, InContext};
 use crate::error::{Error, Result};
 use crate::store::{Connection, Embeddings, Model, SchemaInfo, TraceStore};
@@ -29,6 +30,8 @@ pub(super) struct Begun {
     pub with_words: Vec<i32>,
     /// When the newest trace in the query's period started.
     pub newest_root: Option<SystemTime>,
+    /// The last document that there is.
+    pub last: i32,
 }
 
 /// What can be found out while the query is embedded.
@@ -39,6 +42,7 @@ struct Opened {
     passing: Passing,
     with_words: Vec<i32>,
     newest_root: Option<SystemTime>,
+    last: i32,
 }
 
 /// Begins a transaction in which the documents' embeddings are those of one model, and embeds the query by this model.
@@ -56,16 +60,25 @@ pub(super) async fn begin(store: &TraceStore, query: &SearchQuery, reach: Reach)
     let mut model = own.clone();
     let mut refused = None;
     for _ in 0..ATTEMPTS {
-        let Opened { connection, schema, embeddings, passing, with_words, newest_root } = match opened.take()
-        {
-            Some(opened) => opened,
-            None => open(store, query, reach).await?,
-        };
+        let Opened { connection, schema, embeddings, passing, with_words, newest_root, last } =
+            match opened.take() {
+                Some(opened) => opened,
+                None => open(store, query, reach).await?,
+            };
         if embeddings.fit(&model) {
             if model == own {
                 store.forget_previous();
             }
-            return Ok(Begun { connection, schema, embedded, embedder, passing, with_words, newest_root });
+            return Ok(Begun {
+                connection,
+                schema,
+                embedded,
+                embedder,
+                passing,
+                with_words,
+                newest_root,
+                last,
+            });
         }
         connection.batch_execute("ROLLBACK").await.map_err(Error::database("searching documents"))?;
         connection.give_back();
@@ -96,17 +109,18 @@ async fn open(store: &TraceStore, query: &SearchQuery, reach: Reach) -> Result<O
     );
     connection.batch_execute(&begin).await.map_err(Error::database("searching documents"))?;
     let documents = async {
-        let passing = passing(store, &connection, &schema.pgvector, query, reach).await?;
+        let last = last_document(store, &connection).await?;
+        let passing = passing(store, &connection, &schema.pgvector, query, reach, last).await?;
         let with_words = with_words(store, &connection, &schema, &passing, query, reach).await?;
-        Ok((passing, with_words))
+        Ok((last, passing, with_words))
     };
-    let ((passing, with_words), embeddings, newest_root) = future::try_join3(
+    let ((last, passing, with_words), embeddings, newest_root) = future::try_join3(
         documents,
         store.embeddings(&connection),
         newest_root(store, &connection, &query.bounded_filter()),
     )
     .await?;
-    Ok(Opened { connection, schema, embeddings, passing, with_words, newest_root })
+    Ok(Opened { connection, schema, embeddings, passing, with_words, newest_root, last })
 }
 
 async fn embed(embedder: &Embedder, query: &str) -> Result<(Arc<InContext>, Model)> {

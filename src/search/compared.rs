@@ -8,8 +8,15 @@ use super::spans::reading;
 use crate::error::Result;
 use crate::store::{Connection, SchemaInfo, TraceStore};
 
-/// Up to so many documents that pass the conditions are compared one by one, which takes some 4 µs each.
+/// The most documents that pass the conditions and are compared one by one, which takes some 6 µs each.
 const COMPARED: usize = 5_000;
+
+/// Up to so many documents that pass, of all, are compared one by one for so many nearest. HNSW looks at the more for each that
+/// passes the fewer pass, and that takes about twice as long a document.
+fn compared(documents: i32, near: usize) -> usize {
+    let documents = usize::try_from(documents).unwrap_or(0);
+    (2 * near * documents).isqrt().min(COMPARED)
+}
 
 /// Which documents are candidates. Whether one of a document's rows passes takes a look at its rows, so as a rule that is
 /// asked only of the best documents; all are asked where that finds too few.
@@ -46,13 +53,14 @@ pub(super) enum Passing {
     Many,
 }
 
-/// Finds out which documents pass, where conditions may leave few.
+/// Finds out which documents pass, where conditions may leave few of all these.
 pub(super) async fn passing(
     store: &TraceStore,
     connection: &Connection,
     pgvector: &str,
     query: &SearchQuery,
     reach: Reach,
+    documents: i32,
 ) -> Result<Passing> {
     let filter = query.bounded_filter();
     let asked = asks_documents(&filter) || (reach == Reach::Rows && asks_rows(&filter));
@@ -65,12 +73,14 @@ pub(super) async fn passing(
     let conditions = on_documents(&filter, schema, &mut parameters);
     // Decided for each document once, and then row by row: HNSW would not go through many documents at that price.
     let all = !filter.phrases.is_empty() || !goes_on(pgvector);
-    let limit = if all { "ALL".to_owned() } else { (COMPARED + 1).to_string() };
+    let most = compared(documents, near(query));
+    let limit = if all { None } else { Some(most as i64 + 1) };
     let sql = format!(
-        "SELECT d.id FROM {schema}.span_documents d WHERE d.id <= {last} AND {conditions} LIMIT {limit}"
+        "SELECT d.id FROM {schema}.span_documents d WHERE d.id <= {last} AND {conditions} LIMIT {}",
+        parameters.bind(limit)
     );
     let rows = connection.query_prepared(&sql, &parameters.as_slice()).await.map_err(reading(&filter))?;
-    Ok(match all || rows.len() <= COMPARED {
+    Ok(match all || rows.len() <= most {
         true => Passing::These(rows.iter().map(|row| row.get(0)).collect()),
         false => Passing::Many,
     })

@@ -13,6 +13,7 @@ mod conditions;
 mod counts;
 mod dependencies;
 mod failure;
+mod figures;
 mod filter;
 mod hidden;
 mod hit;
@@ -22,6 +23,7 @@ mod operations;
 mod overview;
 mod query;
 mod rank;
+mod ranked;
 mod recent;
 mod score;
 mod similar;
@@ -39,6 +41,7 @@ pub use catalog::Operation;
 pub(crate) use conditions::{Parameters, ids_of_traces};
 pub use counts::SpanCount;
 pub use dependencies::Dependency;
+pub use figures::{Figure, Figures};
 pub use filter::{Comparison, Condition, Filter, Kind, Status, Test};
 pub use hidden::Hidden;
 pub use hit::{Explanation, MatchedWord, OperationHit, SpanHit, TraceHit};
@@ -104,7 +107,7 @@ impl TraceStore {
     }
 
     /// All traces that fit a query, page by page as the stream is read. With words, these are traces with the documents
-    /// that are nearest to them: 300, or 20 for each result of a page, whichever is more, and those that have the words.
+    /// that are nearest to them: 200, or 20 for each result of a page, whichever is more, and those that have the words.
     ///
     /// # Errors
     /// The stream ends with the first error, which is one of [`search_traces`](Self::search_traces).

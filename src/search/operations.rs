@@ -2,32 +2,42 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::OperationHit;
 use super::query::{Found, SearchQuery};
+use super::ranked::{Ranked, end, ranked};
 use super::score::Document;
-use super::spans::{Documents, newest, newest_of_traces};
-use super::traces::{MAX_SPANS, begin, end, ranked, with_trace_ids};
-use super::{OperationHit, SpanHit};
+use super::spans::{Documents, FoundSpan, newest, newest_of_traces, shown};
+use super::traces::{MAX_SPANS, begin, scored, with_trace_ids};
 use crate::error::{Error, Result};
 use crate::store::{Connection, TraceStore};
 
+/// An operation that was found, by its newest span.
+struct FoundOperation {
+    text: String,
+    example: FoundSpan,
+}
+
 pub(super) async fn operations(store: &TraceStore, query: &SearchQuery) -> Result<Found<OperationHit>> {
-    let (mut connection, last) = begin(store).await?;
-    let query = &with_trace_ids(store, &connection, query).await?;
-    let mut reach = query.page.reach;
-    let hits = if query.text.is_empty() {
-        by_conditions(store, &connection, query).await?
-    } else {
-        let operations = |documents: &[Document], spans: &[(i32, SpanHit)]| {
-            let found: HashSet<i32> = spans.iter().map(|(id, _)| *id).collect();
-            let found = documents.iter().filter(|document| found.contains(&document.id));
-            found.map(|document| (&document.service, &document.text)).collect::<HashSet<_>>().len()
-        };
-        let ranked = ranked(store, connection, query, last, 1, operations).await?;
-        (connection, reach) = (ranked.connection, ranked.reach);
-        distinct(store, &connection, ranked.spans, query.wanted()).await?
+    let query = &with_trace_ids(store, query).await?;
+    if query.text.is_empty() {
+        let (connection, last) = begin(store).await?;
+        let found = by_conditions(store, &connection, query).await?;
+        let Found { hits, next } = query.paged(found, last, query.page.reach);
+        let hits = operation_hits(store, &connection, hits, &[]).await?;
+        connection.give_back();
+        return Ok(Found { hits, next });
+    }
+    let operations = |documents: &[Document], spans: &[FoundSpan]| {
+        let found: HashSet<i32> = spans.iter().map(|span| span.document).collect();
+        let found = documents.iter().filter(|document| found.contains(&document.id));
+        found.map(|document| (&document.service, &document.text)).collect::<HashSet<_>>().len()
     };
-    end(connection, query).await?;
-    Ok(query.paged(hits, last, reach))
+    let Ranked { connection, documents, spans, last, reach } = ranked(store, query, 1, operations).await?;
+    let found = distinct(store, &connection, spans, query.wanted()).await?;
+    let Found { hits, next } = query.paged(found, last, reach);
+    let hits = operation_hits(store, &connection, hits, &documents).await?;
+    end(connection).await?;
+    Ok(Found { hits, next })
 }
 
 /// Operations of the newest spans that pass the conditions.
@@ -35,7 +45,7 @@ async fn by_conditions(
     store: &TraceStore,
     connection: &Connection,
     query: &SearchQuery,
-) -> Result<Vec<OperationHit>> {
+) -> Result<Vec<FoundOperation>> {
     let filter = query.bounded_filter();
     let mut count = query.wanted() * 4;
     loop {
@@ -47,9 +57,9 @@ async fn by_conditions(
             false => newest_of_traces(store, connection, &filter, count).await?,
         };
         let all = spans.len() < count || count >= MAX_SPANS;
-        let hits = distinct(store, connection, spans, query.wanted()).await?;
-        if all || hits.len() >= query.wanted() {
-            return Ok(hits);
+        let found = distinct(store, connection, spans, query.wanted()).await?;
+        if all || found.len() >= query.wanted() {
+            return Ok(found);
         }
         count *= 8;
     }
@@ -59,22 +69,36 @@ async fn by_conditions(
 async fn distinct(
     store: &TraceStore,
     connection: &Connection,
-    spans: Vec<(i32, SpanHit)>,
+    spans: Vec<FoundSpan>,
     wanted: usize,
-) -> Result<Vec<OperationHit>> {
-    let ids: Vec<i32> = spans.iter().map(|(id, _)| *id).collect();
-    let sql = format!("SELECT id, text FROM {}.span_documents WHERE id = ANY($1)", store.sql().schema);
+) -> Result<Vec<FoundOperation>> {
+    let ids: Vec<i32> = spans.iter().map(|span| span.document).collect();
+    let sql =
+        format!("SELECT id, service, text FROM {}.span_documents WHERE id = ANY($1)", store.sql().schema);
     let rows =
         connection.query_prepared(&sql, &[&ids]).await.map_err(Error::database("reading operations"))?;
-    let mut texts: HashMap<i32, String> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let mut texts: HashMap<i32, (String, String)> =
+        rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect();
     let mut seen = HashSet::new();
-    let operations = spans.into_iter().filter_map(|(document_id, example)| {
-        let text = texts.remove(&document_id)?;
-        seen.insert((example.service.clone(), text.clone())).then_some(OperationHit {
-            document_id,
-            text,
-            example,
-        })
+    let operations = spans.into_iter().filter_map(|example| {
+        let (service, text) = texts.remove(&example.document)?;
+        seen.insert((service, text.clone())).then_some(FoundOperation { text, example })
     });
     Ok(operations.take(wanted).collect())
+}
+
+/// Operations as they are shown, with the scores of their documents.
+async fn operation_hits(
+    store: &TraceStore,
+    connection: &Connection,
+    found: Vec<FoundOperation>,
+    documents: &[Document],
+) -> Result<Vec<OperationHit>> {
+    let (mut texts, spans): (HashMap<i32, String>, Vec<FoundSpan>) =
+        found.into_iter().map(|found| ((found.example.document, found.text), found.example)).unzip();
+    let spans = scored(shown(store, connection, spans).await?, documents);
+    let hit = |(document_id, example)| {
+        Some(OperationHit { document_id, text: texts.remove(&document_id)?, example })
+    };
+    Ok(spans.into_iter().filter_map(hit).collect())
 }

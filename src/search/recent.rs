@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use super::SpanHit;
-use super::conditions::{Parameters, within};
+use super::conditions::{Parameters, asks_each_row, within};
 use super::filter::Filter;
-use super::spans::{Documents, newest, reading};
+use super::spans::{Documents, FoundSpan, newest, reading};
 use super::traces::MAX_SPANS;
 use crate::error::Result;
 use crate::span::Timestamp;
@@ -42,29 +41,30 @@ pub(super) async fn newest_of_documents(
     filter: &Filter,
     newest_root: Option<SystemTime>,
     per_document: usize,
-) -> Result<Vec<(i32, SpanHit)>> {
+) -> Result<Vec<FoundSpan>> {
     let read = async |ids: Vec<i32>, filter: &Filter| {
         newest(store, connection, &Documents::Ranked(ids), filter, per_document, MAX_SPANS).await
     };
+    // Where each row is asked something, the last days seldom have enough that pass.
+    let newest_root = newest_root.filter(|_| !asks_each_row(filter));
     let bound = newest_root.and_then(|newest| newest.checked_sub(RECENT));
     let Some(bound) = bound.filter(|bound| filter.since.is_none_or(|since| since < *bound)) else {
         return read(ids, filter).await;
     };
     let (recent, older) = (filter.clone().since(bound), filter.clone().until(bound));
-    let mut found: HashMap<i32, Vec<SpanHit>> = HashMap::new();
-    for (id, span) in read(ids.clone(), &recent).await? {
-        found.entry(id).or_default().push(span);
+    let mut found: HashMap<i32, Vec<FoundSpan>> = HashMap::new();
+    for span in read(ids.clone(), &recent).await? {
+        found.entry(span.document).or_default().push(span);
     }
     let is_short = |id: &&i32| found.get(id).is_none_or(|spans| spans.len() < per_document);
     let short: Vec<i32> = ids.iter().filter(is_short).copied().collect();
     if !short.is_empty() {
-        for (id, span) in read(short, &older).await? {
-            let spans = found.entry(id).or_default();
+        for span in read(short, &older).await? {
+            let spans = found.entry(span.document).or_default();
             if spans.len() < per_document {
                 spans.push(span);
             }
         }
     }
-    let spans_of = |id: i32| found.remove(&id).unwrap_or_default().into_iter().map(move |span| (id, span));
-    Ok(ids.into_iter().flat_map(spans_of).collect())
+    Ok(ids.into_iter().flat_map(|id| found.remove(&id).unwrap_or_default()).collect())
 }

@@ -1,4 +1,4 @@
-//! Spans of documents, read as far as a result shows them.
+//! Rows of spans that were found, and decoding those that a result shows.
 
 use std::time::Duration;
 
@@ -7,12 +7,30 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::SpanHit;
-use super::conditions::{BIN, Parameters, columns, on_documents, on_rows, within};
+use super::conditions::{BIN, Parameters, columns, of_traces, on_documents, on_rows, within};
 use super::filter::Filter;
 use super::recent::newest_root;
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
 use crate::store::{Connection, Microseconds, TraceStore};
+
+/// A span that was found. Decoding it takes longer than finding it: [`shown`] does so for what a result shows.
+#[derive(Clone)]
+pub(super) struct FoundSpan {
+    pub document: i32,
+    pub trace_id: TraceId,
+    pub span_id: SpanId,
+    pub start: Timestamp,
+    duration: Duration,
+    fillers: String,
+}
+
+/// What [`FoundSpan`] is read from, of a row `r`.
+const COLUMNS: &str =
+    "r.document_id, r.trace_id, r.span_id, r.start_time, r.start_ns, r.duration_ns, r.fillers";
+
+/// The order of spans that are not ranked.
+const NEWEST_FIRST: &str = "r.start_time DESC, r.start_ns DESC, r.trace_id, r.span_id";
 
 /// Documents of which spans are read, in the statements below: `wanted`, with the document's columns and a `place`.
 pub(super) enum Documents {
@@ -23,7 +41,7 @@ pub(super) enum Documents {
 }
 
 /// The newest spans that pass the filter, at most `per_document` of each document and `limit` in all: in the order of the
-/// documents, or the newest first where these have none. Each comes with its document's id.
+/// documents, or the newest first where these have none.
 ///
 /// On a Citus cluster, that is at most `per_document` of each part of the table. The ORDER BY around each document's LIMIT
 /// changes nothing but that Citus does not refuse to leave the LIMIT to the parts.
@@ -34,7 +52,7 @@ pub(super) async fn newest(
     filter: &Filter,
     per_document: usize,
     limit: usize,
-) -> Result<Vec<(i32, SpanHit)>> {
+) -> Result<Vec<FoundSpan>> {
     let schema = &store.sql().schema;
     let mut parameters = Parameters::default();
     let (wanted, order) = match documents {
@@ -45,11 +63,11 @@ pub(super) async fn newest(
                 columns(filter, &mut parameters),
                 parameters.bind(ids.clone())
             ),
-            "place, start_time DESC, start_ns DESC",
+            "d.place, r.start_time DESC, r.start_ns DESC",
         ),
         Documents::All(last) => (
             format!(
-                "SELECT d.*, 0 AS place{} FROM {schema}.span_documents d WHERE d.id <= {} AND {} OFFSET 0",
+                "SELECT d.*{} FROM {schema}.span_documents d WHERE d.id <= {} AND {} OFFSET 0",
                 columns(filter, &mut parameters),
                 parameters.bind(*last),
                 on_documents(filter, schema, &mut parameters)
@@ -60,15 +78,15 @@ pub(super) async fn newest(
     let period = within(filter, &mut parameters);
     let rows = on_rows(filter, schema, &mut parameters);
     let (per_document, limit) = (parameters.bind(per_document as i64), parameters.bind(limit as i64));
-    let found = format!(
-        "SELECT d.id, d.service, d.status_code, d.body, d.place, r.* \
-         FROM ({wanted}) AS d CROSS JOIN LATERAL (SELECT * FROM ( \
+    let sql = format!(
+        "SELECT {COLUMNS} FROM ({wanted}) AS d CROSS JOIN LATERAL (SELECT * FROM ( \
              SELECT r.* FROM {schema}.span_rows r \
              WHERE r.document_id = d.id AND {period} AND {rows} \
              ORDER BY {BIN} DESC, r.start_time DESC, r.start_ns DESC LIMIT {per_document}) AS r \
-             ORDER BY r.start_time DESC) AS r"
+             ORDER BY r.start_time DESC) AS r \
+         ORDER BY {order} LIMIT {limit}"
     );
-    read(store, connection, &found, order, &limit, &parameters).await.map_err(reading(filter))
+    read(connection, &sql, filter, &parameters).await
 }
 
 /// The newest spans that pass a filter that asks nothing of documents, by ever longer periods back from the newest root.
@@ -77,7 +95,7 @@ pub(super) async fn newest_of_all(
     connection: &Connection,
     filter: &Filter,
     limit: usize,
-) -> Result<Vec<(i32, SpanHit)>> {
+) -> Result<Vec<FoundSpan>> {
     let schema = &store.sql().schema;
     let newest = newest_root(store, connection, filter).await?;
     let mut length = Duration::from_secs(1);
@@ -90,15 +108,12 @@ pub(super) async fn newest_of_all(
         let recent = Filter { since: since.or(filter.since), ..filter.clone() };
         let period = within(&recent, &mut parameters);
         let rows = on_rows(filter, schema, &mut parameters);
-        let limit_parameter = parameters.bind(limit as i64);
-        let found = format!(
-            "SELECT d.id, d.service, d.status_code, d.body, r.* \
-             FROM {schema}.span_rows r JOIN {schema}.span_documents d ON d.id = r.document_id \
-             WHERE {period} AND {rows}"
+        let sql = format!(
+            "SELECT {COLUMNS} FROM {schema}.span_rows r JOIN {schema}.span_documents d ON d.id = r.document_id \
+             WHERE {period} AND {rows} ORDER BY {NEWEST_FIRST} LIMIT {}",
+            parameters.bind(limit as i64)
         );
-        let spans = read(store, connection, &found, NEWEST_FIRST, &limit_parameter, &parameters)
-            .await
-            .map_err(reading(filter))?;
+        let spans = read(connection, &sql, filter, &parameters).await?;
         if spans.len() >= limit || since.is_none() {
             return Ok(spans);
         }
@@ -112,62 +127,117 @@ pub(super) async fn newest_of_traces(
     connection: &Connection,
     filter: &Filter,
     limit: usize,
-) -> Result<Vec<(i32, SpanHit)>> {
+) -> Result<Vec<FoundSpan>> {
     let schema = &store.sql().schema;
     let mut parameters = Parameters::default();
     let columns = columns(filter, &mut parameters);
     let documents = on_documents(filter, schema, &mut parameters);
     let (period, rows) = (within(filter, &mut parameters), on_rows(filter, schema, &mut parameters));
-    let limit = parameters.bind(limit as i64);
-    let found = format!(
-        "SELECT d.id, d.service, d.status_code, d.body, r.* \
-         FROM {schema}.span_rows r \
+    let sql = format!(
+        "SELECT {COLUMNS} FROM {schema}.span_rows r \
          JOIN (SELECT d.*{columns} FROM {schema}.span_documents d WHERE {documents}) AS d ON d.id = r.document_id \
-         WHERE {period} AND {rows}"
+         WHERE {period} AND {rows} ORDER BY {NEWEST_FIRST} LIMIT {}",
+        parameters.bind(limit as i64)
     );
-    read(store, connection, &found, NEWEST_FIRST, &limit, &parameters).await.map_err(reading(filter))
+    read(connection, &sql, filter, &parameters).await
 }
 
-/// The order of spans that are not ranked.
-const NEWEST_FIRST: &str = "start_time DESC, start_ns DESC, trace_id, span_id";
-
-/// The first spans of a query for rows with their documents' columns. They are decoded when it is known which are shown.
-async fn read(
+/// The spans of some traces that have one of these documents and pass the filter, at most `per_trace` of each trace: of its
+/// first document first.
+pub(super) async fn best_of_traces(
     store: &TraceStore,
     connection: &Connection,
-    found: &str,
-    order: &str,
-    limit: &str,
-    parameters: &Parameters,
-) -> Result<Vec<(i32, SpanHit)>, tokio_postgres::Error> {
+    traces: &[TraceId],
+    documents: Vec<i32>,
+    filter: &Filter,
+    per_trace: usize,
+) -> Result<Vec<FoundSpan>> {
+    let schema = &store.sql().schema;
+    let mut parameters = Parameters::default();
+    let traces = traces.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let (traces, documents) = (parameters.bind(traces), parameters.bind(documents));
+    let columns = columns(filter, &mut parameters);
+    let rows = on_rows(filter, schema, &mut parameters);
+    // Limits at both ends of time would make the planner read the index on it, too.
+    let period = match filter.since.is_some() || filter.until.is_some() {
+        true => format!(" AND {}", within(filter, &mut parameters)),
+        false => String::new(),
+    };
+    let place = format!("array_position({documents}::integer[], r.document_id)");
     let sql = format!(
-        "SELECT {COLUMNS} FROM ({found} ORDER BY {order} LIMIT {limit}) AS f, \
-         LATERAL (SELECT {schema}.span_body(f.body, f.fillers) AS decoded) AS b ORDER BY {order}",
-        schema = store.sql().schema
+        "SELECT {COLUMNS} FROM ( \
+             SELECT r.*, row_number() OVER (PARTITION BY r.trace_id \
+                 ORDER BY {place}, r.start_time DESC, r.start_ns DESC) AS number \
+             FROM {schema}.span_rows r \
+             JOIN (SELECT d.*{columns} FROM {schema}.span_documents d) AS d ON d.id = r.document_id \
+             WHERE {of_traces} AND {place} IS NOT NULL AND {rows}{period}) AS r \
+         WHERE r.number <= {per_trace} ORDER BY r.trace_id, r.number",
+        of_traces = of_traces(&traces),
+        per_trace = parameters.bind(per_trace as i64)
     );
-    let rows = connection.query_prepared(&sql, &parameters.as_slice()).await?;
-    Ok(rows.iter().map(|row| (row.get(0), span_hit(row))).collect())
+    read(connection, &sql, filter, &parameters).await
 }
 
-/// What [`span_hit`] reads, of a row `f` with its document's columns, and `b.decoded`.
-const COLUMNS: &str = "f.id, f.trace_id, f.span_id, f.start_time, f.start_ns, f.duration_ns, f.service, f.status_code, \
-     b.decoded ->> 'name', \
-     coalesce(nullif(b.decoded ->> 'status_message', ''), \
-              jsonb_path_query_first(b.decoded, 'lax $.events[*].attributes.\"exception.message\"') #>> '{}')";
-
-fn span_hit(row: &Row) -> SpanHit {
-    SpanHit {
+async fn read(
+    connection: &Connection,
+    sql: &str,
+    filter: &Filter,
+    parameters: &Parameters,
+) -> Result<Vec<FoundSpan>> {
+    let rows = connection.query_prepared(sql, &parameters.as_slice()).await.map_err(reading(filter))?;
+    let found = |row: &Row| FoundSpan {
+        document: row.get(0),
         trace_id: TraceId::from_bytes(row.get::<_, Uuid>(1).into_bytes()),
         span_id: SpanId::from_bytes(row.get::<_, i64>(2).to_be_bytes()),
-        score: 1.0,
-        explanation: None,
-        service: row.get(6),
-        name: row.get::<_, Option<String>>(8).unwrap_or_default(),
-        is_error: row.get::<_, i16>(7) == 2,
-        message: row.get(9),
         start: start(row, 3, 4),
         duration: Duration::from_nanos(row.get::<_, i64>(5).max(0) as u64),
+        fillers: row.get(6),
+    };
+    Ok(rows.iter().map(found).collect())
+}
+
+/// Decodes spans as far as a result shows them, in their order; those whose document is gone meanwhile are left out.
+pub(super) async fn shown(
+    store: &TraceStore,
+    connection: &Connection,
+    spans: Vec<FoundSpan>,
+) -> Result<Vec<(i32, SpanHit)>> {
+    if spans.is_empty() {
+        return Ok(Vec::new());
     }
+    let schema = &store.sql().schema;
+    let sql = format!(
+        "SELECT f.place, d.service, d.status_code, b.decoded ->> 'name', \
+                coalesce(nullif(b.decoded ->> 'status_message', ''), \
+                         jsonb_path_query_first(b.decoded, 'lax $.events[*].attributes.\"exception.message\"') #>> '{{}}') \
+         FROM unnest($1::integer[], $2::text[]) WITH ORDINALITY AS f (id, fillers, place) \
+         JOIN {schema}.span_documents d USING (id), \
+         LATERAL (SELECT {schema}.span_body(d.body, f.fillers) AS decoded) AS b ORDER BY f.place"
+    );
+    let documents: Vec<i32> = spans.iter().map(|span| span.document).collect();
+    let fillers: Vec<&str> = spans.iter().map(|span| span.fillers.as_str()).collect();
+    let rows = connection
+        .query_prepared(&sql, &[&documents, &fillers])
+        .await
+        .map_err(Error::database("decoding spans"))?;
+    let hit = |row: &Row| {
+        let place = usize::try_from(row.get::<_, i64>(0)).unwrap_or_default();
+        let span = spans.get(place.checked_sub(1)?)?;
+        let hit = SpanHit {
+            trace_id: span.trace_id,
+            span_id: span.span_id,
+            score: 1.0,
+            explanation: None,
+            service: row.get(1),
+            name: row.get::<_, Option<String>>(3).unwrap_or_default(),
+            is_error: row.get::<_, i16>(2) == 2,
+            message: row.get(4),
+            start: span.start,
+            duration: span.duration,
+        };
+        Some((span.document, hit))
+    };
+    Ok(rows.iter().filter_map(hit).collect())
 }
 
 /// A start, of its columns in microseconds and the nanoseconds to add.

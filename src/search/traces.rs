@@ -4,104 +4,126 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use opentelemetry::trace::{SpanId, TraceId};
+use futures_util::future;
+use opentelemetry::trace::TraceId;
+use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::candidates::near;
-use super::compare::{self, Begun};
-use super::compared::Reach;
-use super::conditions::{asks_documents, asks_each_row};
-use super::query::{Found, Page, SearchQuery, trace_id};
-use super::rank::nearest;
-use super::recent::newest_of_documents;
+use super::conditions::{asks_documents, of_traces};
+use super::query::{Found, SearchQuery, trace_id};
+use super::ranked::{Ranked, end, per_document, ranked};
 use super::score::Document;
-use super::spans::{Documents, newest, newest_of_all, newest_of_traces};
+use super::spans::{Documents, FoundSpan, best_of_traces, newest, newest_of_all, newest_of_traces, shown};
 use super::{SpanHit, TraceHit};
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
 use crate::store::{Connection, Microseconds, TraceStore};
 
-/// How many spans of one document are looked at, at least; twice as many as a page has results, when that is more.
-const SPANS_PER_DOCUMENT: usize = 20;
 /// The most matched spans that a trace shows.
 const SPANS_PER_TRACE: usize = 5;
-/// How many documents' spans are read at a time: as a rule the best ones are enough.
-const DOCUMENTS: usize = 40;
-/// How many at first, where each of their rows has to be looked at; then twice as many.
-const FILTERED_DOCUMENTS: usize = 10;
 /// The most spans that are read for one page.
 pub(super) const MAX_SPANS: usize = 1_000_000;
 
 pub(super) async fn traces(store: &TraceStore, query: &SearchQuery) -> Result<Found<TraceHit>> {
-    let (mut connection, last) = begin(store).await?;
-    let query = &with_trace_ids(store, &connection, query).await?;
-    let mut reach = query.page.reach;
-    let (mut hits, places) = if query.text.is_empty() {
-        // Some traces have many spans that pass: it takes more spans until there are enough traces.
-        let mut count = query.wanted() * 4;
-        loop {
-            let spans = by_conditions(store, &connection, query, count).await?;
-            let all = spans.len() < count || count >= MAX_SPANS;
-            let traces = grouped(spans.into_iter().map(|(_, span)| span), query.wanted());
-            if all || traces.0.len() >= query.wanted() {
-                break traces;
-            }
-            count *= 8;
-        }
-    } else {
-        let traces = |_: &[Document], spans: &[(i32, SpanHit)]| {
-            spans.iter().map(|(_, span)| span.trace_id).collect::<HashSet<TraceId>>().len()
-        };
-        let ranked = ranked(store, connection, query, last, per_document(query), traces).await?;
-        (connection, reach) = (ranked.connection, ranked.reach);
-        grouped(ranked.spans.into_iter().map(|(_, span)| span), query.wanted())
+    let query = &with_trace_ids(store, query).await?;
+    if query.text.is_empty() {
+        return traces_by_conditions(store, query).await;
+    }
+    let traces = |_: &[Document], spans: &[FoundSpan]| {
+        spans.iter().map(|span| span.trace_id).collect::<HashSet<TraceId>>().len()
     };
-    summarize(store, &connection, &mut hits, &places).await?;
-    end(connection, query).await?;
-    Ok(query.paged(hits, last, reach))
+    let Ranked { connection, documents, spans, last, reach } =
+        ranked(store, query, per_document(query), traces).await?;
+    let Found { hits: traces, next } = query.paged(grouped(spans, query.wanted()), last, reach);
+    let mut hits: Vec<TraceHit> = traces.iter().map(|spans| found(spans)).collect();
+    // A trace shows all its spans that match, not only those it was found by.
+    let spans = async {
+        let ids: Vec<TraceId> = hits.iter().map(|hit| hit.trace_id).collect();
+        let of_query = documents.iter().map(|document| document.id).collect();
+        let filter = query.bounded_filter();
+        let spans = best_of_traces(store, &connection, &ids, of_query, &filter, SPANS_PER_TRACE).await?;
+        Ok(scored(shown(store, &connection, spans).await?, &documents))
+    };
+    let (spans, summaries) =
+        future::try_join(spans, summaries(store, &connection, hits.iter().map(|hit| hit.trace_id))).await?;
+    complete(&mut hits, spans, summaries);
+    end(connection).await?;
+    Ok(Found { hits, next })
+}
+
+/// Some traces have many spans that pass: it takes more spans until there are enough traces.
+async fn traces_by_conditions(store: &TraceStore, query: &SearchQuery) -> Result<Found<TraceHit>> {
+    let (connection, last) = begin(store).await?;
+    let mut count = query.wanted() * 4;
+    let traces = loop {
+        let spans = by_conditions(store, &connection, query, count).await?;
+        let all = spans.len() < count || count >= MAX_SPANS;
+        let traces = grouped(spans, query.wanted());
+        if all || traces.len() >= query.wanted() {
+            break traces;
+        }
+        count *= 8;
+    };
+    let Found { hits: traces, next } = query.paged(traces, last, query.page.reach);
+    let mut hits: Vec<TraceHit> = traces.iter().map(|spans| found(spans)).collect();
+    let (spans, summaries) = future::try_join(
+        shown(store, &connection, traces.into_iter().flatten().collect()),
+        summaries(store, &connection, hits.iter().map(|hit| hit.trace_id)),
+    )
+    .await?;
+    complete(&mut hits, spans, summaries);
+    connection.give_back();
+    Ok(Found { hits, next })
 }
 
 pub(super) async fn spans(store: &TraceStore, query: &SearchQuery) -> Result<Found<SpanHit>> {
-    let (mut connection, last) = begin(store).await?;
-    let query = &with_trace_ids(store, &connection, query).await?;
-    let mut reach = query.page.reach;
-    let spans = if query.text.is_empty() {
-        by_conditions(store, &connection, query, query.wanted()).await?
-    } else {
-        let ranked =
-            ranked(store, connection, query, last, per_document(query), |_, spans| spans.len()).await?;
-        (connection, reach) = (ranked.connection, ranked.reach);
-        ranked.spans
-    };
-    end(connection, query).await?;
-    Ok(query.paged(spans.into_iter().map(|(_, span)| span).take(query.wanted()).collect(), last, reach))
+    let query = &with_trace_ids(store, query).await?;
+    if query.text.is_empty() {
+        let (connection, last) = begin(store).await?;
+        let spans = by_conditions(store, &connection, query, query.wanted()).await?;
+        let Found { hits, next } = query.paged(spans, last, query.page.reach);
+        let hits = shown(store, &connection, hits).await?;
+        connection.give_back();
+        return Ok(Found { hits: hits.into_iter().map(|(_, span)| span).collect(), next });
+    }
+    let Ranked { connection, documents, mut spans, last, reach } =
+        ranked(store, query, per_document(query), |_, spans| spans.len()).await?;
+    spans.truncate(query.wanted());
+    let Found { hits, next } = query.paged(spans, last, reach);
+    let hits = scored(shown(store, &connection, hits).await?, &documents);
+    end(connection).await?;
+    Ok(Found { hits: hits.into_iter().map(|(_, span)| span).collect(), next })
 }
 
 /// A connection, and the last document that there is now.
 pub(super) async fn begin(store: &TraceStore) -> Result<(Connection, i32)> {
     let (connection, _) = store.connection().await?;
+    let last = last_document(store, &connection).await?;
+    Ok((connection, last))
+}
+
+/// The last document that there is now, 0 where there is none.
+pub(super) async fn last_document(store: &TraceStore, connection: &Connection) -> Result<i32> {
     let sql = format!("SELECT coalesce(max(id), 0) FROM {}.span_documents", store.sql().schema);
     let rows = connection.query_prepared(&sql, &[]).await.map_err(Error::database("searching"))?;
-    Ok((connection, rows.first().map_or(0, |row| row.get(0))))
+    Ok(rows.first().map_or(0, |row| row.get(0)))
 }
 
 /// The query with phrases that are ids of traces as such: these have an index.
-pub(super) async fn with_trace_ids(
-    store: &TraceStore,
-    connection: &Connection,
-    query: &SearchQuery,
-) -> Result<SearchQuery> {
+pub(super) async fn with_trace_ids(store: &TraceStore, query: &SearchQuery) -> Result<SearchQuery> {
     let mut query = query.clone();
     let ids: Vec<TraceId> = query.filter.phrases.iter().filter_map(|phrase| trace_id(phrase)).collect();
     if !ids.is_empty() {
         let sql = format!(
-            "SELECT DISTINCT trace_id FROM {}.span_rows \
-             WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1)",
-            store.sql().schema
+            "SELECT DISTINCT r.trace_id FROM {}.span_rows r WHERE {}",
+            store.sql().schema,
+            of_traces("$1")
         );
         let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let (connection, _) = store.connection().await?;
         let rows =
             connection.query_prepared(&sql, &[&ids]).await.map_err(Error::database("looking for traces"))?;
+        connection.give_back();
         let stored: Vec<TraceId> =
             rows.iter().map(|row| TraceId::from_bytes(row.get::<_, Uuid>(0).into_bytes())).collect();
         query.filter.phrases.retain(|phrase| trace_id(phrase).is_none_or(|id| !stored.contains(&id)));
@@ -110,83 +132,13 @@ pub(super) async fn with_trace_ids(
     Ok(query)
 }
 
-/// What was found by a query's text.
-pub(super) struct Ranked {
-    /// In a transaction.
-    pub connection: Connection,
-    /// The documents' newest spans, of the best document first.
-    pub spans: Vec<(i32, SpanHit)>,
-    /// How the first page was found.
-    pub reach: Reach,
-}
-
-fn per_document(query: &SearchQuery) -> usize {
-    SPANS_PER_DOCUMENT.max(2 * query.wanted_first())
-}
-
-/// The newest spans of the documents that fit the query's text, until `count` of them is as many as results are wanted; `last`
-/// is the last document. It takes a connection and gives another, so that a search needs one at a time.
-///
-/// Where the best documents have too few, a first page begins again among all. A later page adds what they have: what
-/// the pages before it showed stays in its place.
-pub(super) async fn ranked(
-    store: &TraceStore,
-    mut connection: Connection,
-    query: &SearchQuery,
-    last: i32,
-    per_document: usize,
-    count: impl Fn(&[Document], &[(i32, SpanHit)]) -> usize,
-) -> Result<Ranked> {
-    let is_first = query.page == Page::FIRST;
-    let mut reach = if is_first { Reach::first(&query.filter) } else { query.page.reach };
-    let (mut documents, mut spans) = (Vec::new(), Vec::new());
-    loop {
-        connection.give_back();
-        let begun = compare::begin(store, query, reach).await?;
-        let nearest = nearest(store, &begun, query, reach).await?;
-        add(&mut spans, of_documents(store, &begun, &nearest, query, per_document, &count).await?);
-        documents.extend(nearest);
-        let enough = count(&documents, &spans) >= query.wanted();
-        connection = begun.connection;
-        if enough || !reach.is_short(&query.bounded_filter(), &begun.passing, last, near(query)) {
-            let reach = if is_first { reach } else { query.page.reach };
-            return Ok(Ranked { connection, spans, reach });
-        }
-        end_transaction(&connection).await?;
-        reach = Reach::Rows;
-        if is_first {
-            (documents, spans) = (Vec::new(), Vec::new());
-        }
-    }
-}
-
-/// Adds those spans that are not there yet.
-fn add(spans: &mut Vec<(i32, SpanHit)>, more: Vec<(i32, SpanHit)>) {
-    let mut seen: HashSet<(TraceId, SpanId)> =
-        spans.iter().map(|(_, span)| (span.trace_id, span.span_id)).collect();
-    spans.extend(more.into_iter().filter(|(_, span)| seen.insert((span.trace_id, span.span_id))));
-}
-
-/// Gives back the connection of a search, which is in a transaction where the query has a text.
-pub(super) async fn end(connection: Connection, query: &SearchQuery) -> Result<()> {
-    if !query.text.is_empty() {
-        end_transaction(&connection).await?;
-    }
-    connection.give_back();
-    Ok(())
-}
-
-async fn end_transaction(connection: &Connection) -> Result<()> {
-    connection.batch_execute("COMMIT").await.map_err(Error::database("searching documents"))
-}
-
 /// The newest spans that pass the conditions.
 pub(super) async fn by_conditions(
     store: &TraceStore,
     connection: &Connection,
     query: &SearchQuery,
     count: usize,
-) -> Result<Vec<(i32, SpanHit)>> {
+) -> Result<Vec<FoundSpan>> {
     let filter = query.bounded_filter();
     if !filter.trace_ids.is_empty() {
         return newest_of_traces(store, connection, &filter, count).await;
@@ -197,44 +149,12 @@ pub(super) async fn by_conditions(
     newest(store, connection, &Documents::All(query.page.document), &filter, count, count).await
 }
 
-/// The newest spans of ranked documents that pass the conditions, with the documents' scores, until `count` of them is as many
-/// as results are wanted: of the best documents first. When they are through, it is their next older spans, for later pages.
-async fn of_documents(
-    store: &TraceStore,
-    begun: &Begun,
-    documents: &[Document],
-    query: &SearchQuery,
-    mut per_document: usize,
-    count: impl Fn(&[Document], &[(i32, SpanHit)]) -> usize,
-) -> Result<Vec<(i32, SpanHit)>> {
-    let filter = query.bounded_filter();
-    let most = DOCUMENTS.max(2 * query.wanted());
-    let mut spans = Vec::new();
-    loop {
-        let mut size = if asks_each_row(&filter) { FILTERED_DOCUMENTS } else { most };
-        let mut left = documents;
-        while !left.is_empty() && count(documents, &spans) < query.wanted() {
-            let (now, later) = left.split_at(size.min(left.len()));
-            let ids = now.iter().map(|document| document.id).collect();
-            let Begun { connection, newest_root, .. } = begun;
-            let found =
-                newest_of_documents(store, connection, ids, &filter, *newest_root, per_document).await?;
-            add(&mut spans, scored(found, now));
-            (left, size) = (later, (2 * size).min(most));
-        }
-        // One span of each is enough where they are operations.
-        if count(documents, &spans) >= query.wanted()
-            || per_document == 1
-            || per_document >= 2 * query.wanted()
-        {
-            return Ok(spans);
-        }
-        per_document *= 8;
+/// Spans with the scores of their documents.
+pub(super) fn scored(mut spans: Vec<(i32, SpanHit)>, documents: &[Document]) -> Vec<(i32, SpanHit)> {
+    let mut by_id: HashMap<i32, &Document> = HashMap::with_capacity(documents.len());
+    for document in documents {
+        by_id.entry(document.id).or_insert(document);
     }
-}
-
-fn scored(mut spans: Vec<(i32, SpanHit)>, documents: &[Document]) -> Vec<(i32, SpanHit)> {
-    let by_id: HashMap<i32, &Document> = documents.iter().map(|document| (document.id, document)).collect();
     for (id, span) in &mut spans {
         if let Some(document) = by_id.get(id) {
             span.score = document.score;
@@ -244,26 +164,29 @@ fn scored(mut spans: Vec<(i32, SpanHit)>, documents: &[Document]) -> Vec<(i32, S
     spans
 }
 
-/// Traces in the order of their first spans, at most so many, and where each is.
-fn grouped(spans: impl Iterator<Item = SpanHit>, limit: usize) -> (Vec<TraceHit>, HashMap<TraceId, usize>) {
-    let mut hits: Vec<TraceHit> = Vec::new();
+/// The spans of each trace, at most so many, in the order of the traces' first spans; at most `limit` traces.
+fn grouped(spans: Vec<FoundSpan>, limit: usize) -> Vec<Vec<FoundSpan>> {
+    let mut traces: Vec<Vec<FoundSpan>> = Vec::new();
     let mut places: HashMap<TraceId, usize> = HashMap::new();
     for span in spans {
         match places.get(&span.trace_id) {
-            Some(&at) if hits[at].spans.len() < SPANS_PER_TRACE => hits[at].spans.push(span),
+            Some(&at) if traces[at].len() < SPANS_PER_TRACE => traces[at].push(span),
             Some(_) => {}
-            None if hits.len() < limit => {
-                places.insert(span.trace_id, hits.len());
-                hits.push(TraceHit {
-                    start: span.start,
-                    spans: vec![span.clone()],
-                    ..hit(span.trace_id, span.score)
-                });
+            None if traces.len() < limit => {
+                places.insert(span.trace_id, traces.len());
+                traces.push(vec![span]);
             }
             None => {}
         }
     }
-    (hits, places)
+    traces
+}
+
+/// A trace that was found by spans, of which nothing else is known yet.
+fn found(spans: &[FoundSpan]) -> TraceHit {
+    let first = spans.first();
+    let id = first.map_or(TraceId::INVALID, |span| span.trace_id);
+    TraceHit { start: first.map_or(Timestamp(0), |span| span.start), ..hit(id, 1.0) }
 }
 
 /// A trace of which nothing else is known yet.
@@ -287,43 +210,78 @@ pub(super) async fn summarized(
     connection: &Connection,
     scores: Vec<(TraceId, f64)>,
 ) -> Result<Vec<TraceHit>> {
-    let places = scores.iter().enumerate().map(|(at, (id, _))| (*id, at)).collect();
     let mut hits: Vec<TraceHit> = scores.into_iter().map(|(id, score)| hit(id, score)).collect();
-    summarize(store, connection, &mut hits, &places).await?;
+    let summaries = summaries(store, connection, hits.iter().map(|hit| hit.trace_id)).await?;
+    complete(&mut hits, Vec::new(), summaries);
     Ok(hits)
 }
 
-/// Adds root, times and counts to the traces found.
-async fn summarize(
+/// Adds their spans to traces, of which the first has the trace's score, and root, times and counts.
+fn complete(hits: &mut [TraceHit], spans: Vec<(i32, SpanHit)>, mut summaries: HashMap<TraceId, Summary>) {
+    let places: HashMap<TraceId, usize> =
+        hits.iter().enumerate().map(|(at, hit)| (hit.trace_id, at)).collect();
+    for (_, span) in spans {
+        let Some(hit) = places.get(&span.trace_id).and_then(|&at| hits.get_mut(at)) else { continue };
+        if hit.spans.is_empty() {
+            hit.score = span.score;
+        }
+        hit.spans.push(span);
+    }
+    for hit in hits {
+        let Some(summary) = summaries.remove(&hit.trace_id) else { continue };
+        hit.root_service = summary.root_service;
+        hit.root_name = summary.root_name;
+        hit.start = summary.start;
+        hit.duration = summary.duration;
+        hit.span_count = summary.span_count;
+        hit.error_count = summary.error_count;
+    }
+}
+
+/// What all spans of a trace tell.
+struct Summary {
+    root_service: String,
+    root_name: String,
+    start: Timestamp,
+    duration: Duration,
+    span_count: u64,
+    error_count: u64,
+}
+
+async fn summaries(
     store: &TraceStore,
     connection: &Connection,
-    hits: &mut [TraceHit],
-    places: &HashMap<TraceId, usize>,
-) -> Result<()> {
+    traces: impl Iterator<Item = TraceId>,
+) -> Result<HashMap<TraceId, Summary>> {
     let tables = &store.sql().schema;
+    // Of all spans, only the root is decoded.
     let sql = format!(
-        "SELECT DISTINCT ON (r.trace_id) r.trace_id, d.service, {tables}.span_body(d.body, r.fillers) ->> 'name', \
-                min(r.start_time) OVER whole, \
-                extract(epoch FROM max(r.start_time + make_interval(secs => r.duration_ns / 1e9)) OVER whole \
-                                   - min(r.start_time) OVER whole)::float8, \
-                count(*) OVER whole, count(*) FILTER (WHERE d.status_code = 2) OVER whole \
-         FROM {tables}.span_rows r JOIN {tables}.span_documents d ON d.id = r.document_id \
-         WHERE encode(uuid_send(r.trace_id), 'hex') COLLATE \"C\" = ANY($1) AND r.trace_id = ANY($1::text[]::uuid[]) \
-         WINDOW whole AS (PARTITION BY r.trace_id) \
-         ORDER BY r.trace_id, r.parent_span_id <> 0, r.start_time, r.start_ns"
+        "SELECT trace_id, service, {tables}.span_body(body, fillers) ->> 'name', start_time, seconds, spans, errors \
+         FROM (SELECT DISTINCT ON (r.trace_id) r.trace_id, d.service, d.body, r.fillers, \
+                   min(r.start_time) OVER whole AS start_time, \
+                   extract(epoch FROM max(r.start_time + make_interval(secs => r.duration_ns / 1e9)) OVER whole \
+                                      - min(r.start_time) OVER whole)::float8 AS seconds, \
+                   count(*) OVER whole AS spans, count(*) FILTER (WHERE d.status_code = 2) OVER whole AS errors \
+               FROM {tables}.span_rows r JOIN {tables}.span_documents d ON d.id = r.document_id \
+               WHERE {} \
+               WINDOW whole AS (PARTITION BY r.trace_id) \
+               ORDER BY r.trace_id, r.parent_span_id <> 0, r.start_time, r.start_ns) AS root",
+        of_traces("$1")
     );
-    let doing = || Error::database("summarizing traces");
-    let ids: Vec<String> = hits.iter().map(|hit| hit.trace_id.to_string()).collect();
-    for row in connection.query_prepared(&sql, &[&ids]).await.map_err(doing())? {
-        let trace_id = TraceId::from_bytes(row.get::<_, Uuid>(0).into_bytes());
-        let Some(hit) = places.get(&trace_id).and_then(|&at| hits.get_mut(at)) else { continue };
-        hit.root_service = row.get(1);
-        hit.root_name = row.get::<_, Option<String>>(2).unwrap_or_default();
-        hit.start = Timestamp(i128::from(row.get::<_, Microseconds>(3).0) * 1000);
-        // Clocks that are wrong by thousands of years make a duration that is not worth an error.
-        hit.duration = Duration::try_from_secs_f64(row.get(4)).unwrap_or_default();
-        hit.span_count = row.get::<_, i64>(5) as u64;
-        hit.error_count = row.get::<_, i64>(6) as u64;
-    }
-    Ok(())
+    let ids: Vec<String> = traces.map(|id| id.to_string()).collect();
+    let rows =
+        connection.query_prepared(&sql, &[&ids]).await.map_err(Error::database("summarizing traces"))?;
+    let summary = |row: &Row| {
+        let summary = Summary {
+            root_service: row.get(1),
+            root_name: row.get::<_, Option<String>>(2).unwrap_or_default(),
+            start: Timestamp(i128::from(row.get::<_, Microseconds>(3).0) * 1000),
+            // Clocks that are wrong by thousands of years make a duration that is not worth an error.
+            duration: Duration::try_from_secs_f64(row.get(4)).unwrap_or_default(),
+            span_count: row.get::<_, i64>(5) as u64,
+            error_count: row.get::<_, i64>(6) as u64,
+        };
+        (TraceId::from_bytes(row.get::<_, Uuid>(0).into_bytes()), summary)
+    };
+    Ok(rows.iter().map(summary).collect())
 }

@@ -3,7 +3,6 @@
 mod args;
 mod catalog;
 mod config;
-mod critical;
 mod explain;
 mod export;
 mod failure;
@@ -28,7 +27,6 @@ mod suggest;
 mod tail;
 mod terminal;
 mod time;
-mod tree;
 mod waterfall;
 
 use std::process::ExitCode;

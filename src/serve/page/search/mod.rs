@@ -6,7 +6,6 @@ mod form;
 mod histogram;
 mod home;
 mod nothing;
-pub(super) mod suggest;
 
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Redirect, Response};

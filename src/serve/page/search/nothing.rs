@@ -11,7 +11,7 @@ use crate::serve::page::show::{cut, service};
 
 pub(super) async fn why(pages: &Pages, asked: &Asked) -> Result<Markup> {
     let hidden = pages.store.what_hides(&asked.query).await?;
-    let names = pages.names().await?;
+    let names = pages.names.get().await?;
     let unknown: Vec<&String> =
         asked.query.conditions().services.iter().filter(|name| !names.services.contains(name)).collect();
     let threshold = pages.store.settings().similarity_threshold;

@@ -1,24 +1,22 @@
 //! What may be typed next: `/api/suggest?q=`, with the text up to the cursor.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use axum::extract::{RawQuery, State};
-use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::Api;
+use super::answer::{Failures, respond};
 use crate::search::{Condition, Names, QueryText, Term};
-use crate::serve::jaeger::json_response;
-use crate::serve::page::Pages;
-use crate::serve::page::failure::failed;
 
 /// How many suggestions there are at most, and the longest text that has any.
 const MOST: usize = 10;
 const LONGEST: usize = 4_000;
 
 /// What may stand in the place of the text up to the cursor.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
 pub(super) struct Suggestion {
     /// The text up to the cursor with it.
     text: String,
@@ -28,18 +26,16 @@ pub(super) struct Suggestion {
     note: String,
 }
 
-pub(in crate::serve::page) async fn suggest(
-    State(pages): State<Pages>,
-    RawQuery(query): RawQuery,
-) -> Response {
+/// What may be typed next in the search box.
+#[utoipa::path(get, path = "/api/suggest", tag = "traces",
+    params(("q" = Option<String>, Query, description = "The text up to the cursor", example = "payment serv")),
+    responses((status = 200, description = "What may stand in its place, at most 10", body = Vec<Suggestion>), Failures))]
+pub(super) async fn suggest(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
     let typed = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "q");
     let typed =
         typed.map(|(_, text)| text.into_owned()).filter(|text| text.len() <= LONGEST).unwrap_or_default();
-    match pages.names().await {
-        Ok(names) => json_response(StatusCode::OK, &suggestions(&typed, &names)),
-        Err(error) => failed(&error),
-    }
+    respond(api.names.get().await.map(|names| suggestions(&typed, &names)).map_err(Into::into))
 }
 
 fn suggestions(typed: &str, names: &Names) -> Vec<Suggestion> {
@@ -147,6 +143,3 @@ fn ranked<'a, T: 'a>(
     let first = all.clone().filter(move |item| place(item) == Some(0));
     first.chain(all.filter(move |item| place(item).is_some_and(|at| at > 0))).take(MOST)
 }
-
-/// How long names are remembered: typing does not ask the database.
-pub(in crate::serve::page) const REMEMBERED: Duration = Duration::from_secs(30);

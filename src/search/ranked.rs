@@ -1,0 +1,120 @@
+//! The newest spans of the documents that fit a query's text.
+
+use std::collections::HashSet;
+
+use opentelemetry::trace::{SpanId, TraceId};
+
+use super::candidates::near;
+use super::compare::{self, Begun};
+use super::compared::Reach;
+use super::query::{Page, SearchQuery};
+use super::rank::nearest;
+use super::recent::newest_of_documents;
+use super::score::Document;
+use super::spans::FoundSpan;
+use crate::error::{Error, Result};
+use crate::store::{Connection, TraceStore};
+
+/// How many spans of one document are looked at, at least; twice as many as a page has results, when that is more.
+const SPANS_PER_DOCUMENT: usize = 20;
+/// Of how many documents spans are read at first, at least; then of twice as many. As a rule the best ones are enough.
+const DOCUMENTS: usize = 4;
+
+/// What was found by a query's text.
+pub(super) struct Ranked {
+    /// In a transaction.
+    pub connection: Connection,
+    /// The documents that fit, the best first.
+    pub documents: Vec<Document>,
+    /// Their newest spans, of the best document first.
+    pub spans: Vec<FoundSpan>,
+    /// The last document that there was.
+    pub last: i32,
+    /// How the first page was found.
+    pub reach: Reach,
+}
+
+pub(super) fn per_document(query: &SearchQuery) -> usize {
+    SPANS_PER_DOCUMENT.max(2 * query.wanted_first())
+}
+
+/// The newest spans of the documents that fit the query's text, until `count` of them is as many as results are wanted.
+///
+/// Where the best documents have too few, a first page begins again among all. A later page adds what they have: what
+/// the pages before it showed stays in its place.
+pub(super) async fn ranked(
+    store: &TraceStore,
+    query: &SearchQuery,
+    per_document: usize,
+    count: impl Fn(&[Document], &[FoundSpan]) -> usize,
+) -> Result<Ranked> {
+    let is_first = query.page == Page::FIRST;
+    let mut reach = if is_first { Reach::first(&query.filter) } else { query.page.reach };
+    let (mut documents, mut spans) = (Vec::new(), Vec::new());
+    loop {
+        let begun = compare::begin(store, query, reach).await?;
+        let nearest = nearest(store, &begun, query, reach).await?;
+        add(&mut spans, of_documents(store, &begun, &nearest, query, per_document, &count).await?);
+        documents.extend(nearest);
+        let Begun { connection, last, passing, .. } = begun;
+        let enough = count(&documents, &spans) >= query.wanted();
+        if enough || !reach.is_short(&query.bounded_filter(), &passing, last, near(query)) {
+            let reach = if is_first { reach } else { query.page.reach };
+            return Ok(Ranked { connection, documents, spans, last, reach });
+        }
+        end(connection).await?;
+        reach = Reach::Rows;
+        if is_first {
+            (documents, spans) = (Vec::new(), Vec::new());
+        }
+    }
+}
+
+/// Ends the transaction of a search, and gives back its connection.
+pub(super) async fn end(connection: Connection) -> Result<()> {
+    connection.batch_execute("COMMIT").await.map_err(Error::database("searching documents"))?;
+    connection.give_back();
+    Ok(())
+}
+
+/// The newest spans of ranked documents that pass the conditions, until `count` of them is as many as results are wanted: of
+/// the best documents first. When they are through, it is their next older spans, for later pages.
+async fn of_documents(
+    store: &TraceStore,
+    begun: &Begun,
+    documents: &[Document],
+    query: &SearchQuery,
+    mut per_document: usize,
+    count: impl Fn(&[Document], &[FoundSpan]) -> usize,
+) -> Result<Vec<FoundSpan>> {
+    let filter = query.bounded_filter();
+    let mut spans = Vec::new();
+    loop {
+        let mut size = DOCUMENTS.max(2 * query.wanted() / per_document);
+        let mut left = documents;
+        while !left.is_empty() && count(documents, &spans) < query.wanted() {
+            let (now, later) = left.split_at(size.min(left.len()));
+            let ids = now.iter().map(|document| document.id).collect();
+            let Begun { connection, newest_root, .. } = begun;
+            let found =
+                newest_of_documents(store, connection, ids, &filter, *newest_root, per_document).await?;
+            add(&mut spans, found);
+            (left, size) = (later, 2 * size);
+        }
+        // One span of each is enough where they are operations.
+        if count(documents, &spans) >= query.wanted()
+            || per_document == 1
+            || per_document >= 2 * query.wanted()
+        {
+            return Ok(spans);
+        }
+        per_document *= 8;
+    }
+}
+
+/// Adds those spans that are not there yet.
+fn add(spans: &mut Vec<FoundSpan>, more: Vec<FoundSpan>) {
+    let mut seen: HashSet<(TraceId, SpanId)> =
+        spans.iter().map(|span| (span.trace_id, span.span_id)).collect();
+    spans.extend(more.into_iter().filter(|span| seen.insert((span.trace_id, span.span_id))));
+}
