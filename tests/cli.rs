@@ -63,6 +63,9 @@ fn health_is_bad_before_migrate_and_says_what_to_run() {
     let database = database();
     let before = database.run(&["health", "--json"]);
     assert_eq!((before.code, &before.json()["healthy"]), (Some(1), &Value::Bool(false)));
+    // The server is there, and says what it is.
+    assert!(before.json()["server_version"].is_string(), "{before:?}");
+    assert_eq!(before.json()["schema_version"], 0);
     assert!(before.json()["error"].as_str().is_some_and(|error| error.contains("migrate")), "{before:?}");
     database.run(&["migrate"]).ok();
     let after = database.run(&["health"]).ok();

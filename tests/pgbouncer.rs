@@ -100,6 +100,8 @@ async fn everything_works_in_transaction_mode_and_nothing_outlives_a_transaction
     assert!(!newest.is_empty());
     stores[0].similar_traces(newest[0].trace_id, 5).await.expect("searched");
     assert!(!stores[0].new_since(std::time::UNIX_EPOCH, None, 5).await.expect("found").is_empty());
+    let figures = stores[0].figures(None, std::time::UNIX_EPOCH, std::time::SystemTime::now(), 4).await;
+    figures.expect("counted");
     let health = stores[0].health_check().await;
     assert!(health.healthy, "{health:?}");
 

@@ -229,6 +229,11 @@ impl Filter {
         })
     }
 
+    /// Whether it asks for nothing but a period.
+    pub(super) fn is_empty_but_for_time(&self) -> bool {
+        Filter { since: None, until: None, ..self.clone() }.is_empty()
+    }
+
     /// Whether every span passes.
     pub fn is_empty(&self) -> bool {
         *self == Filter::default()

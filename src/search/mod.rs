@@ -13,11 +13,14 @@ mod conditions;
 mod counts;
 mod dependencies;
 mod failure;
+mod figures;
 mod filter;
 mod hidden;
 mod hit;
+mod names;
 mod novel;
 mod operations;
+mod overview;
 mod query;
 mod rank;
 mod ranked;
@@ -38,10 +41,17 @@ pub use catalog::Operation;
 pub(crate) use conditions::{Parameters, ids_of_traces};
 pub use counts::SpanCount;
 pub use dependencies::Dependency;
+pub use figures::{Figure, Figures};
 pub use filter::{Comparison, Condition, Filter, Kind, Status, Test};
 pub use hidden::Hidden;
 pub use hit::{Explanation, MatchedWord, OperationHit, SpanHit, TraceHit};
+pub use names::Names;
 pub use novel::{Nearest, NewOperation};
+pub use overview::{
+    AttributeCount, CountScope, DurationCount, NameCount, OperationCount, Overview, TimeCount,
+};
+#[cfg(feature = "serve")]
+pub(crate) use query::trace_id;
 pub use query::{Found, Page, SearchQuery};
 pub use similar::SimilarTrace;
 pub use summary::{ServiceSummary, TraceSummary};

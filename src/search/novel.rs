@@ -59,6 +59,23 @@ impl TraceStore {
         self.timed("looking for what is new", self.find_new(time, service, limit.clamp(1, 1000))).await
     }
 
+    /// When an operation was last seen for the first time; `None` in an empty store.
+    #[cfg(feature = "serve")]
+    pub(crate) async fn newest_operation(&self) -> Result<Option<Timestamp>> {
+        let sql = format!("SELECT max(first_seen) FROM {}.span_documents", self.sql().schema);
+        self.timed("looking for what is new", async {
+            let (connection, _) = self.connection().await?;
+            let rows = connection
+                .query_prepared(&sql, &[])
+                .await
+                .map_err(Error::database("looking for what is new"))?;
+            connection.give_back();
+            let newest = rows.first().and_then(|row| row.get::<_, Option<Microseconds>>(0));
+            Ok(newest.map(|time| Timestamp(i128::from(time.0) * 1000)))
+        })
+        .await
+    }
+
     async fn find_new(
         &self,
         time: SystemTime,

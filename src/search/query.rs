@@ -249,7 +249,7 @@ impl<'a, T> IntoIterator for &'a Found<T> {
 }
 
 /// A text that is a trace's id: 32 hexadecimal digits, with or without dashes.
-pub(super) fn trace_id(text: &str) -> Option<TraceId> {
+pub(crate) fn trace_id(text: &str) -> Option<TraceId> {
     let digits = text.trim().replace('-', "");
     if digits.len() != 32 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;

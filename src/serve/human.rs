@@ -1,8 +1,11 @@
-//! Numbers and times for people.
+//! Numbers, times and names for people.
 
 use std::time::{Duration, SystemTime};
 
 use crate::span::Timestamp;
+
+/// How many names are close at most.
+const CLOSE: usize = 3;
 
 /// Three digits or a little more, with the unit that fits.
 pub fn duration(duration: Duration) -> String {
@@ -27,6 +30,23 @@ pub fn duration(duration: Duration) -> String {
 /// `1 span`, `2 spans`, `12,345 spans`.
 pub fn count(number: u64, what: &str) -> String {
     format!("{} {what}{}", thousands(number), if number == 1 { "" } else { "s" })
+}
+
+/// A length of time that is a whole number of some unit: `500 ms`, `15 min`, `30 days`.
+pub fn length(length: Duration) -> String {
+    let units = [
+        (86_400_000_000, "days"),
+        (3_600_000_000, "h"),
+        (60_000_000, "min"),
+        (1_000_000, "s"),
+        (1_000, "ms"),
+    ];
+    let microseconds = length.as_micros();
+    let unit = units.into_iter().find(|(each, _)| microseconds > 0 && microseconds.is_multiple_of(*each));
+    match unit.unwrap_or((1, "µs")) {
+        (each, "days") if each == microseconds => "1 day".into(),
+        (each, unit) => format!("{} {unit}", microseconds / each),
+    }
 }
 
 /// So many a second.
@@ -84,9 +104,30 @@ pub fn ago(time: Timestamp, now: SystemTime) -> String {
         seconds @ 60..3600 => (seconds / 60, "min"),
         seconds @ 3600..86_400 => (seconds / 3600, "h"),
         seconds @ 86_400..172_800 => (seconds / 86_400, "day"),
-        seconds => (seconds / 86_400, "days"),
+        seconds @ 172_800..63_072_000 => (seconds / 86_400, "days"),
+        seconds => (seconds / 31_536_000, "years"),
     };
     if ago < 0 { format!("in {count} {unit}") } else { format!("{count} {unit} ago") }
+}
+
+/// The known names that are the closest, best first; few.
+pub fn close<'a>(name: &str, known: &'a [String]) -> Vec<&'a String> {
+    let wanted = name.to_lowercase();
+    let mut close: Vec<(f64, &String)> = known
+        .iter()
+        .map(|known| {
+            let lower = known.to_lowercase();
+            let part = !wanted.is_empty() && (lower.contains(&wanted) || wanted.contains(&lower));
+            // A piece of a name is a good hint, too.
+            (strsim::jaro_winkler(&wanted, &lower).max(if part { 0.9 } else { 0.0 }), known)
+        })
+        .filter(|(likeness, _)| *likeness >= 0.8)
+        .collect();
+    // Names that share a beginning and an end are all alike: only what is about as close as the closest is meant.
+    let best = close.iter().map(|(likeness, _)| *likeness).fold(0.0, f64::max);
+    close.retain(|(likeness, _)| *likeness >= best - 0.03);
+    close.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    close.into_iter().take(CLOSE).map(|(_, name)| name).collect()
 }
 
 #[cfg(test)]
@@ -113,14 +154,28 @@ mod tests {
         );
     }
     #[test]
+    fn lengths_are_whole_numbers() {
+        let cases =
+            [(500, "500 ms"), (1_000, "1 s"), (900_000, "15 min"), (86_400_000, "1 day"), (0, "0 µs")];
+        for (ms, expected) in cases {
+            assert_eq!(length(Duration::from_millis(ms)), expected);
+        }
+        assert_eq!(length(Duration::from_secs(2_592_000)), "30 days");
+    }
+
+    #[test]
     fn times_are_in_utc_with_their_distance() {
         let time = Timestamp(1_000_000_001);
         assert_eq!(rfc3339(time, 9), "1970-01-01T00:00:01.000000001Z");
         assert_eq!(utc(time), "1970-01-01 00:00:01.000 UTC");
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        for (now, expected) in
-            [(1, "0 s ago"), (62, "1 min ago"), (86_402, "1 day ago"), (200_000, "2 days ago")]
-        {
+        for (now, expected) in [
+            (1, "0 s ago"),
+            (62, "1 min ago"),
+            (86_402, "1 day ago"),
+            (200_000, "2 days ago"),
+            (70_000_000, "2 years ago"),
+        ] {
             assert_eq!(ago(time, at(now)), expected);
         }
         assert_eq!(ago(Timestamp(7_300_000_000_000), at(0)), "in 2 h");

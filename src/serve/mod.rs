@@ -17,16 +17,26 @@
 //! # }
 //! ```
 
+mod answer;
+mod api;
 mod auth;
 mod config;
 mod counting;
+mod health;
+#[doc(hidden)]
+pub mod highlight;
 #[doc(hidden)]
 pub mod human;
 mod jaeger;
 mod listen;
+mod names;
 mod page;
+mod parameters;
+mod period;
 mod receive;
 mod slots;
+#[doc(hidden)]
+pub mod trace;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -43,7 +53,10 @@ pub use config::{Config, Limits, Receive, Tls};
 
 use crate::error::Result;
 use crate::store::TraceStore;
+use auth::Guard;
+use health::Watch;
 use listen::{Listener, Listeners};
+use names::KnownNames;
 use receive::Receiver;
 
 /// How long requests that are under way may take once the server is told to stop.
@@ -57,6 +70,18 @@ pub struct Server {
     receiver: Option<Arc<Receiver>>,
     counting: Option<TraceStore>,
     flush_timeout: Duration,
+}
+
+/// What the routes of the page and of the APIs share.
+#[derive(Clone)]
+struct Shared {
+    store: TraceStore,
+    limits: Limits,
+    /// Room for requests that ask something of the store.
+    free: Arc<Semaphore>,
+    guard: Arc<Guard>,
+    watch: Watch,
+    names: KnownNames,
 }
 
 /// Where a server listens; the ports that the system chose where the configuration has 0.
@@ -79,33 +104,42 @@ impl Server {
     /// or credentials that cannot be; [`Error::Setting`](crate::Error::Setting).
     pub fn bind(config: Config) -> Result<Self> {
         config.limits.validate()?;
-        let guard = Arc::new(auth::Guard::new(&config.credentials)?);
+        let guard = Arc::new(Guard::new(&config.credentials)?);
         let listening = Listeners::new(config.tls.as_ref())?;
         let store = TraceStore::new(config.settings)?;
-        let free = Arc::new(Semaphore::new(config.limits.answering));
-        let pages = page::routes(store.clone(), config.limits, Arc::clone(&free), Arc::clone(&guard));
-        let routes = jaeger::routes(store, config.limits, free, Arc::clone(&guard)).merge(pages);
+        let receiver = match &config.receive {
+            Some(receive) => Some(Arc::new(Receiver::new(receive.settings.clone(), config.limits)?)),
+            None => None,
+        };
+        let shared = Shared {
+            limits: config.limits,
+            free: Arc::new(Semaphore::new(config.limits.answering)),
+            guard: Arc::clone(&guard),
+            watch: Watch::new(store.clone(), receiver.as_ref().map(|receiver| receiver.handle())),
+            names: KnownNames::new(store.clone()),
+            store,
+        };
+        let pages = page::routes(shared.clone());
+        let routes = jaeger::routes(shared.clone()).merge(api::routes(shared)?).merge(pages);
         let api = Listener::bind(config.api, routes)?;
         let mut addresses = Addresses { api: api.address, otlp_grpc: None, otlp_http: None };
         let mut listeners = vec![api];
-        let (mut receiver, mut counting) = (None, None);
+        let mut counting = None;
         let mut flush_timeout = Duration::ZERO;
-        if let Some(receive) = config.receive {
+        if let (Some(receive), Some(receiver)) = (config.receive, &receiver) {
             flush_timeout = Duration::from_secs(receive.settings.flush_timeout_seconds);
-            counting = Some(TraceStore::new(receive.settings.clone())?);
-            let receiving = Arc::new(Receiver::new(receive.settings, config.limits)?);
+            counting = Some(TraceStore::new(receive.settings)?);
             if let Some(address) = receive.grpc {
-                let routes = receive::grpc::routes(&receiving, Arc::clone(&guard));
+                let routes = receive::grpc::routes(receiver, Arc::clone(&guard));
                 let listener = Listener::bind(address, routes)?;
                 addresses.otlp_grpc = Some(listener.address);
                 listeners.push(listener);
             }
             if let Some(address) = receive.http {
-                let listener = Listener::bind(address, receive::http::routes(&receiving, guard))?;
+                let listener = Listener::bind(address, receive::http::routes(receiver, guard))?;
                 addresses.otlp_http = Some(listener.address);
                 listeners.push(listener);
             }
-            receiver = Some(receiving);
         }
         Ok(Server { listeners, listening, addresses, receiver, counting, flush_timeout })
     }

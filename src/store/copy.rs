@@ -12,17 +12,17 @@ pub(crate) const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 const COLUMNS: i16 = 10;
 /// A row's bytes without its fillers: the number of columns, ten lengths, and the values of fixed size.
 const ROW_BYTES: usize = 2 + 10 * 4 + 16 + 4 * 8 + 2 * 4 + 2 * 2;
+/// Where a row has its number of columns: that there are no more.
+const END: i16 = -1;
+const END_BYTES: usize = 2;
 
 /// Writes rows with the ids of their documents and resources.
 pub(super) struct CopyRows(BytesMut);
 
 impl CopyRows {
+    /// Room for so many rows and for their fillers' bytes.
     pub(super) fn with_capacity(rows: usize, fillers: usize) -> Self {
-        let mut buffer = BytesMut::with_capacity(rows * ROW_BYTES + fillers + 32);
-        buffer.put_slice(b"PGCOPY\n\xff\r\n\0");
-        buffer.put_i32(0);
-        buffer.put_i32(0);
-        CopyRows(buffer)
+        CopyRows(BytesMut::with_capacity(rows * ROW_BYTES + fillers + END_BYTES))
     }
 
     pub(super) fn push(&mut self, row: &Row, document_id: i32, resource_id: i32, fillers: &str) {
@@ -47,8 +47,18 @@ impl CopyRows {
         buffer.put_slice(fillers.as_bytes());
     }
 
-    pub(super) fn finish(mut self) -> Bytes {
-        self.0.put_i16(-1);
+    pub(super) fn into_bytes(self) -> Bytes {
         self.0.freeze()
     }
+
+    /// With the end of all rows.
+    pub(super) fn finish(mut self) -> Bytes {
+        self.0.put_i16(END);
+        self.0.freeze()
+    }
+}
+
+/// What comes before all rows.
+pub(super) fn header() -> Bytes {
+    Bytes::from_static(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0")
 }

@@ -30,13 +30,15 @@ pub struct Health {
     pub documents: u64,
     /// How many documents wait for their embedding.
     pub documents_waiting: u64,
+    /// When the first of these was stored; none while none waits.
+    pub waiting_since: Option<String>,
     /// How many texts' embeddings are cached in this process.
     pub cache_size: u64,
     /// The server's version.
     pub server_version: Option<String>,
     /// The version of pgvector.
     pub pgvector_version: Option<String>,
-    /// The version of the schema.
+    /// The version of the schema; 0 where it is missing.
     pub schema_version: i32,
     /// The model that made the embeddings; none while there are none.
     pub model: Option<String>,
@@ -121,6 +123,10 @@ impl TraceStore {
     }
 
     async fn look(&self, health: &mut Health) -> Result<()> {
+        let connection = self.any_connection().await?;
+        self.look_at_server(&connection, health).await?;
+        // There may be no other.
+        connection.give_back();
         let (connection, schema) = self.connection().await?;
         health.pgvector_version = Some(schema.pgvector.clone());
         health.schema_version = SCHEMA_VERSION;
@@ -129,22 +135,19 @@ impl TraceStore {
         let row = connection
             .query_one(
                 &format!(
-                    "SELECT current_setting('server_version'), current_user::text, \
-                     current_setting('transaction_read_only') = 'on', \
-                     (SELECT count(*) FROM {name}.span_documents), \
-                     (SELECT count(*) FROM {name}.span_documents WHERE embedding IS NULL), \
-                     (SELECT name FROM {name}.embedding_model)"
+                    "SELECT (SELECT count(*) FROM {name}.span_documents), count(*), {}, \
+                     (SELECT name FROM {name}.embedding_model) \
+                     FROM {name}.span_documents WHERE embedding IS NULL",
+                    rfc3339("min(first_seen)")
                 ),
                 &[],
             )
             .await
             .map_err(doing())?;
-        health.server_version = Some(row.get(0));
-        health.role = Some(row.get(1));
-        health.read_only = Some(row.get(2));
-        health.documents = row.get::<_, i64>(3) as u64;
-        health.documents_waiting = row.get::<_, i64>(4) as u64;
-        health.model = row.get(5);
+        health.documents = row.get::<_, i64>(0) as u64;
+        health.documents_waiting = row.get::<_, i64>(1) as u64;
+        health.waiting_since = row.get(2);
+        health.model = row.get(3);
 
         let estimate = estimate(&connection, &format!("{name}.span_rows")).await?;
         let (oldest, newest) = (rfc3339("min(start_time)"), rfc3339("max(start_time)"));
@@ -167,6 +170,25 @@ impl TraceStore {
         if health.read_only != Some(true) {
             connection.give_back();
         }
+        Ok(())
+    }
+
+    /// What is known of a database without a schema, too.
+    async fn look_at_server(&self, connection: &Connection, health: &mut Health) -> Result<()> {
+        let row = connection
+            .query_one(
+                "SELECT current_setting('server_version'), current_user::text, \
+                 current_setting('transaction_read_only') = 'on', \
+                 (SELECT extversion FROM pg_extension WHERE extname = 'vector')",
+                &[],
+            )
+            .await
+            .map_err(Error::database("checking the store"))?;
+        health.server_version = Some(row.get(0));
+        health.role = Some(row.get(1));
+        health.read_only = Some(row.get(2));
+        health.pgvector_version = row.get(3);
+        health.schema_version = self.version(connection).await?;
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 mod activity;
 mod backfill;
 mod batch_id;
+mod begun;
 mod citus;
 mod connect;
 mod connection;
@@ -18,6 +19,7 @@ mod psql;
 mod read;
 mod reembed;
 mod refusal;
+mod resolve;
 mod roles;
 mod schema;
 mod scrub;
@@ -45,8 +47,8 @@ pub use reembed::{ReembedProgress, Reembedded};
 pub use roles::roles_sql;
 pub use schema::SCHEMA_VERSION;
 pub use sizes::Sizes;
-pub(crate) use write::Batch;
 pub use write::Stored;
+pub(crate) use write::{Batch, PART};
 
 use crate::embedding::Embedder;
 use crate::error::Result;

@@ -13,7 +13,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::write::Ahead;
+use super::begun::Ahead;
 use super::{Batch, KNOWN_FOR, Stored, TraceStore};
 use crate::error::{Error, Result};
 
@@ -75,7 +75,7 @@ impl KnownDays {
     }
 
     /// Those of the days that are worth asking for. Clocks that are far off make no questions.
-    fn unknown(&self, mut days: Vec<i32>) -> Vec<i32> {
+    pub(super) fn unknown(&self, mut days: Vec<i32>) -> Vec<i32> {
         let now = Instant::now();
         let today = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_micros() as i64 / DAY_US;
         let known = self.lock();

@@ -46,6 +46,21 @@ impl TraceStore {
         .await
     }
 
+    /// The spans of a trace as [`get_trace`](Self::get_trace) has them, but not more than the first so many.
+    #[cfg(feature = "serve")]
+    pub(crate) async fn first_spans(&self, trace_id: TraceId, limit: usize) -> Result<Vec<Span<'static>>> {
+        self.timed("reading a trace", async {
+            let (connection, _) = self.connection().await?;
+            let find = format!("{} LIMIT $2", self.inner.sql.trace_rows);
+            let (id, limit) = (trace_id.to_string(), i64::try_from(limit).unwrap_or(i64::MAX));
+            let rows = connection.query_prepared(&find, &[&id, &limit]).await.map_err(reading())?;
+            let spans = self.join(&connection, &rows).await;
+            connection.give_back();
+            spans
+        })
+        .await
+    }
+
     /// Which of these spans are stored.
     pub(crate) async fn stored_of(&self, spans: &[(TraceId, SpanId)]) -> Result<HashSet<(TraceId, SpanId)>> {
         self.timed("looking for spans", async {
@@ -102,6 +117,27 @@ impl TraceStore {
             let spans = self.join(&connection, &rows).await;
             connection.give_back();
             spans
+        })
+        .await
+    }
+
+    /// How many spans these traces have; without those that are not stored.
+    #[cfg(feature = "serve")]
+    pub(crate) async fn sizes_of_traces(
+        &self,
+        trace_ids: &[TraceId],
+    ) -> Result<std::collections::HashMap<TraceId, u64>> {
+        self.timed("counting the spans of traces", async {
+            let (connection, _) = self.connection().await?;
+            let ids: Vec<String> = trace_ids.iter().map(TraceId::to_string).collect();
+            let count = &self.inner.sql.sizes_of_traces;
+            let rows = connection.query_prepared(count, &[&ids]).await.map_err(reading())?;
+            connection.give_back();
+            let size = |row: &Row| {
+                let trace = TraceId::from_bytes(row.get::<_, Uuid>(0).into_bytes());
+                (trace, row.get::<_, i64>(1).unsigned_abs())
+            };
+            Ok(rows.iter().map(size).collect())
         })
         .await
     }

@@ -48,6 +48,8 @@ pub(crate) struct Sql {
     pub find_spans: String,
     #[cfg(feature = "import")]
     pub spans_of_traces: String,
+    #[cfg(feature = "serve")]
+    pub sizes_of_traces: String,
     #[cfg(feature = "import")]
     pub rows_of_traces: String,
     pub document_bodies: String,
@@ -126,6 +128,12 @@ impl Sql {
             spans_of_traces: format!(
                 "SELECT trace_id, span_id, start_time FROM {schema}.span_rows \
                  WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1) AND trace_id = ANY($1::text[]::uuid[])"
+            ),
+            #[cfg(feature = "serve")]
+            sizes_of_traces: format!(
+                "SELECT trace_id, count(*) FROM {schema}.span_rows \
+                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1) AND trace_id = ANY($1::text[]::uuid[]) \
+                 GROUP BY trace_id"
             ),
             document_bodies: format!("SELECT id, body FROM {schema}.span_documents WHERE id = ANY($1)"),
             resource_bodies: format!("SELECT id, body FROM {schema}.span_resources WHERE id = ANY($1)"),

@@ -1,29 +1,25 @@
 //! The write path: one transaction a batch, in two flights when its documents are known.
 //!
-//! The first flight holds nothing of the spans: it is on its way while they are split.
+//! The first flight holds nothing of the spans: it is on its way while they are split, and so are their rows, part by part.
 
 use std::cell::RefCell;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
-use futures_util::{SinkExt, future};
+use futures_util::future;
 use hashbrown::HashMap;
 use opentelemetry::otel_debug;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{CopyInSink, Row};
 use uuid::Uuid;
 
 use super::batch_id::new_batch_id;
-use super::connection::Connection;
+use super::begun::{Ahead, Begun, References};
 use super::copy::CopyRows;
 use super::partition::DAY_US;
-use super::sql::BEGIN_BATCH;
+use super::resolve::describe;
 use super::{Known, TraceStore};
 use crate::error::{Error, Result};
-use crate::span::{Document, Halves, Resource, Span, resource_json};
+use crate::span::{Halves, Span};
 
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,52 +56,6 @@ impl Batch {
     }
 }
 
-/// How far a batch is in the database before anything of its spans is sent.
-pub(super) enum Ahead {
-    /// Its documents are looked up first.
-    Nothing,
-    /// Its transaction has begun.
-    Begun(Box<Begun>),
-    /// It is in the ledger, by an earlier attempt.
-    Stored,
-}
-
-/// A transaction whose batch is in the ledger, and which takes rows.
-pub(super) struct Begun {
-    connection: Connection,
-    rows: Pin<Box<CopyInSink<Bytes>>>,
-}
-
-impl Begun {
-    /// Ends the transaction without a row: what the batch has that is new comes first.
-    pub(super) async fn give_up(mut self) -> Result<Connection> {
-        let failed = || Error::database("storing spans");
-        // A COPY that is broken off would be an error in the server's log.
-        self.rows.send(CopyRows::with_capacity(0, 0).finish()).await.map_err(failed())?;
-        let (copied, ended) =
-            future::join(self.rows.as_mut().finish(), self.connection.batch_execute("ROLLBACK")).await;
-        copied.map_err(failed())?;
-        ended.map_err(failed())?;
-        Ok(self.connection)
-    }
-}
-
-/// What a batch's rows refer to, which has to be there when they are stored: in the order of the ids, each once.
-struct References {
-    ids: Vec<i32>,
-    hashes: Vec<Uuid>,
-}
-
-impl References {
-    fn to<'a>(known: impl IntoIterator<Item = &'a Known>) -> Self {
-        let mut known: Vec<&Known> = known.into_iter().collect();
-        known.sort_unstable_by_key(|known| known.id);
-        known.dedup_by_key(|known| known.id);
-        let (ids, hashes) = known.into_iter().map(|known| (known.id, known.hash)).unzip();
-        References { ids, hashes }
-    }
-}
-
 /// What the rows of a batch refer to.
 struct Resolved {
     /// Documents that were not known when the batch was split.
@@ -114,12 +64,8 @@ struct Resolved {
     resources: Vec<Known>,
 }
 
-/// A resource of a batch as it is stored.
-struct Described<'a> {
-    hash: [u8; 16],
-    resource: &'a Resource,
-    body: String,
-}
+/// How many spans are split before their rows are sent.
+pub(crate) const PART: usize = 128;
 
 /// The longest fillers of one span. A field of PostgreSQL holds at most 1 GiB.
 const MAX_FILLERS: usize = 1 << 29;
@@ -159,10 +105,10 @@ impl TraceStore {
     /// As [`batch_store`](Self::batch_store).
     pub async fn batch_store_with_id(&self, id: Uuid, spans: &[Span<'_>]) -> Result<Stored> {
         let entry = [(id, spans.len() as i32)];
-        let split = || self.scrub_and_split(spans);
-        let stored = match self.send(&entry, split).await {
+        let split = |part: Range<usize>| self.scrub_and_split(spans.get(part).unwrap_or_default());
+        let stored = match self.send(&entry, PART, split).await {
             // Nothing is known any more: now every document is looked up.
-            Err(Error::Replaced) => self.send(&entry, split).await?,
+            Err(Error::Replaced) => self.send(&entry, PART, split).await?,
             result => result?,
         };
         match stored.is_apart {
@@ -183,10 +129,10 @@ impl TraceStore {
     /// As [`batch_store`](Self::batch_store).
     #[cfg(feature = "import")]
     pub(crate) async fn store_together(&self, entries: &[(Uuid, i32)], spans: &[Span<'_>]) -> Result<Stored> {
-        let split = || self.scrub_and_split(spans);
-        match self.send(entries, split).await {
+        let split = |part: Range<usize>| self.scrub_and_split(spans.get(part).unwrap_or_default());
+        match self.send(entries, PART, split).await {
             // Nothing is known any more: now every document is looked up.
-            Err(Error::Replaced) => self.send(entries, split).await,
+            Err(Error::Replaced) => self.send(entries, PART, split).await,
             result => result,
         }
     }
@@ -218,24 +164,43 @@ impl TraceStore {
         Ok(Batch { halves, known: known.into_inner() })
     }
 
-    /// Stores a batch that `split` makes, under these entries of the ledger with their numbers of spans: one, or several
-    /// that travel together. On success it is committed, now or by an earlier attempt.
+    /// Stores a batch of which `split` makes any part, under these entries of the ledger with their numbers of spans: one, or
+    /// several that travel together. It is split in parts of at most `part` spans where its documents are likely to be
+    /// known, otherwise as a whole. On success it is committed, now or by an earlier attempt.
     pub(crate) async fn send(
         &self,
         entries: &[(Uuid, i32)],
-        split: impl FnOnce() -> Result<Batch>,
+        part: usize,
+        mut split: impl FnMut(Range<usize>) -> Result<Batch>,
     ) -> Result<Stored> {
-        if entries.iter().all(|(_, spans)| *spans == 0) {
+        let spans: usize = entries.iter().map(|(_, spans)| usize::try_from(*spans).unwrap_or(0)).sum();
+        if spans == 0 {
             return Ok(Stored { spans: 0, new: true, new_documents: 0, is_apart: false });
         }
         let sending = async {
+            let all_known = self.inner.all_known.load(Ordering::Relaxed);
+            let first = if all_known { spans.min(part) } else { spans };
             let splitting = async {
                 // The connection's task has the thread for as long as it takes to send off the first flight.
                 tokio::task::yield_now().await;
-                split()
+                split(0..first)
             };
-            let (ahead, batch) = future::join(self.begin_ahead(entries), splitting).await;
-            self.send_to_partitions(entries, &batch?, ahead?).await
+            let beginning =
+                async { if all_known { self.begin_ahead(entries).await } else { Ok(Ahead::Nothing) } };
+            let (ahead, batch) = future::join(beginning, splitting).await;
+            let (batch, ahead) = (batch?, ahead?);
+            if first == spans {
+                return self.send_to_partitions(entries, &batch, ahead).await;
+            }
+            let ahead = match ahead {
+                Ahead::Begun(begun) => match self.send_in_parts(*begun, batch, spans, &mut split).await {
+                    Ok(Some(stored)) => return Ok(stored),
+                    Err(error) if !error.is_missing_partition() => return Err(error),
+                    _ => Ahead::Nothing,
+                },
+                ahead => ahead,
+            };
+            self.send_to_partitions(entries, &split(0..spans)?, ahead).await
         };
         let result = self.timed("storing a batch", sending).await;
         match &result {
@@ -247,40 +212,54 @@ impl TraceStore {
         result
     }
 
-    /// Begins a batch's transaction where its documents are likely to be known, as those of the last one were.
+    /// Begins a batch's transaction before it is split.
     async fn begin_ahead(&self, entries: &[(Uuid, i32)]) -> Result<Ahead> {
-        if !self.inner.all_known.load(Ordering::Relaxed) {
-            return Ok(Ahead::Nothing);
-        }
         let (connection, _) = self.connection().await?;
         let begun = self.begin(connection, entries).await?;
         Ok(begun.map_or(Ahead::Stored, |begun| Ahead::Begun(Box::new(begun))))
     }
 
-    /// Begins a batch's transaction in one flight: BEGIN, its entries in the ledger, and the start of COPY. `None` where
-    /// the batch is in the ledger already.
-    async fn begin(&self, connection: Connection, entries: &[(Uuid, i32)]) -> Result<Option<Begun>> {
-        let failed = || Error::database("storing spans");
-        let sql = &self.inner.sql;
-        let statements = [&*sql.enter_batch, &sql.copy_rows, &sql.check_references];
-        connection.prepare_ahead(&statements).await.map_err(failed())?;
-        let (ids, spans): (Vec<Uuid>, Vec<i32>) = entries.iter().copied().unzip();
-        let (begun, entered, rows) = future::join3(
-            connection.batch_execute(BEGIN_BATCH),
-            connection.execute_prepared(&sql.enter_batch, &[&ids, &spans]),
-            connection.copy_in(&sql.copy_rows),
-        )
-        .await;
-        begun.map_err(failed())?;
-        match entered {
-            // It is not in the transaction that has begun.
-            Ok(0) => Err(Error::Replaced),
-            Ok(_) => Ok(Some(Begun { connection, rows: Box::pin(rows.map_err(failed())?) })),
-            // An earlier attempt was committed, and its answer was lost. A COPY that was refused leaves the driver out of
-            // step with the server: the connection is closed.
-            Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => Ok(None),
-            Err(error) => Err(failed()(error)),
-        }
+    /// Sends a batch whose first part is split: the server stores the rows of one part while the next one is split. `None`
+    /// where a part has something new; then nothing is stored.
+    async fn send_in_parts(
+        &self,
+        mut begun: Begun,
+        first: Batch,
+        spans: usize,
+        split: &mut impl FnMut(Range<usize>) -> Result<Batch>,
+    ) -> Result<Option<Stored>> {
+        let (mut documents, mut resources) = (HashMap::new(), Vec::new());
+        let part = first.halves.rows.len().max(1);
+        let (mut batch, mut end) = (first, part);
+        let last = loop {
+            let Some(described) = self.all_known(&batch) else {
+                begun.give_up().await?.give_back();
+                return Ok(None);
+            };
+            let rows = encode(&batch, &HashMap::new(), &described)?;
+            documents.extend(batch.known);
+            resources.extend(described);
+            if end >= spans {
+                break rows;
+            }
+            begun.send(rows).await?;
+            // The connection's task has the thread for as long as it takes to send them off.
+            tokio::task::yield_now().await;
+            let next = end..spans.min(end + part);
+            end = next.end;
+            batch = split(next)?;
+        };
+        let references = (References::to(documents.values()), References::to(&resources));
+        begun.commit(&self.inner.sql.check_references, last, &references.0, &references.1).await?;
+        self.inner.counters.documents_known.fetch_add(documents.len() as u64, Ordering::Relaxed);
+        Ok(Some(Stored { spans, new: true, new_documents: 0, is_apart: false }))
+    }
+
+    /// The resources of a batch of which everything is known: its documents, its resources, its days.
+    fn all_known(&self, batch: &Batch) -> Option<Vec<Known>> {
+        let is_known =
+            batch.halves.documents.is_empty() && self.inner.partitions.unknown(batch.days()).is_empty();
+        if is_known { self.known_resources(&describe(&batch.halves)) } else { None }
     }
 
     /// Sends what was split, into the transaction that was begun meanwhile where it can be.
@@ -315,16 +294,9 @@ impl TraceStore {
         };
         let Some(begun) = begun else { return self.stored_before(entries, batch).await };
         let Resolved { fresh, resources } = resolved;
-        let document = |key| batch.known.get(key).or_else(|| fresh.get(key)).map(|document| document.id);
-        let mut rows = CopyRows::with_capacity(halves.rows.len(), halves.fillers.len());
-        for row in &halves.rows {
-            let ids = document(&row.document).zip(resources.get(row.resource).map(|resource| resource.id));
-            let (document_id, resource_id) =
-                ids.ok_or_else(|| Error::Corrupt("a row lost its document on the way".into()))?;
-            rows.push(row, document_id, resource_id, &halves.fillers[row.fillers.clone()]);
-        }
+        let rows = encode(batch, &fresh, &resources)?;
         let documents = References::to(batch.known.values().chain(fresh.values()));
-        self.commit(begun, rows, &documents, &References::to(&resources)).await?;
+        begun.commit(&self.inner.sql.check_references, rows, &documents, &References::to(&resources)).await?;
         let counters = &self.inner.counters;
         counters.documents_known.fetch_add(batch.known.len() as u64, Ordering::Relaxed);
         counters.documents_new.fetch_add(fresh.len() as u64, Ordering::Relaxed);
@@ -334,41 +306,6 @@ impl TraceStore {
             self.start_backfill();
         }
         Ok(Stored { spans: halves.rows.len(), new: true, new_documents: fresh.len(), is_apart: false })
-    }
-
-    /// The rows, the end of COPY, the look at what they refer to, and COMMIT in one flight.
-    async fn commit(
-        &self,
-        begun: Begun,
-        rows: CopyRows,
-        documents: &References,
-        resources: &References,
-    ) -> Result<()> {
-        let failed = || Error::database("storing spans");
-        let Begun { connection, rows: mut sink } = begun;
-        sink.send(rows.finish()).await.map_err(failed())?;
-        let references: [(&(dyn ToSql + Sync), Type); 4] = [
-            (&documents.ids, Type::INT4_ARRAY),
-            (&documents.hashes, Type::UUID_ARRAY),
-            (&resources.ids, Type::INT4_ARRAY),
-            (&resources.hashes, Type::UUID_ARRAY),
-        ];
-        let (copied, checked, committed) = future::join3(
-            sink.as_mut().finish(),
-            connection.query_typed(&self.inner.sql.check_references, &references),
-            connection.batch_execute("COMMIT"),
-        )
-        .await;
-        // COMMIT after a failure rolls back without an error of its own.
-        copied.map_err(failed())?;
-        match checked {
-            Ok(_) => {}
-            Err(error) if error.code() == Some(&SqlState::DIVISION_BY_ZERO) => return Err(Error::Replaced),
-            Err(error) => return Err(failed()(error)),
-        }
-        committed.map_err(failed())?;
-        connection.give_back();
-        Ok(())
     }
 
     /// What became of a batch whose entry was in the ledger.
@@ -408,147 +345,18 @@ impl TraceStore {
         connection.give_back();
         Ok(!rows.is_empty())
     }
-
-    /// The ids of the documents that were not known, stored where they are new.
-    async fn resolve_documents(
-        &self,
-        connection: &Connection,
-        documents: &[Arc<Document>],
-    ) -> Result<HashMap<u128, Known>> {
-        if documents.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let doing = || Error::database("storing documents");
-        // Documents that differ only in what PostgreSQL cannot hold share their hash.
-        let by_hash: HashMap<Uuid, &Document> =
-            documents.iter().map(|document| (Uuid::from_bytes(document.hash), document.as_ref())).collect();
-        let hashes: Vec<Uuid> = by_hash.keys().copied().collect();
-        let mut ids: HashMap<Uuid, i32> = HashMap::with_capacity(by_hash.len());
-        let find = &self.inner.sql.find_documents;
-        for row in connection.query_prepared(find, &[&hashes]).await.map_err(doing())? {
-            ids.insert(row.get(1), row.get(0));
-        }
-        let missing: Vec<&Document> = by_hash
-            .iter()
-            .filter(|(hash, _)| !ids.contains_key(*hash))
-            .map(|(_, document)| *document)
-            .collect();
-        if !missing.is_empty() {
-            self.insert_documents(connection, &missing, &mut ids).await.map_err(doing())?;
-        }
-        let mut resolved = HashMap::with_capacity(documents.len());
-        for document in documents {
-            let hash = Uuid::from_bytes(document.hash);
-            if let Some(&id) = ids.get(&hash) {
-                self.inner.documents.insert(document.key, Known { id, hash });
-                resolved.insert(document.key, Known { id, hash });
-            }
-        }
-        Ok(resolved)
-    }
-
-    async fn insert_documents(
-        &self,
-        connection: &Connection,
-        missing: &[&Document],
-        ids: &mut HashMap<Uuid, i32>,
-    ) -> Result<(), tokio_postgres::Error> {
-        fn column<'a, T>(documents: &[&'a Document], of: impl Fn(&'a Document) -> T) -> Vec<T> {
-            documents.iter().map(|document| of(document)).collect()
-        }
-        let parameters: [&(dyn ToSql + Sync); 9] = [
-            &column(missing, |document| Uuid::from_bytes(document.hash)),
-            &column(missing, |document| document.service.as_str()),
-            &column(missing, |document| document.scope.as_str()),
-            &column(missing, |document| document.name.as_str()),
-            &column(missing, |document| document.kind),
-            &column(missing, |document| document.status_code),
-            &column(missing, |document| document.body.as_str()),
-            &column(missing, |document| document.text.as_str()),
-            &column(missing, |document| document.attributes.as_deref()),
-        ];
-        for row in connection.query_prepared(&self.inner.sql.insert_documents, &parameters).await? {
-            ids.insert(row.get(1), row.get(0));
-        }
-        Ok(())
-    }
-
-    /// The batch's resources, where all of them are known.
-    fn known_resources(&self, described: &[Described<'_>]) -> Option<Vec<Known>> {
-        let known = |of: &Described<'_>| {
-            let id = self.inner.resources.get(&of.hash)?;
-            Some(Known { id, hash: Uuid::from_bytes(of.hash) })
-        };
-        described.iter().map(known).collect()
-    }
-
-    /// The batch's resources, stored where they are new.
-    async fn resolve_resources(
-        &self,
-        connection: &Connection,
-        described: &[Described<'_>],
-    ) -> Result<Vec<Known>> {
-        let doing = || Error::database("storing resources");
-        let known = &self.inner.resources;
-        let mut unknown: HashMap<Uuid, (String, &str)> = HashMap::new();
-        for Described { hash, resource, body } in described {
-            if !known.contains_key(hash) {
-                let service = resource.service_name().replace('\0', "\u{2400}");
-                unknown.insert(Uuid::from_bytes(*hash), (service, body));
-            }
-        }
-        let mut ids = HashMap::new();
-        if !unknown.is_empty() {
-            let mut rows = self.find_resources(connection, &mut unknown).await.map_err(doing())?;
-            if !unknown.is_empty() {
-                let hashes: Vec<Uuid> = unknown.keys().copied().collect();
-                let services: Vec<&str> = unknown.values().map(|(service, _)| service.as_str()).collect();
-                let bodies: Vec<&str> = unknown.values().map(|(_, body)| *body).collect();
-                let new: [&(dyn ToSql + Sync); 3] = [&hashes, &services, &bodies];
-                connection.execute_prepared(&self.inner.sql.insert_resources, &new).await.map_err(doing())?;
-                // Another process may have been faster, and then the insertion waited for it.
-                rows.extend(self.find_resources(connection, &mut unknown).await.map_err(doing())?);
-            }
-            for row in rows {
-                let (id, hash): (i32, Uuid) = (row.get(0), row.get(1));
-                known.insert(hash.into_bytes(), id);
-                ids.insert(hash.into_bytes(), id);
-            }
-        }
-        described
-            .iter()
-            .map(|Described { hash, .. }| {
-                ids.get(hash)
-                    .copied()
-                    .or_else(|| known.get(hash))
-                    .map(|id| Known { id, hash: Uuid::from_bytes(*hash) })
-                    .ok_or_else(|| Error::Corrupt("a resource lost its id on the way".into()))
-            })
-            .collect()
-    }
-
-    /// Finds resources by their hashes, and leaves those that were not found.
-    async fn find_resources<T>(
-        &self,
-        connection: &Connection,
-        unknown: &mut HashMap<Uuid, T>,
-    ) -> Result<Vec<Row>, tokio_postgres::Error> {
-        let hashes: Vec<Uuid> = unknown.keys().copied().collect();
-        let rows = connection.query_prepared(&self.inner.sql.find_resources, &[&hashes]).await?;
-        for row in &rows {
-            unknown.remove(&row.get::<_, Uuid>(1));
-        }
-        Ok(rows)
-    }
 }
 
-/// The resources of a batch as they are stored.
-fn describe(halves: &Halves) -> Vec<Described<'_>> {
-    let resources = halves.resources.iter().map(|resource| {
-        let (body, _) = resource_json(resource);
-        let mut hash = [0; 16];
-        hash.copy_from_slice(&blake3::hash(body.as_bytes()).as_bytes()[..16]);
-        Described { hash, resource, body }
-    });
-    resources.collect()
+/// The rows of a batch.
+fn encode(batch: &Batch, fresh: &HashMap<u128, Known>, resources: &[Known]) -> Result<CopyRows> {
+    let halves = &batch.halves;
+    let document = |key| batch.known.get(key).or_else(|| fresh.get(key)).map(|document| document.id);
+    let mut rows = CopyRows::with_capacity(halves.rows.len(), halves.fillers.len());
+    for row in &halves.rows {
+        let ids = document(&row.document).zip(resources.get(row.resource).map(|resource| resource.id));
+        let (document_id, resource_id) =
+            ids.ok_or_else(|| Error::Corrupt("a row lost its document on the way".into()))?;
+        rows.push(row, document_id, resource_id, &halves.fillers[row.fillers.clone()]);
+    }
+    Ok(rows)
 }

@@ -1,10 +1,11 @@
 //! Spans as the SDK hands them over.
 
+use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
-use opentelemetry_pgvector::span::{Span, Timestamp, spans_to_otlp};
+use opentelemetry_pgvector::span::{Resource, Span, Timestamp, Value, spans_to_otlp};
 use opentelemetry_sdk::trace::SpanData;
 use prost::Message;
 use uuid::Uuid;
@@ -69,4 +70,46 @@ pub fn at(start: i128, count: usize) -> Vec<Span<'static>> {
         Span { trace_id, span_id, start: Timestamp(start), end: Timestamp(start + 1000), ..like.clone() }
     };
     (0..count).map(started).collect()
+}
+
+/// A service's resource.
+pub fn service(name: &str) -> Arc<Resource> {
+    let name = ("service.name".into(), Value::String(name.to_owned().into()));
+    Arc::new(Resource { attributes: vec![name], ..Resource::default() })
+}
+
+/// A server's span without a parent, or a client's with one, that began some milliseconds after a minute ago.
+pub fn call(
+    trace: u128,
+    id: u64,
+    parent: u64,
+    resource: &Arc<Resource>,
+    name: &str,
+    at: i128,
+    took: i128,
+) -> Span<'static> {
+    static BEGIN: LazyLock<i128> = LazyLock::new(|| {
+        SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_nanos() as i128 - 60_000_000_000
+    });
+    let start = *BEGIN + at * 1_000_000;
+    Span {
+        resource: Arc::clone(resource),
+        trace_id: TraceId::from(trace),
+        span_id: SpanId::from(id),
+        parent_span_id: SpanId::from(parent),
+        name: name.to_owned().into(),
+        kind: if parent == 0 { 2 } else { 3 },
+        start: Timestamp(start),
+        end: Timestamp(start + took * 1_000_000),
+        scope: Arc::default(),
+        trace_state: "".into(),
+        flags: 0,
+        attributes: Vec::new(),
+        dropped_attributes_count: 0,
+        events: Vec::new(),
+        dropped_events_count: 0,
+        links: Vec::new(),
+        dropped_links_count: 0,
+        status: Default::default(),
+    }
 }

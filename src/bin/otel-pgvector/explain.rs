@@ -3,7 +3,7 @@
 use opentelemetry_pgvector::search::{Explanation, SpanHit};
 use serde_json::{Value, json};
 
-use crate::highlight::Words;
+use opentelemetry_pgvector::serve::highlight::Words;
 
 /// A line for each reason.
 pub fn reasons(span: &SpanHit, words: &Words) -> Vec<String> {

@@ -26,12 +26,20 @@ pub async fn health(store: TraceStore, options: &HealthOptions) -> Outcome {
         let unknown = || "unknown".to_owned();
         writeln!(out, "PostgreSQL   {}", health.server_version.clone().unwrap_or_else(unknown))?;
         writeln!(out, "pgvector     {}", health.pgvector_version.clone().unwrap_or_else(unknown))?;
-        writeln!(out, "schema       {}, version {}", store.settings().schema, health.schema_version)?;
+        let version = match (health.schema_version, &health.server_version) {
+            (0, None) => unknown(),
+            (0, Some(_)) => "missing".to_owned(),
+            (version, _) => format!("version {version}"),
+        };
+        writeln!(out, "schema       {}, {version}", store.settings().schema)?;
         writeln!(out, "traces       {}", thousands(health.total_traces))?;
         writeln!(out, "spans        {}", thousands(health.total_spans))?;
         let waiting = match health.documents_waiting {
             0 => String::new(),
-            waiting => format!(", {} wait to be embedded", thousands(waiting)),
+            waiting => {
+                let since = health.waiting_since.as_ref().map(|since| format!(" since {since}"));
+                format!(", {} wait to be embedded{}", thousands(waiting), since.unwrap_or_default())
+            }
         };
         writeln!(out, "documents    {}{waiting}", thousands(health.documents))?;
         let model = health.model.clone().unwrap_or_else(|| "none yet".to_owned());

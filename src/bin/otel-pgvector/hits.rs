@@ -1,9 +1,9 @@
 //! What a search found, as text and as JSON.
 
 use opentelemetry_pgvector::search::{OperationHit, SearchQuery, SpanHit, TraceHit};
+use opentelemetry_pgvector::serve::highlight::Words;
 use serde_json::{Value, json};
 
-use crate::highlight::Words;
 use crate::terminal::{Paint, fit_between, one_line};
 use crate::{explain, human, time};
 
@@ -51,18 +51,24 @@ impl Shown {
         vec![head, format!("{INDENT}{}  {}", hit.trace_id, paint.dim(&time::readable(hit.start)))]
     }
 
+    /// The text with these words in bold.
+    fn mark(&self, words: &Words, text: &str) -> String {
+        let parts = words.parts(text).into_iter();
+        parts.map(|(part, is_word)| if is_word { self.paint.bold(part) } else { part.to_owned() }).collect()
+    }
+
     /// A span on a line, and its message on another.
     pub fn span(&self, span: &SpanHit) -> Vec<String> {
         // The words of the query, and those that are near to them by their meaning.
         let near = span.explanation.iter().flat_map(|why| &why.matched);
         let words = self.words.and(near.map(|pair| pair.document.as_str()));
-        let what = words.mark(&one_line(&format!("{} {}", span.service, span.name)), self.paint);
+        let what = self.mark(&words, &one_line(&format!("{} {}", span.service, span.name)));
         let what = if span.is_error { self.paint.red(&format!("✗ {what}")) } else { format!("· {what}") };
         let before = if self.scored { self.paint.dim(&score(span.score)) } else { String::new() };
         let duration = self.paint.dim(&format!("  {}", human::duration(span.duration)));
         let mut lines = vec![fit_between(&format!("{INDENT}{before}"), &what, &duration)];
         if let Some(message) = &span.message {
-            let message = words.mark(&one_line(message), self.paint);
+            let message = self.mark(&words, &one_line(message));
             let message = if span.is_error { self.paint.red(&message) } else { message };
             lines.push(format!("{DEEP}{message}"));
         }

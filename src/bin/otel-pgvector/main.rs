@@ -3,12 +3,10 @@
 mod args;
 mod catalog;
 mod config;
-mod critical;
 mod explain;
 mod export;
 mod failure;
 mod health;
-mod highlight;
 mod hits;
 mod import;
 mod import_progress;
@@ -29,7 +27,6 @@ mod suggest;
 mod tail;
 mod terminal;
 mod time;
-mod tree;
 mod waterfall;
 
 use std::process::ExitCode;

@@ -1,21 +1,21 @@
 //! `trace`.
 
-use std::borrow::Cow;
 use std::io::{self, Write};
 use std::time::Duration;
 
 use opentelemetry_pgvector::TraceStore;
 use opentelemetry_pgvector::import::otlp_json::write_spans;
-use opentelemetry_pgvector::span::{Attribute, Span, Timestamp, Value};
+use opentelemetry_pgvector::serve::trace::{
+    Line, Segment, Tree, between, critical_path, kind, lines, message, period, text, total,
+};
+use opentelemetry_pgvector::span::{Attribute, Span};
 
 use crate::args::TraceOptions;
-use crate::critical::{Segment, critical_path};
 use crate::failure::{Failure, Outcome};
 use crate::human;
 use crate::terminal::{Paint, columns, cut, one_line, pad, stdout, width_or_default, write_json};
 use crate::time;
-use crate::tree::Tree;
-use crate::waterfall::{Axis, Line, lines, period};
+use crate::waterfall::{Axis, below, branch};
 
 pub async fn trace(store: TraceStore, options: &TraceOptions) -> Outcome {
     let spans = store.get_trace(options.id).await?;
@@ -96,9 +96,8 @@ impl<'a> Waterfall<'a> {
 
     /// The spans that the critical path is most of, with their own time on it.
     fn critical_summary(&self) -> String {
-        let time = |segments: &[Segment]| segments.iter().map(|(from, to)| to.0 - from.0).sum::<i128>();
         let mut spans: Vec<(i128, &Span<'_>)> =
-            self.critical.iter().map(|segments| time(segments)).zip(self.spans).collect();
+            self.critical.iter().map(|segments| total(segments)).zip(self.spans).collect();
         spans.sort_by_key(|(time, _)| -time);
         let named = spans.iter().take(NAMED).filter(|(time, _)| *time > 0).map(|(time, span)| {
             let time = Duration::from_nanos(u64::try_from(*time).unwrap_or(u64::MAX));
@@ -115,7 +114,7 @@ impl<'a> Waterfall<'a> {
         };
         format!(
             "{}{mark}{}",
-            line.branch(self.label / 2),
+            branch(line, self.label / 2),
             self.spans.get(line.span).map(name).unwrap_or_default()
         )
     }
@@ -123,14 +122,14 @@ impl<'a> Waterfall<'a> {
     fn span(&self, out: &mut impl Write, line: &Line, span: &Span<'_>) -> io::Result<()> {
         let label = pad(&self.label(line), self.label);
         let critical = self.critical.get(line.span).map(Vec::as_slice).unwrap_or_default();
-        let bar = self.axis.bar(span, critical);
+        let bar = self.axis.bar((span.start, span.end), critical);
         let duration = human::duration(between(span.start, span.end));
         let (label, bar) = match span.is_error() {
             true => (self.paint.red(&label), self.paint.red(&bar)),
             false => (label, bar),
         };
         writeln!(out, "{label} {bar} {duration:>DURATION$}")?;
-        let indent = line.below(self.label / 2);
+        let indent = below(line, self.label / 2);
         if let Some(message) = message(span) {
             writeln!(out, "{}", cut(&format!("{indent}{}", self.paint.red(&one_line(&message)))))?;
         }
@@ -168,48 +167,4 @@ impl<'a> Waterfall<'a> {
 
 fn name(span: &Span<'_>) -> String {
     one_line(&format!("{} {}", span.resource.service_name(), span.name))
-}
-
-fn kind(number: i32) -> &'static str {
-    ["unspecified", "internal", "server", "client", "producer", "consumer"]
-        .get(usize::try_from(number).unwrap_or(0))
-        .unwrap_or(&"unspecified")
-}
-
-/// From one time to a later one; nothing where the clock went back.
-fn between(from: Timestamp, to: Timestamp) -> Duration {
-    Duration::from_nanos(u64::try_from((to.0 - from.0).max(0)).unwrap_or(u64::MAX))
-}
-
-/// Why a span failed: its status message or, where there is none, that of its first exception.
-fn message(span: &Span<'_>) -> Option<String> {
-    if !span.is_error() {
-        return None;
-    }
-    if !span.status.message.is_empty() {
-        return Some(span.status.message.to_string());
-    }
-    let attributes = span.events.iter().flat_map(|event| &event.attributes);
-    attributes
-        .into_iter()
-        .find(|(key, _)| key == "exception.message")
-        .map(|(_, value)| text(value).into_owned())
-}
-
-fn text<'a>(value: &'a Value<'_>) -> Cow<'a, str> {
-    match value {
-        Value::Empty => Cow::Borrowed(""),
-        Value::Bool(value) => value.to_string().into(),
-        Value::Int(value) => value.to_string().into(),
-        Value::Double(value) => value.to_string().into(),
-        Value::String(value) => Cow::Borrowed(value),
-        Value::Bytes(value) => format!("{} bytes", value.len()).into(),
-        Value::Array(values) => {
-            format!("[{}]", values.iter().map(text).collect::<Vec<_>>().join(", ")).into()
-        }
-        Value::KeyValues(pairs) => {
-            let pairs: Vec<_> = pairs.iter().map(|(key, value)| format!("{key}: {}", text(value))).collect();
-            format!("{{{}}}", pairs.join(", ")).into()
-        }
-    }
 }

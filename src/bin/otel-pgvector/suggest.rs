@@ -3,9 +3,7 @@
 use opentelemetry_pgvector::TraceStore;
 
 use crate::failure::{Failure, Outcome};
-
-/// How many names are suggested.
-const SUGGESTED: usize = 3;
+use crate::human::close;
 
 /// Fails where a service has no spans, with the names of others that are close.
 pub async fn known_services(store: &TraceStore, names: &[String]) -> Outcome {
@@ -28,30 +26,11 @@ pub fn unknown_service(name: &str, services: &[String]) -> String {
 
 /// Says that there is no such thing, and what may be meant, or else which command lists what there is.
 pub fn unknown(what: &str, name: &str, known: &[String], lister: &str) -> String {
-    match close(name, known).as_slice() {
+    let close: Vec<String> = close(name, known).iter().map(|name| format!("`{name}`")).collect();
+    match close.as_slice() {
         [] => format!("no {what} `{name}`; `otel-pgvector {lister}` lists them"),
         close => format!("no {what} `{name}`; did you mean {}?", close.join(" or ")),
     }
-}
-
-/// The known names that are the closest, best first.
-fn close(name: &str, known: &[String]) -> Vec<String> {
-    let wanted = name.to_lowercase();
-    let mut close: Vec<(f64, &String)> = known
-        .iter()
-        .map(|known| {
-            let lower = known.to_lowercase();
-            let part = !wanted.is_empty() && (lower.contains(&wanted) || wanted.contains(&lower));
-            // A piece of a name is a good hint, too.
-            (strsim::jaro_winkler(&wanted, &lower).max(if part { 0.9 } else { 0.0 }), known)
-        })
-        .filter(|(likeness, _)| *likeness >= 0.8)
-        .collect();
-    // Names that share a beginning and an end are all alike: only what is about as close as the closest is meant.
-    let best = close.iter().map(|(likeness, _)| *likeness).fold(0.0, f64::max);
-    close.retain(|(likeness, _)| *likeness >= best - 0.03);
-    close.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
-    close.into_iter().take(SUGGESTED).map(|(_, name)| format!("`{name}`")).collect()
 }
 
 #[cfg(test)]

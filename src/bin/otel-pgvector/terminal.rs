@@ -31,11 +31,6 @@ pub fn choose_colour(colour: Colour) {
 pub struct Paint(bool);
 
 impl Paint {
-    #[cfg(test)]
-    pub fn always() -> Paint {
-        Paint(true)
-    }
-
     pub fn stdout() -> Paint {
         Paint::on(io::stdout().is_terminal())
     }

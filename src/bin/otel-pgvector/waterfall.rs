@@ -1,91 +1,34 @@
-//! The order, depth and bars of a trace's spans.
+//! A trace's tree and time axis, drawn with letters.
 
-use opentelemetry_pgvector::span::{Span, Timestamp};
+use opentelemetry_pgvector::serve::trace::{Line, MAX_DEPTH, Segment};
+use opentelemetry_pgvector::span::Timestamp;
 
-use crate::critical::Segment;
-use crate::tree::{Tree, has_parent};
-
-/// Where a span stands in the tree.
-#[derive(Debug, PartialEq)]
-pub struct Line {
-    /// Its place among the spans.
-    pub span: usize,
-    /// How many ancestors are above it.
-    pub depth: usize,
-    /// Whether it has a parent that is not in the trace.
-    pub orphan: bool,
-    /// Whether no other child of its parent follows.
-    last: bool,
-    /// Whether children follow.
-    has_children: bool,
-    /// One bit for each of the outer ancestors that are shown: whether another child of its parent follows.
-    rails: u64,
+/// What leads to the span, in at most so many columns.
+pub fn branch(line: &Line, columns: usize) -> String {
+    if line.depth == 0 {
+        return String::new();
+    }
+    let depth = line.depth.min(shown(columns));
+    ancestors(line, depth) + if line.last { "└ " } else { "├ " }
 }
 
-/// Deeper spans are not indented further.
-const MAX_DEPTH: usize = 20;
-
-/// Every span once: children below their parents, by start time. Roots come first, with them spans whose parent is
-/// missing; spans that are their own ancestors follow, from the earliest of each cycle.
-pub fn lines(spans: &[Span<'_>], tree: &Tree) -> Vec<Line> {
-    let mut seen = vec![false; spans.len()];
-    let mut lines = Vec::with_capacity(spans.len());
-    for &top in tree.tops.iter().chain(&tree.by_start) {
-        let mut stack = vec![(top, 0, true, 0)];
-        while let Some((at, depth, last, rails)) = stack.pop() {
-            if std::mem::replace(&mut seen[at], true) {
-                continue;
-            }
-            let children = &tree.children[at];
-            let has_children = !children.is_empty();
-            let orphan = depth == 0 && has_parent(&spans[at]);
-            lines.push(Line { span: at, depth, orphan, last, has_children, rails });
-            // A top has no rail: nothing leads to it.
-            let own = u64::from(!last && (1..=MAX_DEPTH).contains(&depth)) << depth.min(MAX_DEPTH);
-            let below = children.iter().enumerate().rev();
-            stack.extend(
-                below.map(|(place, &child)| (child, depth + 1, place + 1 == children.len(), rails | own)),
-            );
-        }
+/// What goes on below the span, beside its details.
+pub fn below(line: &Line, columns: usize) -> String {
+    let depth = line.depth.min(shown(columns));
+    let mut text = ancestors(line, depth);
+    if line.depth > 0 {
+        text += if line.last { "  " } else { "│ " };
     }
-    lines
+    text + if line.has_children { "│ " } else { "  " }
 }
 
-impl Line {
-    /// What leads to the span, in at most so many columns.
-    pub fn branch(&self, columns: usize) -> String {
-        if self.depth == 0 {
-            return String::new();
-        }
-        let depth = self.depth.min(shown(columns));
-        self.ancestors(depth) + if self.last { "└ " } else { "├ " }
-    }
-
-    /// What goes on below the span, beside its details.
-    pub fn below(&self, columns: usize) -> String {
-        let depth = self.depth.min(shown(columns));
-        let mut text = self.ancestors(depth);
-        if self.depth > 0 {
-            text += if self.last { "  " } else { "│ " };
-        }
-        text + if self.has_children { "│ " } else { "  " }
-    }
-
-    /// The rails of the ancestors between the top and the span.
-    fn ancestors(&self, depth: usize) -> String {
-        (1..depth).map(|level| if self.rails >> level & 1 == 1 { "│ " } else { "  " }).collect()
-    }
+/// The rails of the ancestors between the top and the span.
+fn ancestors(line: &Line, depth: usize) -> String {
+    (1..depth).map(|level| if line.rails >> level & 1 == 1 { "│ " } else { "  " }).collect()
 }
 
 fn shown(columns: usize) -> usize {
     (columns / 2).clamp(1, MAX_DEPTH)
-}
-
-/// From the first start to the last end.
-pub fn period(spans: &[Span<'_>]) -> (Timestamp, Timestamp) {
-    let start = spans.iter().map(|span| span.start).min().unwrap_or_default();
-    let end = spans.iter().map(|span| span.end.max(span.start)).max().unwrap_or_default();
-    (start, end)
 }
 
 /// The time axis of a trace, in so many columns.
@@ -97,11 +40,11 @@ pub struct Axis {
 
 impl Axis {
     /// When a span was: `█` where it is on the critical path, `━` elsewhere; at least a sliver.
-    pub fn bar(&self, span: &Span<'_>, critical: &[Segment]) -> String {
+    pub fn bar(&self, (start, end): Segment, critical: &[Segment]) -> String {
         let mut cells = vec![' '; self.columns];
-        let (from, to) = self.cells(span.start, span.end.max(span.start));
+        let (from, to) = self.cells(start, end.max(start));
         match cells.get_mut(from..to) {
-            Some([cell]) if span.end <= span.start => *cell = '▏',
+            Some([cell]) if end <= start => *cell = '▏',
             Some(drawn) => drawn.fill('━'),
             None => {}
         }
@@ -127,30 +70,42 @@ impl Axis {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::tests::span;
 
     #[test]
     fn rails_lead_from_parents_to_children() {
-        let spans =
-            [span(1, 0, 0, 100), span(2, 1, 1, 50), span(3, 2, 2, 3), span(4, 1, 60, 70), span(5, 4, 61, 62)];
-        let lines = lines(&spans, &Tree::of(&spans));
-        let branches: Vec<String> = lines.iter().map(|line| line.branch(40)).collect();
+        let line = |depth, last, has_children, rails| Line {
+            span: 0,
+            depth,
+            orphan: false,
+            last,
+            has_children,
+            rails,
+        };
+        let lines = [
+            line(0, true, true, 0),
+            line(1, false, true, 0),
+            line(2, true, false, 0b10),
+            line(1, true, true, 0),
+            line(2, true, false, 0),
+        ];
+        let branches: Vec<String> = lines.iter().map(|line| branch(line, 40)).collect();
         assert_eq!(branches, ["", "├ ", "│ └ ", "└ ", "  └ "]);
-        let below: Vec<String> = lines.iter().map(|line| line.below(40)).collect();
+        let below: Vec<String> = lines.iter().map(|line| below(line, 40)).collect();
         assert_eq!(below, ["│ ", "│ │ ", "│     ", "  │ ", "      "]);
         // In few columns the outer levels are left.
-        assert_eq!(lines[4].branch(2), "└ ");
+        assert_eq!(branch(&lines[4], 2), "└ ");
     }
 
     #[test]
     fn bars_show_when_and_what_is_critical() {
         let axis = Axis { start: Timestamp(0), end: Timestamp(100), columns: 10 };
         let segment = |from, to| (Timestamp(from), Timestamp(to));
-        assert_eq!(axis.bar(&span(1, 0, 0, 100), &[segment(80, 100), segment(0, 20)]), "██━━━━━━██");
-        assert_eq!(axis.bar(&span(1, 0, 50, 51), &[]), "     ━    ");
-        assert_eq!(axis.bar(&span(1, 0, 100, 100), &[]), "         ▏");
+        let bar = |from, to, critical: &[Segment]| axis.bar(segment(from, to), critical);
+        assert_eq!(bar(0, 100, &[segment(80, 100), segment(0, 20)]), "██━━━━━━██");
+        assert_eq!(bar(50, 51, &[]), "     ━    ");
+        assert_eq!(bar(100, 100, &[]), "         ▏");
         // A clock that went back, and one cell for what is shorter.
-        assert_eq!(axis.bar(&span(1, 0, 50, 10), &[]), "     ▏    ");
-        assert_eq!(axis.bar(&span(1, 0, 0, 100), &[segment(42, 43)]), "━━━━█━━━━━");
+        assert_eq!(bar(50, 10, &[]), "     ▏    ");
+        assert_eq!(bar(0, 100, &[segment(42, 43)]), "━━━━█━━━━━");
     }
 }

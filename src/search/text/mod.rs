@@ -114,6 +114,11 @@ impl QueryText {
         query
     }
 
+    /// Where the last token of a text begins, which may be in the making.
+    pub(crate) fn last_token(text: &str) -> usize {
+        read::last_token(text)
+    }
+
     /// Reads a text; what is wrong with it as the page shows it.
     pub(crate) fn read(text: &str) -> std::result::Result<Self, Mistake> {
         read(text).map(|terms| QueryText { terms })

@@ -78,6 +78,20 @@ pub(super) fn read(text: &str) -> Read<Vec<Term>> {
     Ok(terms)
 }
 
+/// Where the last token of a text begins, which may be in the making; at the text's end where a space is behind the others.
+pub(super) fn last_token(text: &str) -> usize {
+    let mut at = text.len() - text.trim_start().len();
+    while let Ok(length) = length(&text[at..]) {
+        let after = text[at + length..].trim_start();
+        if after.is_empty() {
+            let is_open = at + length == text.len() && length > 0;
+            return if is_open { at } else { text.len() };
+        }
+        at = text.len() - after.len();
+    }
+    at
+}
+
 /// How long the first token of a text is. A quote opens at its beginning, and behind an operator or a `:` or `.`.
 fn length(text: &str) -> Read<usize> {
     let mut opened: Option<usize> = None;

@@ -121,6 +121,21 @@ fn a_term_takes_the_place_of_what_it_excludes() {
     assert_eq!(text.without(|term| term.is_named("service")).to_string(), "x last:1h status:error");
 }
 
+#[test]
+fn the_last_token_is_what_is_being_typed() {
+    for (text, expected) in [
+        ("", ""),
+        ("pay", "pay"),
+        ("pay ", ""),
+        ("pay service:che", "service:che"),
+        (r#"a operation:"GET /c"#, r#"operation:"GET /c"#),
+        (r#"a operation:"GET /c" "#, ""),
+        ("  ü", "ü"),
+    ] {
+        assert_eq!(&text[QueryText::last_token(text)..], expected, "{text}");
+    }
+}
+
 fn any_condition() -> impl Strategy<Value = Condition> {
     let test = prop_oneof![
         Just(Test::Exists),

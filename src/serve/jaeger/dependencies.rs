@@ -8,8 +8,9 @@ use axum::response::Response;
 use serde_json::json;
 
 use super::Api;
-use super::answer::{failure, legacy, legacy_error};
-use super::parameters::{Parameters, milliseconds, milliseconds_long};
+use super::answer::{legacy, legacy_error};
+use crate::serve::answer::failure;
+use crate::serve::parameters::{Parameters, milliseconds, milliseconds_long};
 
 /// How far back unless it is said.
 const LOOKBACK: Duration = Duration::from_secs(24 * 3600);

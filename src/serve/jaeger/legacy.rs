@@ -1,17 +1,21 @@
 //! The API that older jaeger-uis and Grafana's data source call.
 
+use std::collections::HashMap;
+
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use opentelemetry::trace::TraceId;
 use serde_json::json;
 
-use super::answer::{failure, legacy, legacy_error};
-use super::parameters::{Parameters, trace_id};
+use super::answer::{legacy, legacy_error};
 use super::query::{self, Wanted};
 use super::{Api, model};
 use crate::error::{Error, Result};
 use crate::search::Kind;
+use crate::serve::answer::failure;
+use crate::serve::parameters::{Parameters, trace_id};
+use crate::span::Span;
 
 pub(super) async fn services(State(api): State<Api>) -> Response {
     match api.store.services().await {
@@ -75,9 +79,7 @@ async fn traces(api: &Api, wanted: Wanted) -> Result<Vec<model::Trace>> {
         Wanted::Traces(ids) => ids,
         Wanted::Found(query) => api.found(*query).await?,
     };
-    let mut traces = Vec::new();
-    api.read(&ids, |id, spans| traces.push(model::trace(id, spans))).await?;
-    Ok(traces)
+    Ok(api.read(&ids).await?.iter().map(|(id, spans)| model::trace(*id, spans)).collect())
 }
 
 pub(super) async fn trace(State(api): State<Api>, Path(id): Path<String>) -> Response {
@@ -107,24 +109,23 @@ impl Api {
         Ok(self.store.search_traces(query).await?.into_iter().map(|hit| hit.trace_id).collect())
     }
 
-    /// Reads traces one after another until the answer has as many spans as it may.
-    pub(super) async fn read(
-        &self,
-        ids: &[TraceId],
-        mut each: impl FnMut(TraceId, &[crate::span::Span<'static>]),
-    ) -> Result<()> {
-        let mut left = self.limits.spans;
+    /// The spans of traces, in this order and each trace once, until the answer has as many spans as it may.
+    pub(super) async fn read(&self, ids: &[TraceId]) -> Result<Vec<(TraceId, Vec<Span<'static>>)>> {
+        let sizes = self.store.sizes_of_traces(ids).await?;
+        let mut left = self.limits.spans as u64;
+        let mut wanted = Vec::new();
         for id in ids {
-            let spans = self.store.get_trace(*id).await?;
-            if spans.is_empty() {
+            let Some(size) = sizes.get(id) else { continue };
+            if left == 0 || wanted.contains(id) {
                 continue;
             }
-            each(*id, &spans);
-            left = left.saturating_sub(spans.len());
-            if left == 0 {
-                break;
-            }
+            wanted.push(*id);
+            left = left.saturating_sub(*size);
         }
-        Ok(())
+        let mut spans: HashMap<TraceId, Vec<Span<'static>>> = HashMap::new();
+        for span in self.store.get_traces(&wanted).await? {
+            spans.entry(span.trace_id).or_default().push(span);
+        }
+        Ok(wanted.iter().filter_map(|id| spans.remove_entry(id)).collect())
     }
 }

@@ -11,11 +11,12 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::Api;
-use super::answer::{failure, json_response, legacy_error};
+use super::answer::legacy_error;
 use super::dependencies::period;
 use super::model::kind_number;
-use super::parameters::{Parameters, milliseconds_long};
 use crate::search::SpanCount;
+use crate::serve::answer::{failure, json_response};
+use crate::serve::parameters::{Parameters, milliseconds_long};
 use crate::span::Timestamp;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -23,6 +24,8 @@ const STEP: Duration = Duration::from_secs(5);
 const RATE: Duration = Duration::from_secs(600);
 /// The most points of a line.
 const MOST_POINTS: u128 = 1_500;
+/// The most points of an answer, at some 100 bytes each.
+const MOST_IN_ALL: usize = 200_000;
 
 /// What is asked for.
 #[derive(Clone, Copy)]
@@ -60,7 +63,10 @@ pub(super) async fn metrics(
     let since = request.since.checked_sub(before).unwrap_or(SystemTime::UNIX_EPOCH);
     let counts = api.store.count_spans(&request.services, &request.kinds, since, request.until, request.step);
     match counts.await {
-        Ok(counts) => json_response(StatusCode::OK, &family(&request, counts)),
+        Ok(counts) => match family(&request, counts) {
+            Ok(family) => json_response(StatusCode::OK, &family),
+            Err(reason) => legacy_error(StatusCode::BAD_REQUEST, &reason),
+        },
         Err(error) => {
             let (status, message) = failure(&error);
             legacy_error(status, &message)
@@ -119,12 +125,21 @@ fn read(figure: &str, parameters: &Parameters) -> Result<Option<Request>, String
 /// The spans of one line, by step.
 type Line = BTreeMap<u32, Vec<SpanCount>>;
 
-fn family(request: &Request, counts: Vec<SpanCount>) -> Value {
+/// # Errors
+/// Where the answer would have too many points.
+fn family(request: &Request, counts: Vec<SpanCount>) -> Result<Value, String> {
     let mut lines: BTreeMap<(String, String), Line> = BTreeMap::new();
     for count in counts {
         let operation = if request.by_operation { count.operation.clone() } else { String::new() };
         let line = lines.entry((count.service.clone(), operation)).or_default();
         line.entry(count.step).or_default().push(count);
+    }
+    if lines.len() * request.steps as usize > MOST_IN_ALL {
+        return Err(format!(
+            "{} lines of {} points are too many: ask for fewer services, or a longer step",
+            lines.len(),
+            request.steps
+        ));
     }
     let (name, help) = match request.figure {
         Figure::Latency(quantile) => ("latencies", format!("{quantile}th quantile latency")),
@@ -145,56 +160,133 @@ fn family(request: &Request, counts: Vec<SpanCount>) -> Value {
                 labels.push(json!({"name": "operation", "value": operation}));
             }
             labels.push(json!({"name": "service_name", "value": service}));
-            let points: Vec<Value> = (0..request.steps).map(|step| point(request, line, step)).collect();
-            json!({"labels": labels, "metricPoints": points})
+            json!({"labels": labels, "metricPoints": points(request, line)})
         })
         .collect();
-    json!({
+    Ok(json!({
         "name": format!("{of}_{name}"),
         "type": "GAUGE",
         "help": format!("{help}, grouped by {grouped}"),
         "metrics": metrics,
-    })
+    }))
 }
 
-/// The figure of the window that ends with a step, counted from the period's begin.
-fn point(request: &Request, line: &Line, step: u32) -> Value {
-    let counts: Vec<&SpanCount> =
-        line.range(step..step + request.window).flat_map(|(_, counts)| counts).collect();
-    let calls: u64 = counts.iter().map(|count| count.spans).sum();
-    let value = match request.figure {
-        Figure::Latency(quantile) => latency(&counts, calls, quantile),
-        Figure::Calls => calls as f64 / (request.step * request.window).as_secs_f64(),
-        Figure::Errors => {
-            let errors: u64 = counts.iter().filter(|count| count.failed).map(|count| count.spans).sum();
-            errors as f64 / calls as f64
-        }
-    };
-    let value = if value.is_nan() { json!("NaN") } else { json!(value) };
-    let end = request
-        .since
-        .checked_add(request.step * (step + 1))
-        .map_or(request.until, |end| end.min(request.until));
-    json!({"gaugeValue": {"doubleValue": value}, "timestamp": rfc3339(end)})
+/// The spans of as many steps as a point goes over.
+#[derive(Default)]
+struct Window {
+    calls: u64,
+    errors: u64,
+    /// By class of duration, the shortest first.
+    classes: BTreeMap<i32, u64>,
 }
 
-/// Milliseconds; not a number where there is no span.
-fn latency(counts: &[&SpanCount], calls: u64, quantile: f64) -> f64 {
-    let mut classes: BTreeMap<i32, u64> = BTreeMap::new();
-    for count in counts {
-        *classes.entry(count.class).or_default() += count.spans;
+impl Window {
+    fn add(&mut self, count: &SpanCount) {
+        self.calls += count.spans;
+        self.errors += if count.failed { count.spans } else { 0 };
+        *self.classes.entry(count.class).or_default() += count.spans;
     }
-    let wanted = ((calls as f64) * quantile).ceil().max(1.0) as u64;
-    let mut seen = 0;
-    for (class, spans) in classes {
-        seen += spans;
-        if seen >= wanted {
-            return SpanCount::duration(class).as_secs_f64() * 1e3;
+
+    fn remove(&mut self, count: &SpanCount) {
+        self.calls -= count.spans;
+        self.errors -= if count.failed { count.spans } else { 0 };
+        if let Some(spans) = self.classes.get_mut(&count.class) {
+            *spans -= count.spans;
+            if *spans == 0 {
+                self.classes.remove(&count.class);
+            }
         }
     }
-    f64::NAN
+
+    /// Not a number where there is no span.
+    fn value(&self, request: &Request) -> f64 {
+        match request.figure {
+            Figure::Latency(quantile) => self.latency(quantile),
+            Figure::Calls => self.calls as f64 / (request.step * request.window).as_secs_f64(),
+            Figure::Errors => self.errors as f64 / self.calls as f64,
+        }
+    }
+
+    /// Milliseconds.
+    fn latency(&self, quantile: f64) -> f64 {
+        let wanted = ((self.calls as f64) * quantile).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        for (class, spans) in &self.classes {
+            seen += spans;
+            if seen >= wanted {
+                return SpanCount::duration(*class).as_secs_f64() * 1e3;
+            }
+        }
+        f64::NAN
+    }
+}
+
+/// The points of a line. Each step enters the window once and leaves it once, however long the window is.
+fn points(request: &Request, line: &Line) -> Vec<Value> {
+    let mut window = Window::default();
+    let of = |step: u32| line.get(&step).into_iter().flatten();
+    (0..request.window - 1).flat_map(of).for_each(|count| window.add(count));
+    (0..request.steps)
+        .map(|step| {
+            of(step + request.window - 1).for_each(|count| window.add(count));
+            let value = window.value(request);
+            of(step).for_each(|count| window.remove(count));
+            let value = if value.is_nan() { json!("NaN") } else { json!(value) };
+            let end = request.since.checked_add(request.step * (step + 1));
+            let end = end.map_or(request.until, |end| end.min(request.until));
+            json!({"gaugeValue": {"doubleValue": value}, "timestamp": rfc3339(end)})
+        })
+        .collect()
 }
 
 fn rfc3339(time: SystemTime) -> String {
     jiff::Timestamp::from_nanosecond(Timestamp::from(time).0).unwrap_or_default().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(steps: u32, window: u32, figure: Figure) -> Request {
+        Request {
+            figure,
+            services: Vec::new(),
+            kinds: Vec::new(),
+            by_operation: false,
+            since: SystemTime::UNIX_EPOCH,
+            until: SystemTime::UNIX_EPOCH + Duration::from_secs(steps.into()),
+            step: Duration::from_secs(1),
+            window,
+            steps,
+        }
+    }
+
+    #[test]
+    fn a_point_goes_over_the_steps_of_its_window() {
+        let count = |step: u32, spans: u64, failed: bool| SpanCount {
+            service: "s".into(),
+            operation: "o".into(),
+            step,
+            failed,
+            class: step as i32,
+            spans,
+        };
+        let mut line = Line::new();
+        // Steps count from the begin of the first window: two before the first point.
+        for (step, spans, failed) in [(0, 3, false), (1, 6, true), (2, 9, false), (4, 12, false)] {
+            line.entry(step).or_default().push(count(step, spans, failed));
+        }
+        let values = |figure| {
+            let points = points(&request(3, 3, figure), &line);
+            points.iter().map(|point| point["gaugeValue"]["doubleValue"].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(values(Figure::Calls), [6.0, 5.0, 7.0]);
+        assert_eq!(values(Figure::Errors), [json!(6.0 / 18.0), json!(6.0 / 15.0), json!(0.0)]);
+        let classes = [2, 2, 4].map(|class| json!(SpanCount::duration(class).as_secs_f64() * 1e3));
+        assert_eq!(values(Figure::Latency(1.0)), classes);
+        assert_eq!(
+            points(&request(1, 1, Figure::Errors), &Line::new())[0]["gaugeValue"]["doubleValue"],
+            "NaN"
+        );
+    }
 }

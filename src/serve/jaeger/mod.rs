@@ -5,27 +5,21 @@ mod dependencies;
 mod legacy;
 mod metrics;
 mod model;
-mod parameters;
 mod query;
-mod search;
 mod v3;
-
-use std::sync::Arc;
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::http::header::WWW_AUTHENTICATE;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
-use tokio::sync::Semaphore;
 use tower_http::compression::CompressionLayer;
 
-use super::Limits;
-use super::auth::{self, Guard};
 use super::slots::{self, Slots};
+use super::{Limits, Shared, auth};
 use crate::store::TraceStore;
-pub(super) use answer::failure;
 use answer::legacy_error;
+pub(super) use model::kind;
 
 /// What the routes share.
 #[derive(Clone)]
@@ -35,7 +29,8 @@ struct Api {
 }
 
 /// All routes, for whom the guard lets in.
-pub(super) fn routes(store: TraceStore, limits: Limits, free: Arc<Semaphore>, guard: Arc<Guard>) -> Router {
+pub(super) fn routes(shared: Shared) -> Router {
+    let Shared { store, limits, free, guard, .. } = shared;
     let slots = Slots {
         free,
         timeout: limits.timeout,
@@ -65,7 +60,6 @@ pub(super) fn routes(store: TraceStore, limits: Limits, free: Arc<Semaphore>, gu
         .route("/api/traces/{id}", get(legacy::trace))
         .route("/api/dependencies", get(dependencies::dependencies))
         .route("/api/metrics/{figure}", get(metrics::metrics))
-        .route("/api/search", get(search::search))
         .fallback(legacy::unknown)
         .with_state(Api { store, limits })
         .layer(CompressionLayer::new())

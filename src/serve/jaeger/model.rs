@@ -231,7 +231,7 @@ fn json_of(value: &Value<'_>) -> Json {
 const KINDS: [&str; 6] = ["unspecified", "internal", "server", "client", "producer", "consumer"];
 
 /// The name of a kind; `None` where it is unspecified or unknown.
-pub(super) fn kind(kind: i32) -> Option<&'static str> {
+pub(in crate::serve) fn kind(kind: i32) -> Option<&'static str> {
     usize::try_from(kind).ok().filter(|at| *at > 0).and_then(|at| KINDS.get(at).copied())
 }
 

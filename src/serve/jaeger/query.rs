@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::TraceId;
 
-use super::parameters::{Parameters, duration, microseconds, rfc3339, trace_id};
 use crate::search::{Filter, SearchQuery, Status};
+use crate::serve::parameters::{Parameters, duration, microseconds, rfc3339, trace_id};
 
 /// How many traces are found unless it is said.
 const LIMIT: usize = 100;

@@ -7,13 +7,14 @@ use opentelemetry::trace::TraceId;
 use serde_json::{Map, Value, json};
 
 use super::Api;
-use super::answer::{bytes_response, failure, json_response, v3_error};
+use super::answer::v3_error;
 use super::legacy::operations_of;
-use super::parameters::{Parameters, trace_id};
 use super::query;
 use crate::error::{Error, Result};
 use crate::import::otlp_json::write_spans;
 use crate::search::TraceSummary;
+use crate::serve::answer::{bytes_response, failure, json_response};
+use crate::serve::parameters::{Parameters, trace_id};
 use crate::span::Span;
 
 pub(super) async fn services(State(api): State<Api>) -> Response {
@@ -84,9 +85,7 @@ pub(super) async fn find(State(api): State<Api>, RawQuery(query): RawQuery) -> R
 
 async fn traces(api: &Api, query: crate::search::SearchQuery) -> Result<Vec<Span<'static>>> {
     let ids: Vec<TraceId> = api.found(query).await?;
-    let mut all = Vec::new();
-    api.read(&ids, |_, spans| all.extend_from_slice(spans)).await?;
-    Ok(all)
+    Ok(api.read(&ids).await?.into_iter().flat_map(|(_, spans)| spans).collect())
 }
 
 pub(super) async fn trace(State(api): State<Api>, Path(id): Path<String>) -> Response {

@@ -23,8 +23,37 @@ pub(super) static THEME: LazyLock<Asset> =
 pub(super) static SCRIPT: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("page", "js", "text/javascript", include_str!("assets/page.js")));
 
+pub(super) static FIGURES: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("figures", "css", "text/css", include_str!("assets/figures.css")));
+pub(super) static MAP_STYLE: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("map", "css", "text/css", include_str!("assets/map.css")));
+pub(super) static MAP: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("map", "js", "text/javascript", include_str!("assets/map.js")));
+pub(super) static HEALTH: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("health", "css", "text/css", include_str!("assets/health.css")));
+pub(super) static TRACE_STYLE: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("trace", "css", "text/css", include_str!("assets/trace.css")));
+pub(super) static TRACE_SCRIPT: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("trace", "js", "text/javascript", include_str!("assets/trace.js")));
+pub(super) static SEARCH_STYLE: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("search", "css", "text/css", include_str!("assets/search.css")));
+pub(super) static SEARCH_SCRIPT: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("search", "js", "text/javascript", include_str!("assets/search.js")));
+
 /// All of them: what is not listed here is not found.
-static ALL: [&LazyLock<Asset>; 3] = [&STYLE, &THEME, &SCRIPT];
+static ALL: [&LazyLock<Asset>; 11] = [
+    &STYLE,
+    &THEME,
+    &SCRIPT,
+    &FIGURES,
+    &MAP_STYLE,
+    &MAP,
+    &HEALTH,
+    &TRACE_STYLE,
+    &TRACE_SCRIPT,
+    &SEARCH_STYLE,
+    &SEARCH_SCRIPT,
+];
 
 impl Asset {
     fn new(stem: &str, extension: &str, content_type: &'static str, content: &'static str) -> Self {
@@ -34,6 +63,10 @@ impl Asset {
 
     pub(super) fn path(&self) -> String {
         format!("/assets/{}", self.name)
+    }
+
+    pub(super) fn is_style(&self) -> bool {
+        self.content_type == "text/css"
     }
 }
 

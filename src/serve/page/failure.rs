@@ -6,7 +6,7 @@ use maud::html;
 
 use super::layout::{Section, respond};
 use crate::error::Error;
-use crate::serve::jaeger::failure;
+use crate::serve::answer::failure;
 
 /// A page that says why there is no other.
 pub(super) fn explain(status: StatusCode, reason: &str) -> Response {

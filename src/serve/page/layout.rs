@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
-use super::assets::{SCRIPT, STYLE, THEME};
+use super::assets::{Asset, SCRIPT, STYLE, THEME};
 
 /// Nothing but the server's own files: no other host, no script or style within a page.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
@@ -19,18 +19,38 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Section {
     Search,
+    New,
+    Operations,
+    Map,
+    Health,
     /// Beside those of the navigation.
     Other,
 }
 
-const SECTIONS: [(Section, &str, &str); 1] = [(Section::Search, "/", "Search")];
+const SECTIONS: [(Section, &str, &str); 5] = [
+    (Section::Search, "/", "Search"),
+    (Section::New, "/new", "New"),
+    (Section::Operations, "/operations", "Operations"),
+    (Section::Map, "/map", "Map"),
+    (Section::Health, "/health", "Health"),
+];
 
-/// A page with its title and main part. The title is text.
-pub(super) fn page(section: Section, title: &str, main: Markup) -> Response {
-    respond(StatusCode::OK, section, title, main)
+/// A page with its title, its main part, and files of its own beside those of all pages. The title is text.
+pub(super) fn page(section: Section, title: &str, assets: &[&Asset], main: Markup) -> Response {
+    respond_with(StatusCode::OK, section, title, assets, main)
 }
 
 pub(super) fn respond(status: StatusCode, section: Section, title: &str, main: Markup) -> Response {
+    respond_with(status, section, title, &[], main)
+}
+
+fn respond_with(
+    status: StatusCode,
+    section: Section,
+    title: &str,
+    assets: &[&Asset],
+    main: Markup,
+) -> Response {
     let markup = html! {
         (DOCTYPE)
         html lang="en" {
@@ -44,6 +64,9 @@ pub(super) fn respond(status: StatusCode, section: Section, title: &str, main: M
                 link rel="icon" href="data:,";
                 link rel="stylesheet" href=(STYLE.path());
                 script src=(SCRIPT.path()) defer {}
+                @for asset in assets {
+                    @if asset.is_style() { link rel="stylesheet" href=(asset.path()); } @else { script src=(asset.path()) defer {} }
+                }
             }
             body {
                 a.skip href="#main" { "Skip to content" }

@@ -4,23 +4,28 @@
 
 mod assets;
 mod failure;
-mod home;
+mod health;
 mod layout;
+mod map;
+mod new;
+mod operations;
+mod period;
+mod search;
 mod show;
-
-use std::sync::Arc;
+mod similar;
+mod spark;
+mod trace;
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::http::header::WWW_AUTHENTICATE;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
-use tokio::sync::Semaphore;
 use tower_http::compression::CompressionLayer;
 
-use super::Limits;
-use super::auth::{self, Guard};
+use super::names::KnownNames;
 use super::slots::{self, Slots};
+use super::{Limits, Shared, auth};
 use crate::store::TraceStore;
 use failure::explain;
 
@@ -28,10 +33,13 @@ use failure::explain;
 #[derive(Clone)]
 struct Pages {
     store: TraceStore,
+    limits: Limits,
+    names: KnownNames,
 }
 
 /// All pages, for whom the guard lets in; they take their turn among all that is asked of the store.
-pub(super) fn routes(store: TraceStore, limits: Limits, free: Arc<Semaphore>, guard: Arc<Guard>) -> Router {
+pub(super) fn routes(shared: Shared) -> Router {
+    let Shared { store, limits, free, guard, watch, names } = shared;
     let slots = Slots {
         free,
         timeout: limits.timeout,
@@ -45,11 +53,20 @@ pub(super) fn routes(store: TraceStore, limits: Limits, free: Arc<Semaphore>, gu
         response
     };
     let pages = Router::new()
-        .route("/", get(home::page))
-        .with_state(Pages { store })
+        .route("/", get(search::page))
+        .route("/operations", get(operations::page))
+        .route("/map", get(map::page))
+        .route("/traces/{id}", get(trace::page))
+        .route("/traces/{id}/rows", get(trace::data))
+        .route("/traces/{id}/spans/{key}", get(trace::part))
+        .route("/traces/{id}/spans/{key}/{place}", get(trace::value))
+        .route("/traces/{id}/similar", get(similar::page))
+        .route("/new", get(new::page))
+        .with_state(Pages { store, limits, names })
         .layer(from_fn_with_state(slots, slots::take));
-    // Files ask nothing of the store.
+    // Files ask nothing of the store, and how it is has to be seen when nothing else is answered.
     pages
+        .route("/health", get(health::page).with_state(watch))
         .route("/assets/{name}", get(assets::file))
         .layer(CompressionLayer::new())
         .layer(from_fn_with_state((guard, refuse), auth::require))

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::Limits;
 use crate::error::{Error, Result};
-use crate::exporter::SpanExporter;
+use crate::exporter::{ExporterHandle, SpanExporter};
 use crate::settings::Settings;
 use crate::store::new_batch_id;
 
@@ -58,6 +58,11 @@ impl Receiver {
             slots: Arc::new(Semaphore::new(limits.receiving)),
             limits,
         })
+    }
+
+    /// What tells what became of all that was received.
+    pub(super) fn handle(&self) -> ExporterHandle {
+        self.exporter.handle()
     }
 
     /// Stores or spools spans.

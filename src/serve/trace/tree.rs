@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
+use crate::span::Span;
 use opentelemetry::trace::SpanId;
-use opentelemetry_pgvector::span::Span;
 
 /// Which spans are below which, by their places among the spans.
 pub struct Tree {
@@ -16,6 +16,7 @@ pub struct Tree {
 }
 
 impl Tree {
+    /// The tree of these spans.
     pub fn of(spans: &[Span<'_>]) -> Tree {
         let mut by_start: Vec<usize> = (0..spans.len()).collect();
         by_start.sort_by_key(|&at| spans.get(at).map(|span| span.start));
@@ -44,21 +45,22 @@ impl Tree {
     }
 }
 
+/// Whether it says that it has a parent.
 pub fn has_parent(span: &Span<'_>) -> bool {
     span.parent_span_id != SpanId::INVALID
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(in crate::serve) mod tests {
     use std::sync::Arc;
 
+    use crate::span::{Status, Timestamp};
     use opentelemetry::trace::TraceId;
-    use opentelemetry_pgvector::span::{Status, Timestamp};
 
     use super::*;
 
     /// A span with an id, a parent (0 for none), a start and an end.
-    pub fn span(id: u64, parent: u64, start: i128, end: i128) -> Span<'static> {
+    pub(in crate::serve) fn span(id: u64, parent: u64, start: i128, end: i128) -> Span<'static> {
         Span {
             resource: Arc::default(),
             scope: Arc::default(),

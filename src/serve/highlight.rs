@@ -2,9 +2,7 @@
 
 use std::ops::Range;
 
-use opentelemetry_pgvector::search::SearchQuery;
-
-use crate::terminal::Paint;
+use crate::search::SearchQuery;
 
 /// What is looked for in texts.
 #[derive(Clone)]
@@ -44,19 +42,18 @@ impl Words {
         all
     }
 
-    /// The text with these words in bold.
-    pub fn mark(&self, text: &str, paint: Paint) -> String {
-        let mut marked = String::with_capacity(text.len());
-        let mut at = 0;
+    /// The text in parts: those that are words of these, and what is between them.
+    pub fn parts<'a>(&self, text: &'a str) -> Vec<(&'a str, bool)> {
+        let (mut parts, mut at) = (Vec::new(), 0);
         for range in self.ranges(text) {
             if let (Some(before), Some(word)) = (text.get(at..range.start), text.get(range.clone())) {
-                marked.push_str(before);
-                marked.push_str(&paint.bold(word));
+                parts.extend([(before, false), (word, true)]);
                 at = range.end;
             }
         }
-        marked.push_str(text.get(at..).unwrap_or_default());
-        marked
+        parts.push((text.get(at..).unwrap_or_default(), false));
+        parts.retain(|(part, _)| !part.is_empty());
+        parts
     }
 
     /// Where words and phrases stand, in order; what overlaps is one.
@@ -110,6 +107,18 @@ fn stem(word: &str) -> &str {
     stems.into_iter().find(|stem| stem.len() >= 3).unwrap_or(word)
 }
 
+/// The words of a name that tell something, in lowercase, each once.
+pub(super) fn words_of(name: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for word in runs(name).into_iter().filter_map(|range| name.get(range)).map(str::to_lowercase) {
+        let tells = word.chars().nth(2).is_some() && word.chars().all(char::is_alphabetic);
+        if tells && !COMMON.contains(&word.as_str()) && !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    words
+}
+
 /// Words: letters and digits, parted also within `camelCase`.
 fn runs(text: &str) -> Vec<Range<usize>> {
     let (mut found, mut start, mut was_lower) = (Vec::new(), None, false);
@@ -132,9 +141,14 @@ fn runs(text: &str) -> Vec<Range<usize>> {
 mod tests {
     use super::*;
 
+    fn show(words: &Words, text: &str) -> String {
+        let parts = words.parts(text).into_iter();
+        parts.map(|(part, is_word)| if is_word { format!("[{part}]") } else { part.to_owned() }).collect()
+    }
+
     fn marked(query: &str, text: &str) -> String {
         let words = Words::of(&SearchQuery::new(query));
-        words.mark(text, Paint::always()).replace("\x1b[1m", "[").replace("\x1b[22m", "]")
+        show(&words, text)
     }
 
     #[test]
@@ -151,7 +165,7 @@ mod tests {
         assert_eq!(marked("überlauf", "Überlauf im Speicher"), "[Überlauf] im Speicher");
         assert_eq!(marked("", "nothing"), "nothing");
         let words = Words::of(&SearchQuery::new("rejected")).and(["declined"].into_iter());
-        assert_eq!(words.mark("card declined", Paint::always()), "card \x1b[1mdeclined\x1b[22m");
+        assert_eq!(show(&words, "card declined"), "card [declined]");
     }
 
     #[test]

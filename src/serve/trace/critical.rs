@@ -1,8 +1,8 @@
 //! The critical path: at each moment of a trace the span without which it would have ended sooner.
 
-use opentelemetry_pgvector::span::{Span, Timestamp};
+use crate::span::{Span, Timestamp};
 
-use crate::tree::Tree;
+use super::tree::Tree;
 
 /// A period of a span, from and to.
 pub type Segment = (Timestamp, Timestamp);
@@ -37,6 +37,11 @@ pub fn critical_path(spans: &[Span<'_>], tree: &Tree) -> Vec<Vec<Segment>> {
         }
     }
     path
+}
+
+/// How many nanoseconds these periods are together.
+pub fn total(segments: &[Segment]) -> i128 {
+    segments.iter().map(|(from, to)| to.0 - from.0).sum()
 }
 
 /// A child may end later than its parent by this fraction of it: two machines' clocks are never the same.
@@ -87,8 +92,8 @@ fn keep(segments: &mut Vec<Segment>, from: Timestamp, to: Timestamp) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tree::tests::span;
     use super::*;
-    use crate::tree::tests::span;
 
     /// The critical path of spans with an id, a parent, a start and an end.
     fn path(spans: &[(u64, u64, i128, i128)]) -> Vec<Vec<(i128, i128)>> {

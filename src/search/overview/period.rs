@@ -1,0 +1,81 @@
+//! What there is at present: the newest traces, and since when they are.
+
+use std::collections::HashSet;
+use std::time::{Duration, SystemTime};
+
+use opentelemetry::trace::TraceId;
+use uuid::Uuid;
+
+use super::super::TraceHit;
+use super::super::traces::summarized;
+use crate::error::{Error, Result};
+use crate::span::Timestamp;
+use crate::store::{Microseconds, TraceStore};
+
+/// How many of the newest traces the present is made of.
+const PRESENT: i64 = 1000;
+/// How long it may be, in seconds; a month is the longest.
+const LENGTHS: [u64; 8] = [60, 300, 900, 3600, 21_600, 86_400, 604_800, 2_592_000];
+
+impl TraceStore {
+    /// The newest traces whose root is stored, the newest first. At most `limit` (1 to 1000). Their lists of spans are empty.
+    ///
+    /// # Errors
+    /// [`Error::Connect`], [`Error::Database`], [`Error::Timeout`], [`Error::Schema`].
+    pub async fn newest_traces(&self, limit: usize) -> Result<Vec<TraceHit>> {
+        let limit = limit.clamp(1, 1000);
+        let sql = format!(
+            "SELECT trace_id FROM {}.span_rows WHERE parent_span_id = 0 ORDER BY start_time DESC LIMIT $1",
+            self.sql().schema
+        );
+        self.timed("reading the newest traces", async {
+            let (connection, _) = self.connection().await?;
+            // A trace may have several roots.
+            let rows = connection
+                .query_prepared(&sql, &[&(2 * limit as i64)])
+                .await
+                .map_err(Error::database("reading the newest traces"))?;
+            let mut seen = HashSet::new();
+            let ids = rows.iter().map(|row| TraceId::from_bytes(row.get::<_, Uuid>(0).into_bytes()));
+            let ids = ids.filter(|id| seen.insert(*id)).take(limit).map(|id| (id, 1.0)).collect();
+            let traces = summarized(self, &connection, ids).await?;
+            connection.give_back();
+            Ok(traces)
+        })
+        .await
+    }
+
+    /// Since when the newest traces are: the shortest of a minute, 5 and 15 minutes, 1 and 6 hours, a day, a week and a
+    /// month before the newest that has a thousand of them, or all. `None` where no root is stored.
+    ///
+    /// # Errors
+    /// [`Error::Connect`], [`Error::Database`], [`Error::Timeout`], [`Error::Schema`].
+    pub async fn present(&self) -> Result<Option<SystemTime>> {
+        let sql = format!(
+            "SELECT min(start_time), max(start_time) FROM ( \
+                 SELECT start_time FROM {}.span_rows WHERE parent_span_id = 0 ORDER BY start_time DESC LIMIT $1) AS newest",
+            self.sql().schema
+        );
+        let row = self
+            .timed("looking for the newest traces", async {
+                let (connection, _) = self.connection().await?;
+                let row = connection
+                    .query_prepared(&sql, &[&PRESENT])
+                    .await
+                    .map_err(Error::database("looking for the newest traces"))?;
+                connection.give_back();
+                Ok(row)
+            })
+            .await?;
+        let time = |at| row.first().and_then(|row| row.get::<_, Option<Microseconds>>(at));
+        let (Some(Microseconds(first)), Some(Microseconds(last))) = (time(0), time(1)) else {
+            return Ok(None);
+        };
+        let needed = Duration::from_micros(last.saturating_sub(first).unsigned_abs());
+        let lengths = LENGTHS.map(Duration::from_secs);
+        let length =
+            lengths.iter().find(|length| **length >= needed).or(lengths.last()).copied().unwrap_or(needed);
+        let newest = Timestamp(i128::from(last) * 1000).to_system_time();
+        Ok(newest.and_then(|newest| newest.checked_sub(length)))
+    }
+}

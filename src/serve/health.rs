@@ -1,0 +1,77 @@
+//! How the store is, looked at by whoever asks, but not more often than every few seconds.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::Mutex;
+
+use crate::exporter::{ExporterHandle, ExporterStatus};
+use crate::store::{Health, TraceStore};
+
+/// How old an answer may be. A look counts spans, and probes come often.
+const FRESH: Duration = Duration::from_secs(5);
+/// How long a look may take: who asks wants to know whether the database answers.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Looks at the store and, in a server that receives, at its exporter.
+#[derive(Clone)]
+pub(super) struct Watch {
+    store: TraceStore,
+    exporter: Option<ExporterHandle>,
+    /// Held while somebody looks: the others wait for what is found.
+    last: Arc<Mutex<Option<(Instant, Look)>>>,
+}
+
+/// What was found.
+#[derive(Clone)]
+pub(super) struct Look {
+    pub at: SystemTime,
+    pub store: Health,
+    pub exporter: Option<ExporterStatus>,
+}
+
+impl Watch {
+    pub(super) fn new(store: TraceStore, exporter: Option<ExporterHandle>) -> Self {
+        Watch { store, exporter, last: Arc::default() }
+    }
+
+    /// Never fails: what is wrong is part of the answer.
+    pub(super) async fn look(&self) -> Look {
+        match tokio::time::timeout(PATIENCE, self.fresh()).await {
+            Ok(look) => look,
+            Err(_) => {
+                let error = format!("the database has not answered for {} s", PATIENCE.as_secs());
+                let store = Health { error: Some(error), ..Health::default() };
+                Look { at: SystemTime::now(), store, exporter: self.received() }
+            }
+        }
+    }
+
+    async fn fresh(&self) -> Look {
+        let mut last = self.last.lock().await;
+        let exporter = self.received();
+        if let Some((when, look)) = &*last
+            && when.elapsed() < FRESH
+        {
+            return Look { exporter, ..look.clone() };
+        }
+        let store = self.store.health_check().await;
+        let look = Look { at: SystemTime::now(), store, exporter };
+        *last = Some((Instant::now(), look.clone()));
+        look
+    }
+
+    fn received(&self) -> Option<ExporterStatus> {
+        self.exporter.as_ref().map(ExporterHandle::status)
+    }
+
+    /// Where the store is, without credentials.
+    pub(super) fn target(&self) -> String {
+        self.store.settings().target()
+    }
+
+    /// The schema's name.
+    pub(super) fn schema(&self) -> &str {
+        &self.store.settings().schema
+    }
+}
