@@ -73,13 +73,11 @@ pub(super) async fn page(State(pages): State<Pages>, RawQuery(query): RawQuery) 
 fn shown(typed: &str, below: Markup) -> Response {
     let title = if typed.is_empty() { "Search traces".to_owned() } else { format!("{typed} · Search") };
     let main = html! {
-        link rel="stylesheet" href=(SEARCH_STYLE.path());
-        script src=(SEARCH_SCRIPT.path()) defer {}
         h1.visually-hidden { "Search traces" }
         (form::search_box(typed))
         (below)
     };
-    layout::page(Section::Search, &title, main)
+    layout::page(Section::Search, &title, &[&SEARCH_STYLE, &SEARCH_SCRIPT], main)
 }
 
 async fn found(pages: &Pages, typed: &str, text: QueryText, token: &str) -> Result<Response> {
