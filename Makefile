@@ -2,7 +2,7 @@ CARGO ?= cargo
 # Tests make their own settings: what `make env` put into the shell must not change them.
 TEST = env -u OTEL_STORAGE_CONNECTION_STRING -u OTEL_STORAGE_EMBEDDING_MODEL $(CARGO) test --all-features
 
-.PHONY: help setup env demo demo-stop test bench bench-full performance stop clean ready servers
+.PHONY: help setup env demo demo-stop test browser bench bench-full performance stop clean ready servers
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,11 +13,12 @@ setup: ready ## Fetch PostgreSQL, ONNX Runtime and the model into .local/, start
 env: ready ## Print the variables that point at it all; use as: eval "$(make -s env)"
 	@scripts/env.sh
 
-demo: ready ## Trace a small shop, then search its spans by meaning
+demo: ready ## Trace a small shop, search its spans by meaning, open the page on them
 	$(CARGO) build --release --features cli --bin otel-pgvector --example shop
 	@eval "$$(scripts/env.sh)" && scripts/demo.sh
 
-demo-stop: ## Stop the demo's database and delete its data
+demo-stop: ## Stop the demo's page and database, and delete its data
+	@scripts/page.sh stop
 	@scripts/postgres.sh remove 18
 
 test: servers ## Check formatting, lints and documentation, run all tests on PostgreSQL 16 and 18
@@ -29,6 +30,12 @@ test: servers ## Check formatting, lints and documentation, run all tests on Pos
 	OTEL_TEST_DATABASE_URL=$$(scripts/postgres.sh url 16) $(TEST) --test '*'
 	OTEL_TEST_DATABASE_URL=$$(scripts/postgres.sh url 18) $(TEST) --test '*'
 	scripts/check_docs.py
+	$(MAKE) --no-print-directory browser
+	@eval "$$(scripts/env.sh)" && scripts/check_python_exporter.py
+
+browser: servers ## Drive the page in Chromium; pictures of it: scripts/browser.sh screenshots
+	$(CARGO) build --all-features --bin otel-pgvector --test cli_serve # with a test, the command is the one that tests use
+	@eval "$$(scripts/env.sh)" && scripts/browser.sh
 
 bench: ready ## Measure in under 10 minutes, a line of JSON a figure; one bench: make bench NAME=storage
 	@OTEL_TEST_DATABASE_URL=$$(scripts/postgres.sh url 18) scripts/bench.sh quick $(NAME)
@@ -39,11 +46,13 @@ bench-full: ready ## The same at length: more rounds, more spans, the pictures o
 performance: ## Put the figures of the last runs into docs/performance.md
 	@scripts/performance.py
 
-stop: ## Stop the databases, keep their data
+stop: ## Stop the page and the databases, keep their data
+	@scripts/page.sh stop
 	@scripts/postgres.sh stop 16
 	@scripts/postgres.sh stop 18
 
-clean: ## Stop the databases, delete their data, .local/ and target/
+clean: ## Stop the page and the databases, delete their data, .local/ and target/
+	@scripts/page.sh stop
 	@scripts/postgres.sh remove 16
 	@scripts/postgres.sh remove 18
 	rm -rf .local target

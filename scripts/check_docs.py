@@ -25,7 +25,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT = 300  # seconds a block
 # They build, drive or delete what this very run depends on.
-NEVER_RUN = re.compile(r"^\s*make (demo|demo-stop|test|bench|stop|clean)\b", re.MULTILINE)
+NEVER_RUN = re.compile(r"^\s*make (demo|demo-stop|test|browser|bench|stop|clean)\b", re.MULTILINE)
 
 
 class Block(NamedTuple):

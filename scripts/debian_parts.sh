@@ -1,11 +1,22 @@
 #!/usr/bin/env bash
 # What some tests need from Debian: the programs of PostgreSQL 15, which has TLS, and PgBouncer. Tests that need them
 # start servers of their own, with their own data; here none is started.
+#
+# Usage: debian_parts.sh [chromium]    with chromium, the browser instead
 set -euo pipefail
 
 needed=()
-[[ -x /usr/lib/postgresql/15/bin/postgres ]] || needed+=(postgresql-15)
-[[ -x /usr/sbin/pgbouncer ]] || needed+=(pgbouncer)
+case ${1:-servers} in
+    servers)
+        [[ -x /usr/lib/postgresql/15/bin/postgres ]] || needed+=(postgresql-15)
+        [[ -x /usr/sbin/pgbouncer ]] || needed+=(pgbouncer)
+        ;;
+    chromium)
+        # A browser that is there does, whoever made it.
+        command -v chromium chromium-browser google-chrome >/dev/null || needed+=(chromium)
+        ;;
+    *) echo "Usage: debian_parts.sh [chromium]" >&2 && exit 2 ;;
+esac
 ((${#needed[@]})) || exit 0
 
 skip() {

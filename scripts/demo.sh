@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sends real traffic through examples/shop, whose spans go to PostgreSQL, then finds them again.
+# Sends real traffic through examples/shop, whose spans go to PostgreSQL, then finds them again, and leaves the page running.
 # `make demo` builds the programs and sets the environment.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -81,5 +81,18 @@ cat <<END
   $bin/otel-pgvector search "whatever you would ask a colleague"
   psql "\$OTEL_STORAGE_CONNECTION_STRING" -c 'select * from otel.traces limit 5'
   psql "\$OTEL_STORAGE_CONNECTION_STRING" -c 'select * from otel.spans limit 5'
-  make demo-stop    # stops the database and deletes its data
 END
+
+title "The same in a browser"
+page=$(scripts/page.sh start) || fail "the page does not run"
+cat <<END
+  $page
+  $page?q=payment+declined+for+an+expired+card
+  ${page}traces/$trace
+END
+if [[ -n ${CI:-} ]]; then
+    # Nobody is there to look at it, and whoever started this may wait until all processes have ended.
+    scripts/page.sh stop
+else
+    printf '\nIt runs until make stop, which keeps the data, or make demo-stop, which deletes it.\n'
+fi

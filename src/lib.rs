@@ -65,6 +65,8 @@ mod documents {
     mod serve {}
     #[doc = include_str!("../docs/jaeger.md")]
     mod jaeger {}
+    #[doc = include_str!("../docs/ui.md")]
+    mod ui {}
     #[doc = include_str!("../docs/conditions.md")]
     mod conditions {}
 }

@@ -335,3 +335,17 @@ fn tail_shows_what_is_stored_and_ends_with_130() {
     assert!(kill.is_ok_and(|status| status.success()));
     assert_eq!(child.wait().expect("it ends").code(), Some(130));
 }
+
+#[test]
+fn filters_may_stand_in_the_query() {
+    let database = searchable();
+    let search =
+        |arguments: &[&str]| database.run(&[&["search", "--json", "--min-score", "0"], arguments].concat());
+    assert_eq!(search(&["card declined service:media"]).ok().json_lines().len(), 1);
+    assert_eq!(search(&["card declined since:2023-11-14T22:13:21Z"]).ok().json_lines().len(), 0);
+    // An option stands in for the query's filter of its kind.
+    let run = search(&["card declined since:2023-11-14T22:13:21Z", "--since", "2023-11-14"]);
+    assert_eq!(run.ok().json_lines().len(), 3);
+    let run = search(&["card sevice:media"]);
+    assert!(run.stderr.contains("write service:media"), "{run:?}");
+}

@@ -101,3 +101,43 @@ async fn the_counts_of_the_load_are_those_of_the_table() {
         assert_eq!(total, count("acknowledged"), "{case:?}: {line}");
     }
 }
+
+#[cfg(feature = "serve")]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_acknowledges_of_a_load_by_otlp_is_in_the_table() {
+    use support::serve::{TestServer, receiving};
+    let program = tokio::task::spawn_blocking(program).await.expect("built");
+    // Whether the database goes away on the way; the server's spool takes what comes then.
+    for goes_away in [false, true] {
+        let database = TestDatabase::create().await;
+        database.store().migrate().await.expect("migrated");
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut settings = database.settings();
+        settings.spool_dir = Some(folder.path().to_owned());
+        settings.hand_over_seconds = 1;
+        let server = TestServer::start(receiving(settings));
+        let url = server.traces();
+        let load = start(&program, &["--spans", "16000", "--rate", "8000", "--otlp", &url], &[]);
+        eventually("spans come in", async || !database.sequences().await.is_empty()).await;
+        if goes_away {
+            database.take_away().await;
+            let is_spooled = async || {
+                let mut files = std::fs::read_dir(folder.path()).expect("the spool");
+                files.any(|file| file.expect("a file").path().extension().is_some_and(|kind| kind == "spool"))
+            };
+            eventually("spans are spooled", is_spooled).await;
+            database.bring_back().await;
+        }
+        let output =
+            tokio::task::spawn_blocking(|| load.wait_with_output()).await.expect("no panic").expect("ended");
+        let line = String::from_utf8(output.stdout).expect("UTF-8");
+        let counts: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
+        assert_eq!(counts["created"], 16_000, "{line}");
+        assert_eq!(counts["acknowledged"], 16_000, "away: {goes_away}: {line}");
+        let is_there = async || database.sequences().await.len() >= 16_000;
+        eventually("the spool is replayed", is_there).await;
+        server.stop().await.expect("stopped");
+        let stored = database.sequences().await;
+        assert_eq!(stored, (0..16_000).collect::<Vec<i64>>(), "each of them once, away: {goes_away}");
+    }
+}

@@ -9,12 +9,16 @@
 //! with the one line of JSON that it prints: `created`, `acknowledged` (stored, or durably spooled and not given up there:
 //! what is in the table once the spool is replayed), `dropped` (all others), `spooled` (acknowledged, and still in the
 //! spool), `elapsed_s` and `max_rss_mb`. SIGTERM and Ctrl-C end it early.
+//!
+//! With `--otlp http://127.0.0.1:4318/v1/traces` the official exporter sends the spans to `otel-pgvector serve --receive`
+//! instead, and `acknowledged` are those that the server acknowledged.
 
+mod sender;
 mod spans;
 
 use std::error::Error;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
@@ -22,9 +26,11 @@ use opentelemetry::trace::TracerProvider;
 use opentelemetry_pgvector::exporter::ExporterHandle;
 use opentelemetry_pgvector::{Settings, SpanExporter};
 use opentelemetry_sdk::trace::{
-    BatchConfig, BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, span_processor_with_async_runtime,
+    BatchConfig, BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, TracerProviderBuilder,
+    span_processor_with_async_runtime,
 };
 use opentelemetry_sdk::{Resource, runtime as sdk_runtime};
+use sender::Sender;
 use spans::Maker;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
@@ -44,6 +50,9 @@ struct Load {
     /// The tokio runtime that the spans are made in
     #[arg(long, value_enum, default_value_t = Runtime::None)]
     runtime: Runtime,
+    /// Send the spans by OTLP/HTTP to this URL, such as http://127.0.0.1:4318/v1/traces, and store none
+    #[arg(long, value_name = "URL", conflicts_with_all = ["processor", "runtime"])]
+    otlp: Option<String>,
     /// Determines what is in the spans, and is their attribute load.run
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -86,19 +95,30 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// What was made, and who knows what became of it.
 struct Created {
     spans: u64,
-    exporter: ExporterHandle,
+    by: Delivery,
+}
+
+/// Who brings the spans to the table.
+enum Delivery {
+    Exporter(ExporterHandle),
+    /// A server, which acknowledged so many.
+    Server(Arc<AtomicU64>),
 }
 
 impl Created {
     fn report(&self, elapsed: Duration) {
-        let status = self.exporter.status();
-        let acknowledged = status.acknowledged();
+        let (acknowledged, spooled) = match &self.by {
+            Delivery::Exporter(handle) => {
+                let status = handle.status();
+                (status.acknowledged(), status.spool.own_spans)
+            }
+            Delivery::Server(acknowledged) => (acknowledged.load(Ordering::Relaxed), 0),
+        };
         println!(
-            "{{\"created\":{},\"acknowledged\":{acknowledged},\"dropped\":{},\"spooled\":{},\
+            "{{\"created\":{},\"acknowledged\":{acknowledged},\"dropped\":{},\"spooled\":{spooled},\
              \"elapsed_s\":{:.3},\"max_rss_mb\":{:.1}}}",
             self.spans,
             self.spans.saturating_sub(acknowledged),
-            status.spool.own_spans,
             elapsed.as_secs_f64(),
             max_rss_mb()
         );
@@ -107,7 +127,7 @@ impl Created {
 
 /// As an application without tokio does it.
 fn run(load: &Load, stop: &AtomicBool) -> Result<Created, Box<dyn Error>> {
-    let (provider, exporter) = provider(load)?;
+    let (provider, by) = provider(load)?;
     let mut maker = Maker::new(provider.tracer("load"), load.seed);
     let mut pace = Pace::new(load);
     while !stop.load(Ordering::Relaxed)
@@ -117,12 +137,12 @@ fn run(load: &Load, stop: &AtomicBool) -> Result<Created, Box<dyn Error>> {
         std::thread::sleep(PAUSE);
     }
     end(&provider);
-    Ok(Created { spans: maker.made(), exporter })
+    Ok(Created { spans: maker.made(), by })
 }
 
 /// As an application within tokio does it. What blocks runs on a thread of its own.
 async fn run_in_runtime(load: Load, stop: Arc<AtomicBool>) -> Result<Created, Box<dyn Error>> {
-    let (provider, exporter) = provider(&load)?;
+    let (provider, by) = provider(&load)?;
     let mut maker = Maker::new(provider.tracer("load"), load.seed);
     let mut pace = Pace::new(&load);
     while !stop.load(Ordering::Relaxed)
@@ -132,7 +152,7 @@ async fn run_in_runtime(load: Load, stop: Arc<AtomicBool>) -> Result<Created, Bo
         tokio::time::sleep(PAUSE).await;
     }
     tokio::task::spawn_blocking(move || end(&provider)).await?;
-    Ok(Created { spans: maker.made(), exporter })
+    Ok(Created { spans: maker.made(), by })
 }
 
 fn end(provider: &SdkTracerProvider) {
@@ -143,15 +163,38 @@ fn end(provider: &SdkTracerProvider) {
     }
 }
 
-/// A tracer provider with the processor that was asked for, and a view of the exporter in it.
-fn provider(load: &Load) -> Result<(SdkTracerProvider, ExporterHandle), Box<dyn Error>> {
-    let settings = Settings::from_env()?;
-    let config = batch_config(&settings, load.rate);
-    let exporter = SpanExporter::from_settings(settings)?;
-    let handle = exporter.handle();
+/// A tracer provider with the processor that was asked for, and a view of what delivers its spans.
+fn provider(load: &Load) -> Result<(SdkTracerProvider, Delivery), Box<dyn Error>> {
     let resource = Resource::builder().with_service_name("load").build();
     let builder = SdkTracerProvider::builder().with_resource(resource);
-    let builder = match load.processor {
+    let settings = match &load.otlp {
+        None => Settings::from_env()?,
+        // Its sizes are those of the defaults: it needs no database.
+        Some(_) => Settings::default(),
+    };
+    let config = batch_config(&settings, load.rate);
+    let (builder, by) = match &load.otlp {
+        None => {
+            let exporter = SpanExporter::from_settings(settings)?;
+            let handle = exporter.handle();
+            (with_processor(builder, load, exporter, config), Delivery::Exporter(handle))
+        }
+        Some(url) => {
+            let sender = Sender::new(url)?;
+            let acknowledged = sender.acknowledged();
+            (with_processor(builder, load, sender, config), Delivery::Server(acknowledged))
+        }
+    };
+    Ok((builder.build(), by))
+}
+
+fn with_processor(
+    builder: TracerProviderBuilder,
+    load: &Load,
+    exporter: impl opentelemetry_sdk::trace::SpanExporter + 'static,
+    config: BatchConfig,
+) -> TracerProviderBuilder {
+    match load.processor {
         Processor::Simple => builder.with_simple_exporter(exporter),
         Processor::Batch => builder
             .with_span_processor(BatchSpanProcessor::builder(exporter).with_batch_config(config).build()),
@@ -168,8 +211,7 @@ fn provider(load: &Load) -> Result<(SdkTracerProvider, ExporterHandle), Box<dyn 
             .with_batch_config(config)
             .build(),
         ),
-    };
-    Ok((builder.build(), handle))
+    }
 }
 
 /// The sizes of the settings, with a queue that holds what comes while an export waits for a database that hangs.

@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 
 use opentelemetry_pgvector::TraceStore;
-use opentelemetry_pgvector::search::SearchQuery;
 use serde_json::Value;
 
 use crate::args::{By, NewOptions, SearchOptions};
@@ -21,9 +20,7 @@ pub async fn search(store: TraceStore, options: &SearchOptions) -> Outcome {
         let (service, limit, json) = (services.first().cloned(), options.limit, options.json);
         return new::new(store, &NewOptions { since, service, limit, json }).await;
     }
-    let mut query = SearchQuery::new(options.query.as_deref().unwrap_or_default())
-        .filter(options.filter())
-        .limit(options.limit as usize);
+    let mut query = options.query()?.limit(options.limit as usize);
     if let Some(score) = options.min_score {
         query = query.similarity_threshold(score);
     }
@@ -56,7 +53,7 @@ pub async fn search(store: TraceStore, options: &SearchOptions) -> Outcome {
         eprintln!("there are no more results");
     } else if count == 0 {
         // For a script, no results are results too: this is no failure, unless a service's name is wrong.
-        suggest::known_services(&store, &options.filter.service).await?;
+        suggest::known_services(&store, &query.conditions().services).await?;
         nothing::say_why(&store, &query, options.min_score).await?;
     }
     Ok(())

@@ -94,7 +94,8 @@ pub(super) async fn trace(State(api): State<Api>, Path(id): Path<String>) -> Res
     }
 }
 
-pub(super) async fn unknown(uri: Uri) -> Response {
+/// There is no such route.
+pub(in crate::serve) fn unknown(uri: &Uri) -> Response {
     legacy_error(StatusCode::NOT_FOUND, &format!("there is no {}", uri.path()))
 }
 

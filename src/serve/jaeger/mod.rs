@@ -19,6 +19,7 @@ use super::slots::{self, Slots};
 use super::{Limits, Shared, auth};
 use crate::store::TraceStore;
 use answer::legacy_error;
+pub(super) use legacy::unknown;
 pub(super) use model::kind;
 
 /// What the routes share.
@@ -60,7 +61,6 @@ pub(super) fn routes(shared: Shared) -> Router {
         .route("/api/traces/{id}", get(legacy::trace))
         .route("/api/dependencies", get(dependencies::dependencies))
         .route("/api/metrics/{figure}", get(metrics::metrics))
-        .fallback(legacy::unknown)
         .with_state(Api { store, limits })
         .layer(CompressionLayer::new())
         .layer(from_fn_with_state(slots, slots::take))

@@ -21,6 +21,7 @@ use axum::http::StatusCode;
 use axum::http::header::WWW_AUTHENTICATE;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
+use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 
 use super::names::KnownNames;
@@ -68,7 +69,8 @@ pub(super) fn routes(shared: Shared) -> Router {
     pages
         .route("/health", get(health::page).with_state(watch))
         .route("/assets/{name}", get(assets::file))
-        .layer(CompressionLayer::new())
+        .fallback(failure::nowhere)
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
         .layer(from_fn_with_state((guard, refuse), auth::require))
         .layer(from_fn(layout::secure))
 }

@@ -38,7 +38,7 @@ pub(super) fn hue(service: &str) -> String {
 
 /// A service's name with its colour.
 pub(super) fn service(name: &str) -> Markup {
-    html! { span class={ "service " (hue(name)) } { (text(name)) } }
+    html! { span class={ "service " (hue(name)) } { @if name.is_empty() { "(no name)" } @else { (text(name)) } } }
 }
 
 /// `3 errors` as a badge; nothing where there are none.

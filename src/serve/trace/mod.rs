@@ -10,7 +10,7 @@ pub use critical::{Segment, critical_path, total};
 pub use outline::{Line, MAX_DEPTH, lines, period};
 pub use own::own_times;
 pub use tree::{Tree, has_parent};
-pub use words::{between, kind, message, text};
+pub use words::{between, kind, message, text, undirected};
 
 #[cfg(test)]
 pub(in crate::serve) use tree::tests;

@@ -29,6 +29,12 @@ pub fn message<'a>(span: &'a Span<'_>) -> Option<Cow<'a, str>> {
     attributes.find(|(key, _)| key == "exception.message").map(|(_, value)| text(value))
 }
 
+/// A text for where nothing can end its writing direction: without the characters that set one.
+pub fn undirected(text: &str) -> String {
+    let sets = |character: &char| matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().filter(|character| !sets(character)).collect()
+}
+
 /// A value as people read it.
 pub fn text<'a>(value: &'a Value<'_>) -> Cow<'a, str> {
     match value {

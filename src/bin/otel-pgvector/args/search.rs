@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use clap::ValueEnum;
 use opentelemetry::trace::TraceId;
-use opentelemetry_pgvector::search::{Condition, Filter, Kind, Page, Status};
+use opentelemetry_pgvector::Result;
+use opentelemetry_pgvector::search::{Condition, Filter, Kind, Page, SearchQuery, Status};
 
 use super::values::{kind, score, status, trace_id};
 use crate::time;
@@ -26,7 +27,8 @@ Examples:
   otel-pgvector search 'slow database query' --by operation --limit 20
   otel-pgvector search 'time-out' --json | jq -r .trace_id")]
 pub struct SearchOptions {
-    /// What happened, in words.
+    /// What happened, in words; filters may stand among them, as in the page's search box: `service:checkout`,
+    /// `status:error`, `>500ms`, `http.route=/cart`, `last:1h`.
     pub query: Option<String>,
 
     /// Only spans that started since then: 90s, 15m, 1h, 2d or 1w ago, or a time such as 2026-01-31T12:00:00Z.
@@ -129,24 +131,36 @@ pub struct FilterOptions {
 
 impl FilterOptions {
     pub fn filter(&self) -> Filter {
-        let mut filter = Filter::default();
-        filter.services.clone_from(&self.service);
-        filter.operation.clone_from(&self.operation);
-        (filter.kind, filter.status) = (self.kind, self.status);
-        (filter.min_duration, filter.max_duration) = (self.min_duration, self.max_duration);
-        filter.attributes.clone_from(&self.attribute);
-        filter.resource.clone_from(&self.resource);
-        filter.exception = (self.exception || self.no_exception).then_some(self.exception);
+        self.and(Filter::default())
+    }
+
+    /// These conditions and others; of what there is one of, the option's.
+    fn and(&self, mut filter: Filter) -> Filter {
+        filter.services.extend_from_slice(&self.service);
+        filter.operation = self.operation.clone().or(filter.operation);
+        filter.kind = self.kind.or(filter.kind);
+        filter.status = self.status.or(filter.status);
+        filter.min_duration = self.min_duration.or(filter.min_duration);
+        filter.max_duration = self.max_duration.or(filter.max_duration);
+        filter.attributes.extend_from_slice(&self.attribute);
+        filter.resource.extend_from_slice(&self.resource);
+        filter.exception =
+            (self.exception || self.no_exception).then_some(self.exception).or(filter.exception);
         filter
     }
 }
 
 impl SearchOptions {
-    pub fn filter(&self) -> Filter {
-        let mut filter = self.filter.filter();
-        (filter.since, filter.until) = (self.since, self.until);
-        filter.trace_ids.clone_from(&self.trace_id);
-        filter
+    /// The query, with its own filters and those of the options.
+    pub fn query(&self) -> Result<SearchQuery> {
+        let query = SearchQuery::parse(self.query.as_deref().unwrap_or_default())?;
+        let mut filter = self.filter.and(query.conditions().clone());
+        filter.since = self.since.or(filter.since);
+        filter.until = self.until.or(filter.until);
+        filter.trace_ids.extend_from_slice(&self.trace_id);
+        // The query has them already.
+        filter.phrases.clear();
+        Ok(query.filter(filter))
     }
 }
 

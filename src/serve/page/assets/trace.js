@@ -90,7 +90,7 @@ function drawWaterfall(grid, blank) {
   const place = grid.querySelector(".rows");
   const closed = new Set((new URLSearchParams(location.search).get("closed") || "").split("-").filter(Boolean));
   const drawn = new Map();
-  let data = null, visible = [], active = 0, selected = details.shown(), height = HEIGHT;
+  let data = null, visible = [], active = 0, selected = details.shown(), height = HEIGHT, address = "";
 
   const units = [[1e3, "ns", 1], [1e6, "µs", 1e3], [1e9, "ms", 1e6], [6e10, "s", 1e9]];
   const duration = (ns) => {
@@ -157,9 +157,7 @@ function drawWaterfall(grid, blank) {
     const toggle = find(".toggle");
     if (open === null) toggle.replaceChildren();
     toggle.setAttribute("aria-hidden", "true");
-    const url = new URL(location.href);
-    url.searchParams.set("span", key);
-    find(".open").href = `${url.pathname}${url.search}`;
+    find(".open").href = `${address}${key}`;
     if (!(flags & FAILED)) find(".sign:not(.orphan)").remove();
     if (!(flags & ORPHAN)) find(".orphan").remove();
     find(".of").textContent = of;
@@ -212,6 +210,11 @@ function drawWaterfall(grid, blank) {
     for (const element of drawn.values()) element.remove();
     drawn.clear();
     place.style.height = `${visible.length * height}px`;
+    // Of a span's link: its key comes last.
+    const url = new URL(location.href);
+    url.searchParams.delete("span");
+    url.searchParams.append("span", "");
+    address = `${url.pathname}${url.search}`;
     draw();
   };
 

@@ -58,10 +58,11 @@ pub(super) fn map(dependencies: &[&Dependency], all: &[Dependency], link: impl F
 fn arc(call: &Dependency, (from, to): (usize, usize), route: &[Point], most: f64) -> Markup {
     let failed = call.errors > 0;
     let width = 1.2 + 2.8 * (call.calls as f64).ln_1p() / most.ln_1p();
-    let middle = route.get(route.len() / 2 - 1..=route.len() / 2).and_then(|pair| match pair {
-        [a, b] => Some(Point { x: (a.x + b.x) / 2.0, y: (a.y + b.y) / 2.0 }),
-        _ => None,
-    });
+    let middle =
+        route.get((route.len() / 2).saturating_sub(1)..=route.len() / 2).and_then(|pair| match pair {
+            [a, b] => Some(Point { x: (a.x + b.x) / 2.0, y: (a.y + b.y) / 2.0 }),
+            _ => None,
+        });
     let label = match failed {
         true => format!("{}, {} failed", thousands(call.calls), thousands(call.errors)),
         false => thousands(call.calls),
@@ -83,8 +84,13 @@ fn arc(call: &Dependency, (from, to): (usize, usize), route: &[Point], most: f64
 fn node(at: usize, service: &str, called: Called, layout: &Layout, link: &str) -> Markup {
     let Some(Point { x, y }) = layout.places.get(at).copied() else { return html! {} };
     let failing = called.errors as f64 / called.calls.max(1) as f64;
-    let said =
-        format!("{service}: called {}, {} failed", count(called.calls, "time"), thousands(called.errors));
+    let calls = match called {
+        Called { calls: 0, .. } => "not called".to_owned(),
+        Called { calls, errors: 0 } => count(calls, "call"),
+        Called { calls, .. } => format!("{}, {} failing", count(calls, "call"), percent(failing)),
+    };
+    // Its name begins as what is seen.
+    let said = format!("{service} {calls}");
     html! {
         a.node.failed[called.errors > 0] href=(link) data-node=(at) aria-label=(said) {
             title { (said) }
@@ -140,6 +146,9 @@ fn round(value: f64) -> String {
 
 /// As much of a name as fits; letters of East Asia are twice as wide.
 fn shortened(name: &str) -> String {
+    if name.is_empty() {
+        return "(no name)".to_owned();
+    }
     let width = |letter: char| if u32::from(letter) >= 0x1100 { 2 } else { 1 };
     if name.chars().map(width).sum::<usize>() <= LETTERS {
         return name.to_owned();

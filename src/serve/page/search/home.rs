@@ -1,13 +1,12 @@
 //! Without a search: the newest traces, what there is at present, and searches to begin with.
 
-use axum::http::StatusCode;
 use axum::response::Response;
 use futures_util::future::try_join;
 use maud::{Markup, html};
 
 use super::{TRACES, address, cards, facets, histogram, shown, with_overview};
 use crate::error::Result;
-use crate::search::{Filter, Overview, QueryText, SearchQuery, Status, Term};
+use crate::search::{Filter, Overview, QueryText, SearchQuery, Status, Term, TraceHit};
 use crate::serve::highlight::words_of;
 use crate::serve::page::Pages;
 use crate::span::Timestamp;
@@ -20,7 +19,7 @@ pub(super) async fn page(pages: &Pages) -> Result<Response> {
     };
     let (hits, overview) = try_join(pages.store.newest_traces(TRACES), overview).await?;
     if hits.is_empty() && overview.as_ref().is_some_and(|overview| overview.spans == 0) {
-        return Ok(shown(StatusCode::OK, "", empty()));
+        return Ok(shown("", empty()));
     }
     let older = hits.iter().map(|hit| hit.start).min().and_then(Timestamp::to_system_time);
     let none = QueryText::default();
@@ -32,30 +31,31 @@ pub(super) async fn page(pages: &Pages) -> Result<Response> {
         }
     };
     let below = html! {
-        @if let Some(overview) = &overview { (beginnings(overview)) }
+        @if let Some(overview) = &overview { (beginnings(&hits, overview)) }
         (with_overview(&none, overview.as_ref(), traces))
     };
-    Ok(shown(StatusCode::OK, "", below))
+    Ok(shown("", below))
 }
 
 /// Searches that find something in what there is at present.
-fn beginnings(overview: &Overview) -> Markup {
+fn beginnings(hits: &[TraceHit], overview: &Overview) -> Markup {
     let text = |terms: Vec<Term>| QueryText::from(terms);
     let slow = overview.durations.last().map(|class| class.from).filter(|from| !from.is_zero());
-    let failing = overview.operations.iter().filter(|operation| operation.errors > 0);
-    let telling = failing.max_by_key(|operation| (words_of(&operation.name).len().min(3), operation.errors));
+    let telling = |hit: &&TraceHit| hit.error_count > 0 && words_of(&hit.root_name).len() > 1;
+    let failed = hits.iter().find(telling).or(hits.first());
     let mut all = Vec::new();
     if overview.errors > 0 {
         all.push(("Failing now", text(vec![Term::Status(Status::Error)])));
     }
     all.extend(slow.map(|slow| ("Slowest", text(vec![Term::LongerThan(slow)]))));
-    if let Some(operation) = telling.or(overview.operations.first()) {
-        let mut terms: Vec<Term> = words_of(&operation.name).into_iter().take(4).map(Term::Word).collect();
-        if operation.errors > 0 {
-            terms.push(Term::Word("failed".into()));
-        }
-        all.push(("By meaning", text(terms)));
-        all.push(("In a service", text(vec![Term::Service(operation.service.clone())])));
+    if let Some(hit) = failed {
+        let mut words = words_of(&hit.root_name);
+        words.truncate(4);
+        words.extend((hit.error_count > 0).then(|| "failed".to_owned()));
+        all.push(("By meaning", text(words.into_iter().map(Term::Word).collect())));
+    }
+    if let Some(service) = overview.services.first() {
+        all.push(("In a service", text(vec![Term::Service(service.name.clone())])));
     }
     all.retain(|(_, text)| !text.terms().is_empty());
     html! {

@@ -8,14 +8,13 @@ mod home;
 mod nothing;
 
 use axum::extract::{RawQuery, State};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 
 use super::Pages;
 use super::assets::{SEARCH_SCRIPT, SEARCH_STYLE};
 use super::failure::failed;
-use super::layout::{Section, respond};
+use super::layout::{self, Section};
 use super::show::link;
 use crate::error::{Error, Result};
 use crate::search::{Found, Overview, Page, QueryText, SearchQuery, Term, TraceHit};
@@ -52,11 +51,11 @@ pub(super) async fn page(State(pages): State<Pages>, RawQuery(query): RawQuery) 
     let typed = parameter("q");
     if typed.len() > LONGEST {
         let reason = format!("A search has up to {} characters.", human::thousands(LONGEST as u64));
-        return shown(StatusCode::BAD_REQUEST, "", form::note(&reason));
+        return shown("", form::note(&reason));
     }
     let text = match QueryText::read(typed) {
         Ok(text) => text,
-        Err(mistake) => return shown(StatusCode::BAD_REQUEST, typed, form::correct(typed, &mistake)),
+        Err(mistake) => return shown(typed, form::correct(typed, &mistake)),
     };
     let answered = match (text.terms().is_empty(), parameter("page")) {
         (true, _) => home::page(&pages).await,
@@ -65,24 +64,20 @@ pub(super) async fn page(State(pages): State<Pages>, RawQuery(query): RawQuery) 
     match answered {
         Ok(response) => response,
         // What is wrong with the search, such as with a regular expression.
-        Err(Error::Input { origin, reason }) => {
-            shown(StatusCode::BAD_REQUEST, typed, form::note(&format!("{origin}: {reason}")))
-        }
+        Err(Error::Input { origin, reason }) => shown(typed, form::note(&format!("{origin}: {reason}"))),
         Err(error) => failed(&error),
     }
 }
 
-/// A page with the search box, and below it what there is.
-fn shown(status: StatusCode, typed: &str, below: Markup) -> Response {
+/// A page with the search box, and below it what there is. That a search is not understood is an answer, too.
+fn shown(typed: &str, below: Markup) -> Response {
     let title = if typed.is_empty() { "Search traces".to_owned() } else { format!("{typed} · Search") };
     let main = html! {
-        link rel="stylesheet" href=(SEARCH_STYLE.path());
-        script src=(SEARCH_SCRIPT.path()) defer {}
         h1.visually-hidden { "Search traces" }
         (form::search_box(typed))
         (below)
     };
-    respond(status, Section::Search, &title, main)
+    layout::page(Section::Search, &title, &[&SEARCH_STYLE, &SEARCH_SCRIPT], main)
 }
 
 async fn found(pages: &Pages, typed: &str, text: QueryText, token: &str) -> Result<Response> {
@@ -106,7 +101,7 @@ async fn found(pages: &Pages, typed: &str, text: QueryText, token: &str) -> Resu
         false => results(&asked, &found, overview.as_ref()),
     };
     let below = html! { (form::applied(&asked.text)) (below) };
-    Ok(shown(StatusCode::OK, typed, below))
+    Ok(shown(typed, below))
 }
 
 /// The trace whose id is all that was typed.

@@ -10,6 +10,7 @@ use super::look::{Look, SpanKey};
 use super::place::{Place, text};
 use super::waterfall::link_to;
 use super::whole::Whole;
+use crate::search::{Condition, QueryText, Term};
 use crate::serve::human;
 use crate::serve::page::show;
 use crate::serve::trace::{between, has_parent, kind, total};
@@ -131,7 +132,8 @@ impl About {
     }
 }
 
-fn is_exception(event: &Event<'_>) -> bool {
+/// Whether an event tells of an exception.
+pub(super) fn is_exception(event: &Event<'_>) -> bool {
     event.name == "exception" || [TYPE, MESSAGE, STACK].iter().any(|key| find(event, key).is_some())
 }
 
@@ -277,19 +279,10 @@ fn search_for(key: &str, value: &Value<'_>, search: Search) -> Option<String> {
     if search == Search::No || value.is_empty() || key.len() + value.len() > SEARCHED {
         return None;
     }
-    let before = if search == Search::Resource { "resource." } else { "" };
-    let query = match (search, key) {
-        (Search::Resource, "service.name") => format!("service:{}", quoted(&value)),
-        _ => format!("{before}{}={}", quoted(key), quoted(&value)),
+    let term = match (search, key) {
+        (Search::Resource, "service.name") => Term::Service(value.into_owned()),
+        (Search::Resource, _) => Term::Resource(Condition::is(key, value)),
+        _ => Term::Attribute(Condition::is(key, value)),
     };
-    Some(show::link("/", &[("q", &query)]))
-}
-
-/// As the search takes it: in quotes where something else than letters, digits and what joins them is in it.
-fn quoted(text: &str) -> String {
-    let is_plain = |character: char| character.is_alphanumeric() || "_-./".contains(character);
-    if text.chars().all(is_plain) {
-        return text.to_owned();
-    }
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+    Some(show::link("/", &[("q", &QueryText::from(vec![term]).to_string())]))
 }

@@ -14,6 +14,7 @@ use super::whole::Whole;
 use super::{find, head};
 use crate::serve::human;
 use crate::serve::page::show;
+use crate::serve::trace::undirected;
 
 /// Blocks that are narrower than this share of the width are not drawn, and of the others no more than so many.
 const NARROW: f64 = 0.001;
@@ -161,7 +162,7 @@ fn draw(whole: &Whole, look: &Look, blocks: &[Block<'_>], drawn: Drawn, is_above
     let hue = if block.parent.is_some() { show::hue(block.service) } else { String::new() };
     let class = format!("{hue}{}", if is_above { " above" } else { "" });
     let percent = |share: f64| format!("{:.3}%", share * 100.0);
-    let label = format!("{} {}", show::cut(block.service, 100), show::cut(block.name, 100));
+    let label = undirected(&format!("{} {}", show::cut(block.service, 100), show::cut(block.name, 100)));
     let errors =
         if block.errors > 0 { format!(", {}", human::count(block.errors, "error")) } else { String::new() };
     let about = format!(

@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use super::look::{Look, View};
 use super::waterfall::link_to;
 use super::whole::Whole;
+use crate::search::{Status, Term};
 use crate::serve::human;
 use crate::serve::page::show;
 use crate::serve::trace::total;
@@ -29,7 +30,7 @@ pub(super) fn head(whole: &Whole, look: &Look) -> Markup {
                 strong { (show::duration(whole.duration())) }
                 span { (human::count(whole.spans.len() as u64, "span")) @if whole.is_cut { " and more" } }
                 @if errors > 0 {
-                    a.badge.error href=(find("status:error".into())) title="Show what failed" { (human::count(errors, "error")) }
+                    a.badge.error href=(find(Term::Status(Status::Error).to_string())) title="Show what failed" { (human::count(errors, "error")) }
                 } @else {
                     span.badge.good { "no errors" }
                 }
@@ -37,7 +38,7 @@ pub(super) fn head(whole: &Whole, look: &Look) -> Markup {
             }
             div.row.services {
                 @for (name, count) in services.iter().take(SERVICES) {
-                    a.chip href=(find(format!("service:\"{name}\""))) title="Show its spans" { (show::service(name)) span.quiet { (human::thousands(*count)) } }
+                    a.chip href=(find(Term::Service((*name).to_owned()).to_string())) title="Show its spans" { (show::service(name)) span.quiet { (human::thousands(*count)) } }
                 }
                 @if services.len() > SERVICES { span.quiet { "and " (human::count((services.len() - SERVICES) as u64, "more service")) } }
             }
@@ -179,7 +180,7 @@ pub(super) fn nothing_found(whole: &Whole, look: &Look) -> Markup {
     html! {
         div.card.empty {
             h2 { "No span has " (show::text(&look.find)) }
-            p { "It is looked for in names, services, messages, attributes and events. " code { "status:error" } " and " code { "service:name" } " work, too." }
+            p { "Words are looked for in names, services, messages, attributes and events. The filters of the search work, too: " code { "status:error" } ", " code { ">100ms" } ", " code { "http.route=/cart" } "." }
             p { a.button href=(look.finding("").path(whole.id)) { "Show all spans" } }
         }
     }

@@ -23,7 +23,9 @@ use super::Pages;
 use super::assets::{TRACE_SCRIPT, TRACE_STYLE};
 use super::failure::{explain, failed};
 use super::layout::{self, Section};
+use super::show;
 use crate::serve::parameters::{Parameters, trace_id};
+use crate::serve::trace::undirected;
 use look::{Look, SpanKey, View};
 use place::Place;
 use whole::Whole;
@@ -137,7 +139,7 @@ fn broken(reason: &str) -> Response {
 fn draw(whole: &Whole, look: &Look) -> Response {
     let span = look.span.and_then(|key| whole.place(key));
     let root = whole.tree.root(&whole.spans).and_then(|at| whole.spans.get(at));
-    let title = root.map_or("", |span| super::show::cut(&span.name, 100));
+    let title = root.map_or_else(String::new, |span| undirected(show::cut(&span.name, 100)));
     let main = html! {
         (head::head(whole, look))
         @if look.span.is_some() && span.is_none() { div.note.warning role="alert" { (NO_SPAN) } }

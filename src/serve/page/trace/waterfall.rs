@@ -41,7 +41,7 @@ pub(super) fn waterfall(whole: &Whole, look: &Look) -> Markup {
                         button.plain.small type="button" data-open="none" { "Close all" }
                     }
                 }
-                div.when role="columnheader" aria-label="When" { (axis(whole)) }
+                div.when role="columnheader" { span.visually-hidden { "When" } (axis(whole)) }
                 div.took role="columnheader" { "Duration" }
             }
             div.rows role="rowgroup" {
