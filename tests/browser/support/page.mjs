@@ -53,8 +53,9 @@ export async function visit({ browser }, server, { width = 1280, height = 900, t
     if (url.protocol !== 'data:' && url.origin !== origin) wrong.push(`request elsewhere: ${request.url()}`);
   });
   page.on('response', (response) => {
+    // What leads elsewhere is followed by what is there.
     if (!response.request().isNavigationRequest()) return;
-    if (response.status() !== status) wrong.push(`${response.url()} has status ${response.status()}`);
+    if (response.status() !== status && response.status() !== 303) wrong.push(`${response.url()} has status ${response.status()}`);
     wrong.push(...weaknesses(response));
   });
   try {
