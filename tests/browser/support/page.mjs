@@ -106,6 +106,9 @@ export async function expectFits(page) {
 function misfits() {
   const problems = [];
   const root = document.documentElement;
+  // What stays at the top lies on what is scrolled below it.
+  root.style.scrollBehavior = 'auto';
+  scrollTo(0, 0);
   if (root.scrollWidth > innerWidth) problems.push(`the page is ${root.scrollWidth} px wide in ${innerWidth} px`);
   const tell = (element) => `<${element.localName}${element.id && `#${element.id}`} class="${element.getAttribute('class') ?? ''}"> ${element.textContent.trim().slice(0, 60)}`;
   const clips = (style) => style.overflowX !== 'visible' || style.overflowY !== 'visible';
