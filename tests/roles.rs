@@ -132,7 +132,11 @@ async fn the_writer_does_all_that_an_exporter_does() {
     let renewed: bool =
         traces.value("SELECT min(last_seen) > now() - interval '1 hour' FROM otel.span_documents").await;
     assert!(renewed, "documents that are used again are seen");
-    assert_eq!(store.prune_ledger().await.expect("pruned"), 1);
+    // The store may have done it already, beside the batch.
+    store.prune_ledger().await.expect("pruned");
+    let old: i64 =
+        traces.value("SELECT count(*) FROM otel.batches WHERE stored_at < now() - interval '1 day'").await;
+    assert_eq!(old, 0);
     store.count_dependencies(std::time::Duration::ZERO).await.expect("counted");
 
     let health = store.health_check().await;
