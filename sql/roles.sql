@@ -116,7 +116,7 @@ BEGIN
         'GRANT INSERT (hash, service, body) ON %1$I.span_resources TO %3$I',
         'GRANT SELECT (id, hash) ON %1$I.span_resources TO %3$I',
         'GRANT INSERT (hash, service, scope, name, kind, status_code, body, text, attributes) ON %1$I.span_documents TO %3$I',
-        'GRANT SELECT (id, hash, text, embedding, last_seen) ON %1$I.span_documents TO %3$I',
+        'GRANT SELECT (id, hash, text, embedding, first_seen, last_seen) ON %1$I.span_documents TO %3$I',
         'GRANT UPDATE (embedding, last_seen) ON %1$I.span_documents TO %3$I',
         'GRANT INSERT (word, embedding) ON %1$I.span_words TO %3$I',
         'GRANT SELECT (word) ON %1$I.span_words TO %3$I'

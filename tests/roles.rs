@@ -288,6 +288,7 @@ const WRITER: &[(&str, &str, &str)] = &[
     ("span_documents", "text", "si-"),
     ("span_documents", "attributes", "-i-"),
     ("span_documents", "embedding", "s-u"),
+    ("span_documents", "first_seen", "s--"),
     ("span_documents", "last_seen", "s-u"),
     ("span_words", "word", "si-"),
     ("span_words", "embedding", "-i-"),

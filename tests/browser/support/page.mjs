@@ -53,8 +53,9 @@ export async function visit({ browser }, server, { width = 1280, height = 900, t
     if (url.protocol !== 'data:' && url.origin !== origin) wrong.push(`request elsewhere: ${request.url()}`);
   });
   page.on('response', (response) => {
+    // What leads elsewhere is followed by what is there.
     if (!response.request().isNavigationRequest()) return;
-    if (response.status() !== status) wrong.push(`${response.url()} has status ${response.status()}`);
+    if (response.status() !== status && response.status() !== 303) wrong.push(`${response.url()} has status ${response.status()}`);
     wrong.push(...weaknesses(response));
   });
   try {
@@ -105,6 +106,9 @@ export async function expectFits(page) {
 function misfits() {
   const problems = [];
   const root = document.documentElement;
+  // What stays at the top lies on what is scrolled below it.
+  root.style.scrollBehavior = 'auto';
+  scrollTo(0, 0);
   if (root.scrollWidth > innerWidth) problems.push(`the page is ${root.scrollWidth} px wide in ${innerWidth} px`);
   const tell = (element) => `<${element.localName}${element.id && `#${element.id}`} class="${element.getAttribute('class') ?? ''}"> ${element.textContent.trim().slice(0, 60)}`;
   const clips = (style) => style.overflowX !== 'visible' || style.overflowY !== 'visible';

@@ -17,7 +17,7 @@ export const PAGES = [
   { name: 'search nothing found', server: 'made', path: search('service:nobody') },
   { name: 'search not understood', server: 'made', path: search('status:broken') },
   { name: 'search hostile', server: 'made', path: search('<script>window.harmed=1</script> "><img src=x onerror=window.harmed=1>') },
-  { name: 'search hostile spans', server: 'made', path: search(`trace:${HOSTILE_TRACE}`) },
+  { name: 'search hostile spans', server: 'made', path: search(`trace:${HOSTILE_TRACE} >0ms`) },
   { name: 'search trainticket', server: 'trainticket', path: search('order a ticket status:error') },
   { name: 'search datasette', server: 'datasette', path: search('invalid sql') },
   { name: 'trace waterfall', server: 'made', path: `/traces/${FAILED_TRACE}` },

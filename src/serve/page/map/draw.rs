@@ -92,7 +92,7 @@ fn node(at: usize, service: &str, called: Called, layout: &Layout, link: &str) -
     // Its name begins as what is seen.
     let said = format!("{service} {calls}");
     html! {
-        a.node.failed[called.errors > 0] href=(link) data-node=(at) aria-label=(said) {
+        a.node.failed[called.errors > 0] href=(link) data-node=(at) {
             title { (said) }
             rect x=(round(x - SIZES.width / 2.0)) y=(round(y - SIZES.height / 2.0)) width=(SIZES.width)
                 height=(SIZES.height) rx="6" {}
