@@ -67,6 +67,10 @@ struct Resolved {
 /// How many spans are split before their rows are sent.
 pub(crate) const PART: usize = 128;
 
+/// How many batches in a row bring nothing new before one is sent in parts. Where a later part brings something after all,
+/// the rows that were sent are dead ones: so they stay a few in a hundred.
+const STEADY: u32 = 4;
+
 /// The longest fillers of one span. A field of PostgreSQL holds at most 1 GiB.
 const MAX_FILLERS: usize = 1 << 29;
 
@@ -178,15 +182,16 @@ impl TraceStore {
             return Ok(Stored { spans: 0, new: true, new_documents: 0, is_apart: false });
         }
         let sending = async {
-            let all_known = self.inner.all_known.load(Ordering::Relaxed);
-            let first = if all_known { spans.min(part) } else { spans };
+            let known_batches = self.inner.known_batches.load(Ordering::Relaxed);
+            let first = if known_batches >= STEADY { spans.min(part) } else { spans };
             let splitting = async {
                 // The connection's task has the thread for as long as it takes to send off the first flight.
                 tokio::task::yield_now().await;
                 split(0..first)
             };
-            let beginning =
-                async { if all_known { self.begin_ahead(entries).await } else { Ok(Ahead::Nothing) } };
+            let beginning = async {
+                if known_batches > 0 { self.begin_ahead(entries).await } else { Ok(Ahead::Nothing) }
+            };
             let (ahead, batch) = future::join(beginning, splitting).await;
             let (batch, ahead) = (batch?, ahead?);
             if first == spans {
@@ -300,7 +305,10 @@ impl TraceStore {
         let counters = &self.inner.counters;
         counters.documents_known.fetch_add(batch.known.len() as u64, Ordering::Relaxed);
         counters.documents_new.fetch_add(fresh.len() as u64, Ordering::Relaxed);
-        self.inner.all_known.store(fresh.is_empty(), Ordering::Relaxed);
+        match fresh.is_empty() {
+            true => self.inner.known_batches.fetch_add(1, Ordering::Relaxed),
+            false => self.inner.known_batches.swap(0, Ordering::Relaxed),
+        };
         if !fresh.is_empty() {
             self.inner.words_wait.store(true, Ordering::Release);
             self.start_backfill();
