@@ -303,11 +303,8 @@ impl Delivery {
         loop {
             // Split anew: the documents that were known may be gone, as the server may be another one by now.
             let mut is_split = true;
-            let split = |some: Range<usize>| {
-                let range = part.start + some.start..part.start + some.end;
-                source.split(&self.store, range).inspect_err(|_| is_split = false)
-            };
-            let result = self.store.send(&[(id, part.len() as i32)], source.part(), split).await;
+            let split = || source.split(&self.store, part.clone()).inspect_err(|_| is_split = false);
+            let result = self.store.send(&[(id, part.len() as i32)], split).await;
             // What cannot be split says nothing of the database.
             if !is_split {
                 return result;

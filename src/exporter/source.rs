@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 #[cfg(feature = "serve")]
 use crate::span::spans_from_otlp;
 use crate::span::{Resource, Scopes, Span, span_from_sdk};
-use crate::store::{Batch, PART, TraceStore, new_batch_id};
+use crate::store::{Batch, TraceStore, new_batch_id};
 
 /// The spans of a batch, as the SDK handed them over or as they waited.
 pub(super) enum Source {
@@ -91,14 +91,6 @@ impl Source {
         let spans = traces.spans()?;
         let spans: Vec<Span<'_>> = at.iter().filter_map(|&at| spans.get(at).cloned()).collect();
         Ok(Source::Parcel(Parcel::new(id, &spans)))
-    }
-
-    /// How many spans are split at a time: what is packed is unpacked once.
-    pub(super) fn part(&self) -> usize {
-        match self {
-            Source::Sdk { .. } => PART,
-            _ => usize::MAX,
-        }
     }
 
     /// Splits some of the spans.

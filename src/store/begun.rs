@@ -52,11 +52,6 @@ fn failed() -> impl FnOnce(tokio_postgres::Error) -> Error {
 }
 
 impl Begun {
-    /// Sends rows, which the server stores while others are made.
-    pub(super) async fn send(&mut self, rows: CopyRows) -> Result<()> {
-        self.rows.feed(rows.into_bytes()).await.map_err(failed())
-    }
-
     /// Ends the transaction, and nothing of it is stored: what the batch has that is new comes first.
     pub(super) async fn give_up(mut self) -> Result<Connection> {
         // A COPY that is broken off would be an error in the server's log.
@@ -68,7 +63,7 @@ impl Begun {
         Ok(self.connection)
     }
 
-    /// The last rows, the end of COPY, the look at what they refer to, and COMMIT in one flight.
+    /// The rows, the end of COPY, the look at what they refer to, and COMMIT in one flight.
     pub(super) async fn commit(
         mut self,
         check_references: &str,

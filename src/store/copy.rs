@@ -47,10 +47,6 @@ impl CopyRows {
         buffer.put_slice(fillers.as_bytes());
     }
 
-    pub(super) fn into_bytes(self) -> Bytes {
-        self.0.freeze()
-    }
-
     /// With the end of all rows.
     pub(super) fn finish(mut self) -> Bytes {
         self.0.put_i16(END);

@@ -31,7 +31,7 @@ mod vector;
 mod vocabulary;
 mod write;
 
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -47,8 +47,8 @@ pub use reembed::{ReembedProgress, Reembedded};
 pub use roles::roles_sql;
 pub use schema::SCHEMA_VERSION;
 pub use sizes::Sizes;
+pub(crate) use write::Batch;
 pub use write::Stored;
-pub(crate) use write::{Batch, PART};
 
 use crate::embedding::Embedder;
 use crate::error::Result;
@@ -96,8 +96,8 @@ struct Inner {
     documents: Cache<u128, Known>,
     /// Ids of resources known to be stored, by the hash of their content.
     resources: Cache<[u8; 16], i32>,
-    /// How many batches in a row brought nothing new.
-    known_batches: AtomicU32,
+    /// Whether the last batch had nothing that was new.
+    all_known: AtomicBool,
     /// Documents' bodies by id, for reading.
     templates: Cache<i32, Arc<Template>>,
     /// Resources by id, for reading.
@@ -154,7 +154,7 @@ impl TraceStore {
                 splitter: Mutex::default(),
                 documents: Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR).build(),
                 resources: Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR).build(),
-                known_batches: AtomicU32::new(0),
+                all_known: AtomicBool::new(false),
                 templates: Cache::new(settings.cache_size),
                 resource_bodies: Cache::new(settings.cache_size),
                 embedder: Embedder::new(&settings),
@@ -194,7 +194,7 @@ impl TraceStore {
     pub(crate) fn forget(&self) {
         self.inner.documents.invalidate_all();
         self.inner.resources.invalidate_all();
-        self.inner.known_batches.store(0, Ordering::Relaxed);
+        self.inner.all_known.store(false, Ordering::Relaxed);
         self.inner.templates.invalidate_all();
         self.inner.resource_bodies.invalidate_all();
         self.inner.partitions.forget();

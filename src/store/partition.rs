@@ -75,7 +75,7 @@ impl KnownDays {
     }
 
     /// Those of the days that are worth asking for. Clocks that are far off make no questions.
-    pub(super) fn unknown(&self, mut days: Vec<i32>) -> Vec<i32> {
+    fn unknown(&self, mut days: Vec<i32>) -> Vec<i32> {
         let now = Instant::now();
         let today = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_micros() as i64 / DAY_US;
         let known = self.lock();

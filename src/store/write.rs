@@ -1,9 +1,8 @@
 //! The write path: one transaction a batch, in two flights when its documents are known.
 //!
-//! The first flight holds nothing of the spans: it is on its way while they are split, and so are their rows, part by part.
+//! The first flight holds nothing of the spans: it is on its way while they are split.
 
 use std::cell::RefCell;
-use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use futures_util::future;
@@ -13,7 +12,7 @@ use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 use super::batch_id::new_batch_id;
-use super::begun::{Ahead, Begun, References};
+use super::begun::{Ahead, References};
 use super::copy::CopyRows;
 use super::partition::DAY_US;
 use super::resolve::describe;
@@ -64,13 +63,6 @@ struct Resolved {
     resources: Vec<Known>,
 }
 
-/// How many spans are split before their rows are sent.
-pub(crate) const PART: usize = 128;
-
-/// How many batches in a row bring nothing new before one is sent in parts. Where a later part brings something after all,
-/// the rows that were sent are dead ones: so they stay a few in a hundred.
-const STEADY: u32 = 4;
-
 /// The longest fillers of one span. A field of PostgreSQL holds at most 1 GiB.
 const MAX_FILLERS: usize = 1 << 29;
 
@@ -109,10 +101,10 @@ impl TraceStore {
     /// As [`batch_store`](Self::batch_store).
     pub async fn batch_store_with_id(&self, id: Uuid, spans: &[Span<'_>]) -> Result<Stored> {
         let entry = [(id, spans.len() as i32)];
-        let split = |part: Range<usize>| self.scrub_and_split(spans.get(part).unwrap_or_default());
-        let stored = match self.send(&entry, PART, split).await {
+        let split = || self.scrub_and_split(spans);
+        let stored = match self.send(&entry, split).await {
             // Nothing is known any more: now every document is looked up.
-            Err(Error::Replaced) => self.send(&entry, PART, split).await?,
+            Err(Error::Replaced) => self.send(&entry, split).await?,
             result => result?,
         };
         match stored.is_apart {
@@ -133,10 +125,10 @@ impl TraceStore {
     /// As [`batch_store`](Self::batch_store).
     #[cfg(feature = "import")]
     pub(crate) async fn store_together(&self, entries: &[(Uuid, i32)], spans: &[Span<'_>]) -> Result<Stored> {
-        let split = |part: Range<usize>| self.scrub_and_split(spans.get(part).unwrap_or_default());
-        match self.send(entries, PART, split).await {
+        let split = || self.scrub_and_split(spans);
+        match self.send(entries, split).await {
             // Nothing is known any more: now every document is looked up.
-            Err(Error::Replaced) => self.send(entries, PART, split).await,
+            Err(Error::Replaced) => self.send(entries, split).await,
             result => result,
         }
     }
@@ -168,44 +160,24 @@ impl TraceStore {
         Ok(Batch { halves, known: known.into_inner() })
     }
 
-    /// Stores a batch of which `split` makes any part, under these entries of the ledger with their numbers of spans: one, or
-    /// several that travel together. It is split in parts of at most `part` spans where its documents are likely to be
-    /// known, otherwise as a whole. On success it is committed, now or by an earlier attempt.
+    /// Stores a batch that `split` makes, under these entries of the ledger with their numbers of spans: one, or several
+    /// that travel together. On success it is committed, now or by an earlier attempt.
     pub(crate) async fn send(
         &self,
         entries: &[(Uuid, i32)],
-        part: usize,
-        mut split: impl FnMut(Range<usize>) -> Result<Batch>,
+        split: impl FnOnce() -> Result<Batch>,
     ) -> Result<Stored> {
-        let spans: usize = entries.iter().map(|(_, spans)| usize::try_from(*spans).unwrap_or(0)).sum();
-        if spans == 0 {
+        if entries.iter().all(|(_, spans)| *spans == 0) {
             return Ok(Stored { spans: 0, new: true, new_documents: 0, is_apart: false });
         }
         let sending = async {
-            let known_batches = self.inner.known_batches.load(Ordering::Relaxed);
-            let first = if known_batches >= STEADY { spans.min(part) } else { spans };
             let splitting = async {
                 // The connection's task has the thread for as long as it takes to send off the first flight.
                 tokio::task::yield_now().await;
-                split(0..first)
+                split()
             };
-            let beginning = async {
-                if known_batches > 0 { self.begin_ahead(entries).await } else { Ok(Ahead::Nothing) }
-            };
-            let (ahead, batch) = future::join(beginning, splitting).await;
-            let (batch, ahead) = (batch?, ahead?);
-            if first == spans {
-                return self.send_to_partitions(entries, &batch, ahead).await;
-            }
-            let ahead = match ahead {
-                Ahead::Begun(begun) => match self.send_in_parts(*begun, batch, spans, &mut split).await {
-                    Ok(Some(stored)) => return Ok(stored),
-                    Err(error) if !error.is_missing_partition() => return Err(error),
-                    _ => Ahead::Nothing,
-                },
-                ahead => ahead,
-            };
-            self.send_to_partitions(entries, &split(0..spans)?, ahead).await
+            let (ahead, batch) = future::join(self.begin_ahead(entries), splitting).await;
+            self.send_to_partitions(entries, &batch?, ahead?).await
         };
         let result = self.timed("storing a batch", sending).await;
         match &result {
@@ -217,54 +189,14 @@ impl TraceStore {
         result
     }
 
-    /// Begins a batch's transaction before it is split.
+    /// Begins a batch's transaction where its documents are likely to be known, as those of the last one were.
     async fn begin_ahead(&self, entries: &[(Uuid, i32)]) -> Result<Ahead> {
+        if !self.inner.all_known.load(Ordering::Relaxed) {
+            return Ok(Ahead::Nothing);
+        }
         let (connection, _) = self.connection().await?;
         let begun = self.begin(connection, entries).await?;
         Ok(begun.map_or(Ahead::Stored, |begun| Ahead::Begun(Box::new(begun))))
-    }
-
-    /// Sends a batch whose first part is split: the server stores the rows of one part while the next one is split. `None`
-    /// where a part has something new; then nothing is stored.
-    async fn send_in_parts(
-        &self,
-        mut begun: Begun,
-        first: Batch,
-        spans: usize,
-        split: &mut impl FnMut(Range<usize>) -> Result<Batch>,
-    ) -> Result<Option<Stored>> {
-        let (mut documents, mut resources) = (HashMap::new(), Vec::new());
-        let part = first.halves.rows.len().max(1);
-        let (mut batch, mut end) = (first, part);
-        let last = loop {
-            let Some(described) = self.all_known(&batch) else {
-                begun.give_up().await?.give_back();
-                return Ok(None);
-            };
-            let rows = encode(&batch, &HashMap::new(), &described)?;
-            documents.extend(batch.known);
-            resources.extend(described);
-            if end >= spans {
-                break rows;
-            }
-            begun.send(rows).await?;
-            // The connection's task has the thread for as long as it takes to send them off.
-            tokio::task::yield_now().await;
-            let next = end..spans.min(end + part);
-            end = next.end;
-            batch = split(next)?;
-        };
-        let references = (References::to(documents.values()), References::to(&resources));
-        begun.commit(&self.inner.sql.check_references, last, &references.0, &references.1).await?;
-        self.inner.counters.documents_known.fetch_add(documents.len() as u64, Ordering::Relaxed);
-        Ok(Some(Stored { spans, new: true, new_documents: 0, is_apart: false }))
-    }
-
-    /// The resources of a batch of which everything is known: its documents, its resources, its days.
-    fn all_known(&self, batch: &Batch) -> Option<Vec<Known>> {
-        let is_known =
-            batch.halves.documents.is_empty() && self.inner.partitions.unknown(batch.days()).is_empty();
-        if is_known { self.known_resources(&describe(&batch.halves)) } else { None }
     }
 
     /// Sends what was split, into the transaction that was begun meanwhile where it can be.
@@ -305,10 +237,7 @@ impl TraceStore {
         let counters = &self.inner.counters;
         counters.documents_known.fetch_add(batch.known.len() as u64, Ordering::Relaxed);
         counters.documents_new.fetch_add(fresh.len() as u64, Ordering::Relaxed);
-        match fresh.is_empty() {
-            true => self.inner.known_batches.fetch_add(1, Ordering::Relaxed),
-            false => self.inner.known_batches.swap(0, Ordering::Relaxed),
-        };
+        self.inner.all_known.store(fresh.is_empty(), Ordering::Relaxed);
         if !fresh.is_empty() {
             self.inner.words_wait.store(true, Ordering::Release);
             self.start_backfill();
