@@ -145,6 +145,8 @@ struct Shared {
     /// The last messages, for the report of a failure.
     trace: Mutex<VecDeque<String>>,
     connections: AtomicUsize,
+    /// The connection of the last strike, by its number.
+    last_struck: AtomicUsize,
     strikes: watch::Sender<u32>,
     state: watch::Sender<State>,
 }
@@ -162,6 +164,8 @@ struct State {
     heals: u32,
     /// So many connections, from the first, are closed.
     cut: usize,
+    /// One more that is closed, by its number.
+    cut_one: Option<usize>,
 }
 
 const TRACE: usize = 100;
@@ -177,6 +181,7 @@ impl Proxy {
             faults: Mutex::default(),
             trace: Mutex::default(),
             connections: AtomicUsize::new(0),
+            last_struck: AtomicUsize::new(usize::MAX),
             strikes: watch::Sender::new(0),
             state: watch::Sender::default(),
         });
@@ -223,9 +228,14 @@ impl Proxy {
         self.cut_first(self.connections());
     }
 
-    /// Closes the first so many connections.
-    pub fn cut_first(&self, count: usize) {
+    fn cut_first(&self, count: usize) {
         self.shared.state.send_modify(|state| state.cut = count);
+    }
+
+    /// Closes the connection that was struck last.
+    pub fn cut_struck(&self) {
+        let struck = self.shared.last_struck.load(Ordering::Acquire);
+        self.shared.state.send_modify(|state| state.cut_one = Some(struck));
     }
 
     /// How many connections were accepted so far.
@@ -306,6 +316,7 @@ enum End {
 /// What both directions of a connection know.
 #[derive(Default)]
 struct Connection {
+    number: usize,
     started: AtomicBool,
     /// The next byte to the client is the answer to SSLRequest.
     ssl: AtomicBool,
@@ -323,16 +334,16 @@ impl Shared {
     async fn serve(self: Arc<Self>, mut client: TcpStream, number: usize) {
         let mut state = self.state.subscribe();
         let end = tokio::select! {
-            end = self.connect(&mut client) => end.unwrap_or(End::Close),
-            _ = state.wait_for(|state| state.cut > number) => End::Close,
+            end = self.connect(&mut client, number) => end.unwrap_or(End::Close),
+            _ = state.wait_for(|state| state.cut > number || state.cut_one == Some(number)) => End::Close,
         };
         if let End::Reset = end {
             let _ = client.set_zero_linger();
         }
     }
 
-    async fn connect(&self, client: &mut TcpStream) -> io::Result<End> {
-        let connection = Connection::default();
+    async fn connect(&self, client: &mut TcpStream, number: usize) -> io::Result<End> {
+        let connection = Connection { number, ..Connection::default() };
         self.open().await;
         let accepted = Message { kind: CONNECT, bytes: Bytes::new() };
         match self.strike(Direction::ToServer, &connection, &accepted) {
@@ -428,6 +439,7 @@ impl Shared {
         trace.push_back(format!("{arrow} {}{fault}", message.summary()));
         drop(trace);
         if struck.is_some() {
+            self.last_struck.store(connection.number, Ordering::Release);
             self.strikes.send_modify(|strikes| *strikes += 1);
         }
         struck
