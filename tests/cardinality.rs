@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use opentelemetry::trace::{SpanId, TraceId};
-use opentelemetry_pgvector::span::{Resource, Span, Splitter, Status, Timestamp, Value};
+use opentelemetry_pgvector::span::{Resource, Span, Splitter, Timestamp, Value};
 
 /// Fewer than the million of `benches/cardinality.rs`, and enough to pass every limit.
 const SPANS: u64 = 30_000;
@@ -47,16 +47,10 @@ fn span(resource: &Arc<Resource>, place: Place, kind: &str, number: u64) -> Span
     let text = |text: String| Value::String(Cow::Owned(text));
     Span {
         resource: Arc::clone(resource),
-        scope: Arc::default(),
         trace_id: TraceId::from(u128::from(number)),
         span_id: SpanId::from(number),
-        parent_span_id: SpanId::INVALID,
-        trace_state: "".into(),
-        flags: 0,
         name: format!("process {}", value(Place::Name, 0)).into(),
         kind: 2,
-        start: Timestamp(0),
-        end: Timestamp(0),
         attributes: vec![
             (
                 "url.full".into(),
@@ -70,17 +64,13 @@ fn span(resource: &Arc<Resource>, place: Place, kind: &str, number: u64) -> Span
             ("level.of.detail".into(), Value::Int(if place == Place::Attribute { number as i64 } else { 1 })),
             (format!("key {}", value(Place::Key, 5)).into(), Value::Bool(true)),
         ],
-        dropped_attributes_count: 0,
         events: vec![opentelemetry_pgvector::span::Event {
             time: Timestamp(number.into()),
             name: "exception".into(),
             attributes: vec![("exception.message".into(), text(format!("no {}", value(Place::Event, 6))))],
             dropped_attributes_count: 0,
         }],
-        dropped_events_count: 0,
-        links: Vec::new(),
-        dropped_links_count: 0,
-        status: Status::default(),
+        ..Span::default()
     }
 }
 

@@ -17,26 +17,18 @@ fn span(trace: u128, id: u64, parent: u64, service: &str, start: SystemTime, fai
     let name = ("service.name".into(), Value::String(service.to_owned().into()));
     Span {
         resource: Arc::new(Resource { attributes: vec![name], ..Resource::default() }),
-        scope: Arc::default(),
         trace_id: TraceId::from(trace),
         span_id: SpanId::from(id),
         parent_span_id: SpanId::from(parent),
-        trace_state: "".into(),
-        flags: 0,
         name: "call".into(),
         kind: 2,
         start,
         end: Timestamp(start.0 + 1000),
-        attributes: Vec::new(),
-        dropped_attributes_count: 0,
-        events: Vec::new(),
-        dropped_events_count: 0,
-        links: Vec::new(),
-        dropped_links_count: 0,
         status: Status {
             code: if failed { StatusCode::ERROR } else { StatusCode::UNSET },
             message: "".into(),
         },
+        ..Span::default()
     }
 }
 

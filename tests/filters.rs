@@ -25,20 +25,12 @@ fn span(trace: u128, change: Change) -> Span<'static> {
         scope: std::sync::Arc::default(),
         trace_id: TraceId::from(trace),
         span_id: SpanId::from(trace as u64),
-        parent_span_id: SpanId::INVALID,
-        trace_state: "".into(),
-        flags: 0,
         name: "GET /cart".into(),
         kind: 2,
         start,
         end: Timestamp(start.0 + 5_000_000),
         attributes: vec![("http.request.method".into(), text("GET"))],
-        dropped_attributes_count: 0,
-        events: Vec::new(),
-        dropped_events_count: 0,
-        links: Vec::new(),
-        dropped_links_count: 0,
-        status: Default::default(),
+        ..Span::default()
     };
     change(&mut span);
     span

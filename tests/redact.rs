@@ -7,7 +7,7 @@ use std::sync::Arc;
 use opentelemetry::trace::{SpanId, TraceId, Tracer, TracerProvider};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_pgvector::span::{
-    Attribute, Event, Link, Resource, Scope, Scrubbed, Scrubber, Span, Status, Timestamp, Value,
+    Attribute, Event, Link, Resource, Scope, Scrubbed, Scrubber, Span, Timestamp, Value,
 };
 use opentelemetry_pgvector::{Error, Settings, SpanExporter, TraceStore};
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -43,23 +43,14 @@ fn span(attributes: Vec<Attribute<'static>>) -> Span<'static> {
             attributes: vec![attribute("service.name", text("shop"))],
             ..Resource::default()
         }),
-        scope: Arc::default(),
         trace_id: TraceId::from(uuid::Uuid::new_v4().as_u128()),
         span_id: SpanId::from(7),
-        parent_span_id: SpanId::INVALID,
-        trace_state: "".into(),
-        flags: 0,
         name: "log in".into(),
         kind: 2,
         start: Timestamp(1_700_000_000_000_000_000),
         end: Timestamp(1_700_000_000_001_000_000),
         attributes,
-        dropped_attributes_count: 0,
-        events: Vec::new(),
-        dropped_events_count: 0,
-        links: Vec::new(),
-        dropped_links_count: 0,
-        status: Status::default(),
+        ..Span::default()
     }
 }
 

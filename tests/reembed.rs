@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use opentelemetry::trace::{SpanId, TraceId};
 use opentelemetry_pgvector::embedding::Embedder;
 use opentelemetry_pgvector::search::SearchQuery;
-use opentelemetry_pgvector::span::{Resource, Span, Status, Timestamp, Value};
+use opentelemetry_pgvector::span::{Resource, Span, Timestamp, Value};
 use opentelemetry_pgvector::store::{ReembedProgress, Reembedded};
 use opentelemetry_pgvector::{Error, Settings, TraceStore};
 use support::database::{TestDatabase, eventually};
@@ -93,23 +93,13 @@ fn span(number: u64) -> Span<'static> {
             attributes: vec![("service.name".into(), service)],
             ..Resource::default()
         }),
-        scope: Arc::default(),
         trace_id: TraceId::from(u128::from(number) + 1),
         span_id: SpanId::from(number + 1),
-        parent_span_id: SpanId::INVALID,
-        trace_state: "".into(),
-        flags: 0,
         name: format!("operation {}", word(number)).into(),
         kind: 2,
         start,
         end: start,
-        attributes: Vec::new(),
-        dropped_attributes_count: 0,
-        events: Vec::new(),
-        dropped_events_count: 0,
-        links: Vec::new(),
-        dropped_links_count: 0,
-        status: Status::default(),
+        ..Span::default()
     }
 }
 

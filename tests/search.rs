@@ -21,23 +21,15 @@ fn span(trace: u128, service: &str, name: &str, age: u64, error: &str) -> Span<'
         scope: std::sync::Arc::default(),
         trace_id: TraceId::from(trace),
         span_id: SpanId::from(trace as u64),
-        parent_span_id: SpanId::INVALID,
-        trace_state: "".into(),
-        flags: 0,
         name: name.to_owned().into(),
         kind: 2,
         start,
         end: Timestamp(start.0 + 5_000_000),
-        attributes: Vec::new(),
-        dropped_attributes_count: 0,
-        events: Vec::new(),
-        dropped_events_count: 0,
-        links: Vec::new(),
-        dropped_links_count: 0,
         status: match error {
             "" => Status::default(),
             error => Status { code: StatusCode::ERROR, message: error.to_owned().into() },
         },
+        ..Span::default()
     }
 }
 

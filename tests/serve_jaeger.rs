@@ -43,23 +43,13 @@ fn span(
 ) -> Span<'static> {
     Span {
         resource,
-        scope: Arc::default(),
         trace_id: TraceId::from(trace),
         span_id: SpanId::from(u64::from(id)),
         parent_span_id: SpanId::from(u64::from(parent)),
-        trace_state: "".into(),
-        flags: 0,
         name: name.to_owned().into(),
-        kind: 0,
         start: Timestamp(BEGIN + at * MILLISECOND),
         end: Timestamp(BEGIN + (at + took) * MILLISECOND),
-        attributes: Vec::new(),
-        dropped_attributes_count: 0,
-        events: Vec::new(),
-        dropped_events_count: 0,
-        links: Vec::new(),
-        dropped_links_count: 0,
-        status: Status::default(),
+        ..Span::default()
     }
 }
 

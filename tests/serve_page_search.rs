@@ -8,7 +8,7 @@ use std::sync::Arc;
 use opentelemetry::trace::{SpanId, TraceId};
 use opentelemetry_pgvector::TraceStore;
 use opentelemetry_pgvector::search::{CountScope, Filter, SearchQuery};
-use opentelemetry_pgvector::span::{Attribute, Resource, Scope, Span, Status, StatusCode, Timestamp, Value};
+use opentelemetry_pgvector::span::{Attribute, Resource, Span, Status, StatusCode, Timestamp, Value};
 use regex::Regex;
 use reqwest::StatusCode as Http;
 use support::database::TestDatabase;
@@ -30,23 +30,14 @@ fn resource(service: &str) -> Arc<Resource> {
 fn span(service: &str, name: &str, trace: u128, id: u64, parent: u64, second: i128) -> Span<'static> {
     Span {
         resource: resource(service),
-        scope: Arc::new(Scope::default()),
         trace_id: TraceId::from(trace),
         span_id: SpanId::from(id),
         parent_span_id: SpanId::from(parent),
-        trace_state: "".into(),
-        flags: 0,
         name: name.to_owned().into(),
         kind: 2,
         start: Timestamp(BEGIN + second * SECOND),
         end: Timestamp(BEGIN + second * SECOND + SECOND / 1000),
-        attributes: Vec::new(),
-        dropped_attributes_count: 0,
-        events: Vec::new(),
-        dropped_events_count: 0,
-        links: Vec::new(),
-        dropped_links_count: 0,
-        status: Status::default(),
+        ..Span::default()
     }
 }
 

@@ -42,19 +42,11 @@ fn span(trace: u128, id: u64, parent: u64, name: &str, from: i128, to: i128) -> 
         trace_id: TraceId::from(trace),
         span_id: SpanId::from(id),
         parent_span_id: SpanId::from(parent),
-        trace_state: "".into(),
-        flags: 0,
         name: name.to_owned().into(),
         kind: 2,
         start: Timestamp(BEGIN + from * MILLISECOND),
         end: Timestamp(BEGIN + to * MILLISECOND),
-        attributes: Vec::new(),
-        dropped_attributes_count: 0,
-        events: Vec::new(),
-        dropped_events_count: 0,
-        links: Vec::new(),
-        dropped_links_count: 0,
-        status: Status::default(),
+        ..Span::default()
     }
 }
 

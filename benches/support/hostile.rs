@@ -105,20 +105,15 @@ impl<'a> Hostile<'a> {
             scope: Arc::clone(&self.scope),
             trace_id: TraceId::from_bytes(self.random.uuid().into_bytes()),
             span_id: SpanId::from_bytes(self.random.number().to_be_bytes()),
-            parent_span_id: SpanId::INVALID,
-            trace_state: Cow::Borrowed(""),
             flags: 0x101,
             name,
             kind: 2,
             start: Timestamp(self.now),
             end: Timestamp(self.now + 2_345_678),
             attributes,
-            dropped_attributes_count: 0,
             events,
-            dropped_events_count: 0,
-            links: Vec::new(),
-            dropped_links_count: 0,
             status,
+            ..Span::default()
         }
     }
 

@@ -43,22 +43,11 @@ pub fn plain(
     Span {
         resource: Arc::clone(resource),
         scope: Arc::clone(scope),
-        trace_id: TraceId::INVALID,
-        span_id: SpanId::INVALID,
-        parent_span_id: SpanId::INVALID,
-        trace_state: Cow::Borrowed(""),
         flags: 0x101,
         name: name.into(),
         kind,
-        start: Timestamp(0),
-        end: Timestamp(0),
         attributes,
-        dropped_attributes_count: 0,
-        events: Vec::new(),
-        dropped_events_count: 0,
-        links: Vec::new(),
-        dropped_links_count: 0,
-        status: Status::default(),
+        ..Span::default()
     }
 }
 

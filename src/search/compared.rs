@@ -15,7 +15,7 @@ const COMPARED: usize = 5_000;
 /// passes the fewer pass, and that takes about twice as long a document.
 fn compared(documents: i32, near: usize) -> usize {
     let documents = usize::try_from(documents).unwrap_or(0);
-    (2 * near * documents).isqrt().min(COMPARED)
+    near.saturating_mul(2).saturating_mul(documents).isqrt().min(COMPARED)
 }
 
 /// Which documents are candidates. Whether one of a document's rows passes takes a look at its rows, so as a rule that is

@@ -223,6 +223,32 @@ impl From<u64> for Timestamp {
     }
 }
 
+/// A span of which nothing is known: without ids and name, of unspecified kind, at the beginning of 1970.
+impl Default for Span<'_> {
+    fn default() -> Self {
+        Span {
+            resource: Arc::default(),
+            scope: Arc::default(),
+            trace_id: TraceId::INVALID,
+            span_id: SpanId::INVALID,
+            parent_span_id: SpanId::INVALID,
+            trace_state: Cow::Borrowed(""),
+            flags: 0,
+            name: Cow::Borrowed(""),
+            kind: 0,
+            start: Timestamp(0),
+            end: Timestamp(0),
+            attributes: Vec::new(),
+            dropped_attributes_count: 0,
+            events: Vec::new(),
+            dropped_events_count: 0,
+            links: Vec::new(),
+            dropped_links_count: 0,
+            status: Status::default(),
+        }
+    }
+}
+
 impl Span<'_> {
     /// Whether the status is an error.
     pub fn is_error(&self) -> bool {

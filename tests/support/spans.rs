@@ -101,15 +101,6 @@ pub fn call(
         kind: if parent == 0 { 2 } else { 3 },
         start: Timestamp(start),
         end: Timestamp(start + took * 1_000_000),
-        scope: Arc::default(),
-        trace_state: "".into(),
-        flags: 0,
-        attributes: Vec::new(),
-        dropped_attributes_count: 0,
-        events: Vec::new(),
-        dropped_events_count: 0,
-        links: Vec::new(),
-        dropped_links_count: 0,
-        status: Default::default(),
+        ..Span::default()
     }
 }

@@ -90,27 +90,12 @@ impl View {
     }
 
     fn form(&self, services: &[String]) -> Markup {
-        let length = self.period.iter().find(|(name, _)| *name == "last").map(|(_, value)| value.as_str());
-        let since = self.period.iter().any(|(name, _)| *name == "since");
-        html! {
-            form.choose action="/operations" method="get" {
-                span.field {
-                    label for="service" { "Service" }
-                    select #service name="service" {
-                        option value="" { "All services" }
-                        @for name in services {
-                            option value=(name) selected[self.service.as_ref() == Some(name)] { (name) }
-                        }
-                    }
-                }
-                (period::choice(if length.is_none() && since { None } else { Some(length.unwrap_or(LAST.0)) }))
-                @if self.sort != DEFAULT_SORT { input type="hidden" name="sort" value=(self.sort); }
-                @for (name, value) in &self.period {
-                    @if *name != "last" { input type="hidden" name=(name) value=(value); }
-                }
-                button type="submit" { "Show" }
-            }
+        let mut kept: Vec<(&str, &str)> = self.period.iter().map(|(name, value)| (*name, &**value)).collect();
+        if self.sort != DEFAULT_SORT {
+            kept.push(("sort", self.sort));
         }
+        let services = services.iter().map(String::as_str);
+        period::form("/operations", services, self.service.as_deref(), &kept, LAST.0)
     }
 
     /// What was counted.

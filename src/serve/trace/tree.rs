@@ -52,9 +52,8 @@ pub fn has_parent(span: &Span<'_>) -> bool {
 
 #[cfg(test)]
 pub(in crate::serve) mod tests {
-    use std::sync::Arc;
 
-    use crate::span::{Status, Timestamp};
+    use crate::span::Timestamp;
     use opentelemetry::trace::TraceId;
 
     use super::*;
@@ -62,24 +61,14 @@ pub(in crate::serve) mod tests {
     /// A span with an id, a parent (0 for none), a start and an end.
     pub(in crate::serve) fn span(id: u64, parent: u64, start: i128, end: i128) -> Span<'static> {
         Span {
-            resource: Arc::default(),
-            scope: Arc::default(),
             trace_id: TraceId::from(1),
             span_id: SpanId::from(id),
             parent_span_id: SpanId::from(parent),
-            trace_state: "".into(),
-            flags: 0,
             name: "work".into(),
             kind: 1,
             start: Timestamp(start),
             end: Timestamp(end),
-            attributes: Vec::new(),
-            dropped_attributes_count: 0,
-            events: Vec::new(),
-            dropped_events_count: 0,
-            links: Vec::new(),
-            dropped_links_count: 0,
-            status: Status::default(),
+            ..Span::default()
         }
     }
 }

@@ -50,10 +50,11 @@ async fn view(pages: &Pages, parameters: &Parameters, asked: &Asked) -> crate::R
     let link = |service: &str| {
         show::link("/operations", &[("service", service)].iter().chain(&kept).copied().collect::<Vec<_>>())
     };
+    let services: BTreeSet<&str> = all.iter().flat_map(|call| [&*call.parent, &*call.child]).collect();
     let drawn = !calls.is_empty() && shown.len() <= MOST_DRAWN;
     let main = html! {
         h1 { "Service map" }
-        (form(&all, chosen, &kept))
+        (period::form("/map", services, chosen, &kept, LAST.0))
         (counted(&calls, shown.len(), period))
         @if calls.is_empty() {
             (nothing())
@@ -70,30 +71,6 @@ async fn view(pages: &Pages, parameters: &Parameters, asked: &Asked) -> crate::R
     };
     let files: [&assets::Asset; 3] = [&assets::FIGURES, &assets::MAP_STYLE, &assets::MAP];
     Ok(page_layout::page(Section::Map, "Service map", &files, main))
-}
-
-fn form(all: &[Dependency], chosen: Option<&str>, kept: &[(&str, &str)]) -> Markup {
-    let services: BTreeSet<&str> = all.iter().flat_map(|call| [&*call.parent, &*call.child]).collect();
-    let last = kept.iter().find(|(name, _)| *name == "last").map(|(_, value)| *value);
-    let has_times = kept.iter().any(|(name, _)| *name == "since");
-    html! {
-        form.choose action="/map" method="get" {
-            span.field {
-                label for="service" { "Service" }
-                select #service name="service" {
-                    option value="" { "All services" }
-                    @for name in services {
-                        option value=(name) selected[chosen == Some(name)] { (name) }
-                    }
-                }
-            }
-            (period::choice(if last.is_none() && has_times { None } else { Some(last.unwrap_or(LAST.0)) }))
-            @for (name, value) in kept.iter().filter(|(name, _)| *name != "last") {
-                input type="hidden" name=(name) value=(value);
-            }
-            button type="submit" { "Show" }
-        }
-    }
 }
 
 fn counted(calls: &[&Dependency], services: usize, period: Period) -> Markup {
