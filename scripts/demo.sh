@@ -75,6 +75,9 @@ trace=$("$bin/otel-pgvector" search "$question" --limit 1 --json |
     grep -Eo '"trace_id": *"[0-9a-f]{32}' | sed -n '1s/.*"//p') || fail "the search found no trace"
 show trace "$trace"
 
+title "What runs once a day: partitions ahead, old days dropped, and who calls whom counted"
+show maintain
+
 title "Next"
 cat <<END
   eval "\$(make -s env)"
