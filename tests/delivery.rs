@@ -72,8 +72,10 @@ async fn while_the_breaker_is_open_no_connection_is_tried() {
     let connections = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let count = connections.clone();
     tokio::spawn(async move {
-        while server.accept().await.is_ok() {
+        // Counted before it is closed: who sees it closed reads the count next.
+        while let Ok((connection, _)) = server.accept().await {
             count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            drop(connection);
         }
     });
     let mut settings = database.settings();
