@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::compare::Begun;
-use super::compared::{Passing, Reach, source};
+use super::compared::{LARGE, Passing, Reach, source};
 use super::conditions::Parameters;
 use super::query::SearchQuery;
 use super::score::{Candidate, QueryWord};
@@ -23,6 +23,10 @@ const MAX_NEAR: usize = 1000;
 const WITH_WORD: i64 = 50;
 /// Of how many documents with a word those are the best. A word that more have is not rare.
 const RANKED: i64 = 1000;
+
+/// A word that more documents have than these, as the planner's statistics tell, is not looked up where all documents are
+/// candidates: reading the index on words would take longer than the rest of the search.
+const COMMON: i64 = 20_000;
 
 /// How many of the nearest documents are candidates.
 pub(super) fn near(query: &SearchQuery) -> usize {
@@ -57,13 +61,25 @@ pub(super) async fn with_words(
     passing: &Passing,
     query: &SearchQuery,
     reach: Reach,
+    documents: i32,
 ) -> Result<Vec<i32>> {
     let mut parameters = Parameters::default();
     let text = parameters.bind(query.text.clone());
     let source = source(store, schema, passing, query, reach, &mut parameters);
+    let rare = match passing {
+        Passing::Many if documents >= LARGE => format!(
+            " WHERE NOT EXISTS (SELECT FROM pg_stats s, \
+                 unnest(s.most_common_elems::text::text[], s.most_common_elem_freqs) AS common (word, share) \
+                 WHERE s.schemaname = {} AND s.tablename = 'span_documents' AND s.attname = 'words' \
+                 AND common.word = lexeme AND common.share * {} > {COMMON})",
+            parameters.bind(store.settings().schema.clone()),
+            parameters.bind(f64::from(documents))
+        ),
+        _ => String::new(),
+    };
     let sql = format!(
         "WITH query AS MATERIALIZED (SELECT plainto_tsquery('pg_catalog.simple', lexeme) AS word \
-                        FROM unnest(tsvector_to_array(to_tsvector('pg_catalog.english', {text}::text))) AS lexeme) \
+                        FROM unnest(tsvector_to_array(to_tsvector('pg_catalog.english', {text}::text))) AS lexeme{rare}) \
          SELECT DISTINCT found.id FROM query CROSS JOIN LATERAL ( \
              SELECT id FROM (SELECT id, words FROM ({source}) AS document WHERE words @@ word LIMIT {RANKED}) AS few \
              ORDER BY ts_rank(words, word, 1) DESC, id LIMIT {WITH_WORD}) AS found"

@@ -1,18 +1,24 @@
 //! The query's vector, by the model that made the vectors it is compared to.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures_util::future;
 
+use super::by_time::newest_passing;
 use super::candidates::with_words;
 use super::compared::{Passing, Reach, passing, settings};
 use super::query::SearchQuery;
 use super::recent::newest_root;
+use super::spans::FoundSpan;
 use super::traces::last_document;
 use crate::embedding::{Embedder, InContext};
 use crate::error::{Error, Result};
 use crate::store::{Connection, Embeddings, Model, SchemaInfo, TraceStore};
+
+/// How many of the newest spans that pass have their documents compared, where each row is asked something.
+const SPANS: usize = 500;
 
 /// The model of the settings, the one before it, and the first again where the change came in between.
 const ATTEMPTS: usize = 3;
@@ -28,6 +34,8 @@ pub(super) struct Begun {
     pub passing: Passing,
     /// Those of them with words of the query.
     pub with_words: Vec<i32>,
+    /// The spans whose documents these are, the newest first, where each row is asked something.
+    pub by_spans: Option<Vec<FoundSpan>>,
     /// When the newest trace in the query's period started.
     pub newest_root: Option<SystemTime>,
     /// The last document that there is.
@@ -41,6 +49,7 @@ struct Opened {
     embeddings: Embeddings,
     passing: Passing,
     with_words: Vec<i32>,
+    by_spans: Option<Vec<FoundSpan>>,
     newest_root: Option<SystemTime>,
     last: i32,
 }
@@ -60,7 +69,7 @@ pub(super) async fn begin(store: &TraceStore, query: &SearchQuery, reach: Reach)
     let mut model = own.clone();
     let mut refused = None;
     for _ in 0..ATTEMPTS {
-        let Opened { connection, schema, embeddings, passing, with_words, newest_root, last } =
+        let Opened { connection, schema, embeddings, passing, with_words, by_spans, newest_root, last } =
             match opened.take() {
                 Some(opened) => opened,
                 None => open(store, query, reach).await?,
@@ -76,6 +85,7 @@ pub(super) async fn begin(store: &TraceStore, query: &SearchQuery, reach: Reach)
                 embedder,
                 passing,
                 with_words,
+                by_spans,
                 newest_root,
                 last,
             });
@@ -105,22 +115,31 @@ async fn open(store: &TraceStore, query: &SearchQuery, reach: Reach) -> Result<O
     let begin = format!(
         "BEGIN READ ONLY; LOCK TABLE {}.span_documents IN ACCESS SHARE MODE; {}",
         store.sql().schema,
-        settings(&schema, query)
+        settings(&schema, query, reach)
     );
     connection.batch_execute(&begin).await.map_err(Error::database("searching documents"))?;
     let documents = async {
         let last = last_document(store, &connection).await?;
-        let passing = passing(store, &connection, &schema.pgvector, query, reach, last).await?;
-        let with_words = with_words(store, &connection, &schema, &passing, query, reach).await?;
-        Ok((last, passing, with_words))
+        let filter = query.bounded_filter();
+        let (passing, by_spans) = match reach.is_by_spans(&filter) {
+            true => {
+                let to = last.min(query.page.document);
+                let spans = newest_passing(store, &connection, &schema, &filter, to, SPANS).await?;
+                let documents: HashSet<i32> = spans.iter().map(|span| span.document).collect();
+                (Passing::These(documents.into_iter().collect()), Some(spans))
+            }
+            false => (passing(store, &connection, &schema, query, reach, last).await?, None),
+        };
+        let with_words = with_words(store, &connection, &schema, &passing, query, reach, last).await?;
+        Ok((last, passing, with_words, by_spans))
     };
-    let ((last, passing, with_words), embeddings, newest_root) = future::try_join3(
+    let ((last, passing, with_words, by_spans), embeddings, newest_root) = future::try_join3(
         documents,
         store.embeddings(&connection),
         newest_root(store, &connection, &query.bounded_filter()),
     )
     .await?;
-    Ok(Opened { connection, schema, embeddings, passing, with_words, newest_root, last })
+    Ok(Opened { connection, schema, embeddings, passing, with_words, by_spans, newest_root, last })
 }
 
 async fn embed(embedder: &Embedder, query: &str) -> Result<(Arc<InContext>, Model)> {

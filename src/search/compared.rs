@@ -1,7 +1,7 @@
 //! Which documents a search ranks: those that pass the conditions, compared one by one or by HNSW.
 
 use super::candidates::near;
-use super::conditions::{Parameters, asks_documents, asks_rows, columns, on_documents, on_rows, within};
+use super::conditions::{Parameters, asks_documents, asks_each_row, asks_rows, on_documents, within};
 use super::filter::Filter;
 use super::query::SearchQuery;
 use super::spans::reading;
@@ -11,6 +11,12 @@ use crate::store::{Connection, SchemaInfo, TraceStore};
 /// The most documents that pass the conditions and are compared one by one, which takes some 6 µs each.
 const COMPARED: usize = 5_000;
 
+/// From so many documents on a sample of about so many is looked at first. Where at least this share of it passes, it is ten
+/// times as many in all as would be compared.
+pub(super) const LARGE: i32 = 500_000;
+const SAMPLE: f32 = 2_000.0;
+const PASSING: f32 = 0.1;
+
 /// Up to so many documents that pass, of all, are compared one by one for so many nearest. HNSW looks at the more for each that
 /// passes the fewer pass, and that takes about twice as long a document.
 fn compared(documents: i32, near: usize) -> usize {
@@ -19,7 +25,8 @@ fn compared(documents: i32, near: usize) -> usize {
 }
 
 /// Which documents are candidates. Whether one of a document's rows passes takes a look at its rows, so as a rule that is
-/// asked only of the best documents; all are asked where that finds too few.
+/// asked only of the best documents; where that finds too few, all are asked for rows of a period, and what each row is asked
+/// is asked of the newest spans of all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
     /// Those that pass as far as documents tell.
@@ -29,10 +36,15 @@ pub(super) enum Reach {
 }
 
 impl Reach {
-    /// How to begin. What few spans have is asked of all documents at once.
+    /// How to begin. What few spans have is asked of all at once.
     pub(super) fn first(filter: &Filter) -> Self {
         let is_rare = !filter.phrases.is_empty() || !filter.trace_ids.is_empty();
         if is_rare { Reach::Rows } else { Reach::Documents }
+    }
+
+    /// Whether the candidates are the documents of spans that were found before.
+    pub(super) fn is_by_spans(self, filter: &Filter) -> bool {
+        self == Reach::Rows && asks_each_row(filter)
     }
 
     /// Whether there are more candidates to be had than those among so many documents.
@@ -41,7 +53,7 @@ impl Reach {
             Passing::These(ids) => ids.len(),
             Passing::Many => documents.max(0) as usize,
         };
-        self == Reach::Documents && asks_rows(filter) && candidates > count
+        self == Reach::Documents && asks_rows(filter) && (candidates > count || asks_each_row(filter))
     }
 }
 
@@ -57,7 +69,7 @@ pub(super) enum Passing {
 pub(super) async fn passing(
     store: &TraceStore,
     connection: &Connection,
-    pgvector: &str,
+    info: &SchemaInfo,
     query: &SearchQuery,
     reach: Reach,
     documents: i32,
@@ -68,22 +80,48 @@ pub(super) async fn passing(
         return Ok(Passing::Many);
     }
     let schema = &store.sql().schema;
+    let goes_on = goes_on(&info.pgvector);
+    if goes_on && !info.distributed && are_many(store, connection, &filter, documents).await? {
+        return Ok(Passing::Many);
+    }
     let mut parameters = Parameters::default();
     let last = parameters.bind(query.page.document);
     let conditions = on_documents(&filter, schema, &mut parameters);
-    // Decided for each document once, and then row by row: HNSW would not go through many documents at that price.
-    let all = !filter.phrases.is_empty() || !goes_on(pgvector);
     let most = compared(documents, near(query));
-    let limit = if all { None } else { Some(most as i64 + 1) };
+    let limit = goes_on.then_some(most as i64 + 1);
     let sql = format!(
         "SELECT d.id FROM {schema}.span_documents d WHERE d.id <= {last} AND {conditions} LIMIT {}",
         parameters.bind(limit)
     );
     let rows = connection.query_prepared(&sql, &parameters.as_slice()).await.map_err(reading(&filter))?;
-    Ok(match all || rows.len() <= most {
+    Ok(match !goes_on || rows.len() <= most {
         true => Passing::These(rows.iter().map(|row| row.get(0)).collect()),
         false => Passing::Many,
     })
+}
+
+/// Whether a sample shows that more documents pass than are compared one by one. Counting these would take longer.
+async fn are_many(
+    store: &TraceStore,
+    connection: &Connection,
+    filter: &Filter,
+    documents: i32,
+) -> Result<bool> {
+    if !asks_documents(filter) || documents < LARGE {
+        return Ok(false);
+    }
+    let schema = &store.sql().schema;
+    let mut parameters = Parameters::default();
+    let sql = format!(
+        "SELECT count(*) FILTER (WHERE {}), count(*) \
+         FROM {schema}.span_documents d TABLESAMPLE SYSTEM ({}::float4) REPEATABLE (1)",
+        on_documents(filter, schema, &mut parameters),
+        parameters.bind(SAMPLE * 100.0 / documents as f32)
+    );
+    let rows = connection.query_prepared(&sql, &parameters.as_slice()).await.map_err(reading(filter))?;
+    let share =
+        rows.first().map_or(0.0, |row| row.get::<_, i64>(0) as f32 / row.get::<_, i64>(1).max(1) as f32);
+    Ok(share >= PASSING)
 }
 
 impl Passing {
@@ -110,37 +148,35 @@ pub(super) fn source(
     let filter = query.bounded_filter();
     let on_documents = match passing {
         Passing::These(ids) => format!("d.id = ANY({}::integer[])", parameters.bind(ids.clone())),
-        // Not by the page's last document, which the planner would take for a reason not to use HNSW.
-        Passing::Many => on_documents(&filter, schema, parameters),
+        // Not by the page's last document, nor by an index of theirs: the planner would not use HNSW then.
+        Passing::Many => format!("({}) IS TRUE", on_documents(&filter, schema, parameters)),
     };
     let mut conditions = format!("embedding IS NOT NULL AND {on_documents}");
-    let documents = match filter.phrases.is_empty() {
-        true => format!("{schema}.span_documents"),
-        false => {
-            let columns = columns(&filter, parameters);
-            format!("(SELECT d.*{columns} FROM {schema}.span_documents d OFFSET 0)")
-        }
-    };
-    if reach == Reach::Rows && asks_rows(&filter) {
-        let (period, rows) = (within(&filter, parameters), on_rows(&filter, schema, parameters));
-        let spans = format!("FROM {schema}.span_rows r WHERE r.document_id = d.id AND {period} AND {rows}");
+    // Where each row is asked something, these are the documents of rows that pass.
+    if reach == Reach::Rows && asks_rows(&filter) && !reach.is_by_spans(&filter) {
+        let period = within(&filter, parameters);
+        let rows = format!("FROM {schema}.span_rows r WHERE r.document_id = d.id AND {period}");
         conditions += &match info.distributed {
-            false => format!(" AND EXISTS (SELECT {spans})"),
+            false => format!(" AND EXISTS (SELECT {rows})"),
             // Citus refuses to ask other nodes for each document: they say of all documents that pass which have spans.
             true => format!(
-                " AND d.id IN (SELECT d.id FROM {documents} AS d CROSS JOIN LATERAL ( \
-                     SELECT FROM (SELECT 1 AS one {spans} LIMIT 1) AS r ORDER BY one) AS part WHERE {on_documents})"
+                " AND d.id IN (SELECT d.id FROM {schema}.span_documents d CROSS JOIN LATERAL ( \
+                     SELECT FROM (SELECT 1 AS one {rows} LIMIT 1) AS r ORDER BY one) AS part WHERE {on_documents})"
             ),
         };
     }
-    format!("SELECT * FROM {documents} AS d WHERE {conditions}")
+    format!("SELECT * FROM {schema}.span_documents d WHERE {conditions}")
 }
 
 /// What the transaction of a search sets.
 ///
 /// A statement is planned once a connection: planning for dozens of partitions takes longer than reading them. Its
-/// parameters are unknown then, so that the planner is told to prefer indexes.
-pub(super) fn settings(info: &SchemaInfo, query: &SearchQuery) -> String {
+/// parameters are unknown then, so that the planner is told to prefer indexes. Where spans are looked for first, that is
+/// planned by their periods.
+pub(super) fn settings(info: &SchemaInfo, query: &SearchQuery, reach: Reach) -> String {
+    if reach.is_by_spans(&query.filter) {
+        return "SET LOCAL jit = off".into();
+    }
     let hnsw = of_hnsw(&info.pgvector, near(query));
     // Citus plans a distributed statement by its parameters.
     let plans = if info.distributed { "" } else { "; SET LOCAL plan_cache_mode = force_generic_plan" };

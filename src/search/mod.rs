@@ -5,6 +5,7 @@
 //! are read. Conditions on attributes are answered by documents as far as these can.
 //! [`docs/search.md`](https://github.com/opentelemetry-pgvector/opentelemetry-pgvector/blob/main/docs/search.md) tells how.
 
+mod by_time;
 mod candidates;
 mod catalog;
 mod compare;

@@ -3,13 +3,15 @@
 use std::collections::{HashMap, HashSet};
 
 use super::OperationHit;
+use super::by_time::newest_passing;
+use super::conditions::asks_each_row;
 use super::query::{Found, SearchQuery};
 use super::ranked::{Ranked, end, ranked};
 use super::score::Document;
-use super::spans::{Documents, FoundSpan, newest, newest_of_traces, shown};
+use super::spans::{Documents, FoundSpan, newest, shown};
 use super::traces::{MAX_SPANS, begin, scored, with_trace_ids};
 use crate::error::{Error, Result};
-use crate::store::{Connection, TraceStore};
+use crate::store::{Connection, SchemaInfo, TraceStore};
 
 /// An operation that was found, by its newest span.
 struct FoundOperation {
@@ -20,8 +22,8 @@ struct FoundOperation {
 pub(super) async fn operations(store: &TraceStore, query: &SearchQuery) -> Result<Found<OperationHit>> {
     let query = &with_trace_ids(store, query).await?;
     if query.text.is_empty() {
-        let (connection, last) = begin(store).await?;
-        let found = by_conditions(store, &connection, query).await?;
+        let (connection, info, last) = begin(store).await?;
+        let found = by_conditions(store, &connection, &info, query, last).await?;
         let Found { hits, next } = query.paged(found, last, query.page.reach);
         let hits = operation_hits(store, &connection, hits, &[]).await?;
         connection.give_back();
@@ -44,17 +46,16 @@ pub(super) async fn operations(store: &TraceStore, query: &SearchQuery) -> Resul
 async fn by_conditions(
     store: &TraceStore,
     connection: &Connection,
+    info: &SchemaInfo,
     query: &SearchQuery,
+    last: i32,
 ) -> Result<Vec<FoundOperation>> {
-    let filter = query.bounded_filter();
+    let (filter, last) = (query.bounded_filter(), last.min(query.page.document));
     let mut count = query.wanted() * 4;
     loop {
-        let spans = match filter.trace_ids.is_empty() {
-            true => {
-                let all = Documents::All(query.page.document);
-                newest(store, connection, &all, &filter, 1, count).await?
-            }
-            false => newest_of_traces(store, connection, &filter, count).await?,
+        let spans = match asks_each_row(&filter) {
+            true => newest_passing(store, connection, info, &filter, last, count).await?,
+            false => newest(store, connection, &Documents::All(last), &filter, 1, count).await?,
         };
         let all = spans.len() < count || count >= MAX_SPANS;
         let found = distinct(store, connection, spans, query.wanted()).await?;

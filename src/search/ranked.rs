@@ -1,6 +1,6 @@
 //! The newest spans of the documents that fit a query's text.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use opentelemetry::trace::{SpanId, TraceId};
 
@@ -40,8 +40,8 @@ pub(super) fn per_document(query: &SearchQuery) -> usize {
 
 /// The newest spans of the documents that fit the query's text, until `count` of them is as many as results are wanted.
 ///
-/// Where the best documents have too few, a first page begins again among all. A later page adds what they have: what
-/// the pages before it showed stays in its place.
+/// Where the best documents have too few, a first page begins again: among all, or among the newest spans that pass. A later
+/// page adds what these have: what the pages before it showed stays in its place.
 pub(super) async fn ranked(
     store: &TraceStore,
     query: &SearchQuery,
@@ -54,7 +54,11 @@ pub(super) async fn ranked(
     loop {
         let begun = compare::begin(store, query, reach).await?;
         let nearest = nearest(store, &begun, query, reach).await?;
-        add(&mut spans, of_documents(store, &begun, &nearest, query, per_document, &count).await?);
+        let found = match &begun.by_spans {
+            Some(found) => in_order(found, &nearest, per_document),
+            None => of_documents(store, &begun, &nearest, query, per_document, &count).await?,
+        };
+        add(&mut spans, found);
         documents.extend(nearest);
         let Begun { connection, last, passing, .. } = begun;
         let enough = count(&documents, &spans) >= query.wanted();
@@ -110,6 +114,23 @@ async fn of_documents(
         }
         per_document *= 8;
     }
+}
+
+/// Spans in the order of their documents, at most so many of each; then the others of these documents.
+fn in_order(spans: &[FoundSpan], documents: &[Document], per_document: usize) -> Vec<FoundSpan> {
+    let mut by_document: HashMap<i32, Vec<&FoundSpan>> = HashMap::new();
+    for span in spans {
+        by_document.entry(span.document).or_default().push(span);
+    }
+    let (mut first, mut others) = (Vec::new(), Vec::new());
+    for document in documents {
+        let of_document = by_document.remove(&document.id).unwrap_or_default();
+        let (now, later) = of_document.split_at(per_document.min(of_document.len()));
+        first.extend(now.iter().copied().cloned());
+        others.extend(later.iter().copied().cloned());
+    }
+    first.append(&mut others);
+    first
 }
 
 /// Adds those spans that are not there yet.

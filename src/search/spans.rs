@@ -7,9 +7,8 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::SpanHit;
-use super::conditions::{BIN, Parameters, columns, of_traces, on_documents, on_rows, within};
+use super::conditions::{BIN, Parameters, asks_each_row, columns, of_traces, on_documents, on_rows, within};
 use super::filter::Filter;
-use super::recent::newest_root;
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
 use crate::store::{Connection, Microseconds, TraceStore};
@@ -26,11 +25,14 @@ pub(super) struct FoundSpan {
 }
 
 /// What [`FoundSpan`] is read from, of a row `r`.
-const COLUMNS: &str =
+pub(super) const COLUMNS: &str =
     "r.document_id, r.trace_id, r.span_id, r.start_time, r.start_ns, r.duration_ns, r.fillers";
 
+/// Of how many rows of a ranked document it is asked whether they pass, where each may differ: its newest ones.
+const ASKED: usize = 500;
+
 /// The order of spans that are not ranked.
-const NEWEST_FIRST: &str = "r.start_time DESC, r.start_ns DESC, r.trace_id, r.span_id";
+pub(super) const NEWEST_FIRST: &str = "r.start_time DESC, r.start_ns DESC, r.trace_id, r.span_id";
 
 /// Documents of which spans are read, in the statements below: `wanted`, with the document's columns and a `place`.
 pub(super) enum Documents {
@@ -78,47 +80,21 @@ pub(super) async fn newest(
     let period = within(filter, &mut parameters);
     let rows = on_rows(filter, schema, &mut parameters);
     let (per_document, limit) = (parameters.bind(per_document as i64), parameters.bind(limit as i64));
+    let of_document = format!("{schema}.span_rows r WHERE r.document_id = d.id AND {period}");
+    let of_document = match documents {
+        Documents::Ranked(_) if asks_each_row(filter) => {
+            format!("(SELECT r.* FROM {of_document} ORDER BY {BIN} DESC LIMIT {ASKED}) AS r WHERE {rows}")
+        }
+        _ => format!("{of_document} AND {rows}"),
+    };
     let sql = format!(
         "SELECT {COLUMNS} FROM ({wanted}) AS d CROSS JOIN LATERAL (SELECT * FROM ( \
-             SELECT r.* FROM {schema}.span_rows r \
-             WHERE r.document_id = d.id AND {period} AND {rows} \
+             SELECT r.* FROM {of_document} \
              ORDER BY {BIN} DESC, r.start_time DESC, r.start_ns DESC LIMIT {per_document}) AS r \
              ORDER BY r.start_time DESC) AS r \
          ORDER BY {order} LIMIT {limit}"
     );
     read(connection, &sql, filter, &parameters).await
-}
-
-/// The newest spans that pass a filter that asks nothing of documents, by ever longer periods back from the newest root.
-pub(super) async fn newest_of_all(
-    store: &TraceStore,
-    connection: &Connection,
-    filter: &Filter,
-    limit: usize,
-) -> Result<Vec<FoundSpan>> {
-    let schema = &store.sql().schema;
-    let newest = newest_root(store, connection, filter).await?;
-    let mut length = Duration::from_secs(1);
-    loop {
-        let since = newest.and_then(|newest| newest.checked_sub(length));
-        let since = since.filter(|since| filter.since.is_none_or(|given| given < *since));
-        // A year covers what is usual; what is older is read at once.
-        let since = since.filter(|_| length < Duration::from_secs(400 * 24 * 3600));
-        let mut parameters = Parameters::default();
-        let recent = Filter { since: since.or(filter.since), ..filter.clone() };
-        let period = within(&recent, &mut parameters);
-        let rows = on_rows(filter, schema, &mut parameters);
-        let sql = format!(
-            "SELECT {COLUMNS} FROM {schema}.span_rows r JOIN {schema}.span_documents d ON d.id = r.document_id \
-             WHERE {period} AND {rows} ORDER BY {NEWEST_FIRST} LIMIT {}",
-            parameters.bind(limit as i64)
-        );
-        let spans = read(connection, &sql, filter, &parameters).await?;
-        if spans.len() >= limit || since.is_none() {
-            return Ok(spans);
-        }
-        length *= 10;
-    }
 }
 
 /// The newest spans of some traces that pass the filter, which names these: by the index on the traces' ids.
@@ -178,22 +154,38 @@ pub(super) async fn best_of_traces(
     read(connection, &sql, filter, &parameters).await
 }
 
-async fn read(
+/// Spans that a statement finds, which is prepared once a connection.
+pub(super) async fn read(
     connection: &Connection,
     sql: &str,
     filter: &Filter,
     parameters: &Parameters,
 ) -> Result<Vec<FoundSpan>> {
     let rows = connection.query_prepared(sql, &parameters.as_slice()).await.map_err(reading(filter))?;
-    let found = |row: &Row| FoundSpan {
+    Ok(rows.iter().map(found).collect())
+}
+
+/// The same, planned for these parameters.
+pub(super) async fn read_once(
+    connection: &Connection,
+    sql: &str,
+    filter: &Filter,
+    parameters: &Parameters,
+) -> Result<Vec<FoundSpan>> {
+    let rows = connection.query(sql, &parameters.as_slice()).await.map_err(reading(filter))?;
+    Ok(rows.iter().map(found).collect())
+}
+
+/// A span of [`COLUMNS`].
+fn found(row: &Row) -> FoundSpan {
+    FoundSpan {
         document: row.get(0),
         trace_id: TraceId::from_bytes(row.get::<_, Uuid>(1).into_bytes()),
         span_id: SpanId::from_bytes(row.get::<_, i64>(2).to_be_bytes()),
         start: start(row, 3, 4),
         duration: Duration::from_nanos(row.get::<_, i64>(5).max(0) as u64),
         fillers: row.get(6),
-    };
-    Ok(rows.iter().map(found).collect())
+    }
 }
 
 /// Decodes spans as far as a result shows them, in their order; those whose document is gone meanwhile are left out.

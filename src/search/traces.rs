@@ -9,15 +9,16 @@ use opentelemetry::trace::TraceId;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::conditions::{asks_documents, of_traces};
+use super::by_time::newest_passing;
+use super::conditions::of_traces;
 use super::query::{Found, SearchQuery, trace_id};
 use super::ranked::{Ranked, end, per_document, ranked};
 use super::score::Document;
-use super::spans::{Documents, FoundSpan, best_of_traces, newest, newest_of_all, newest_of_traces, shown};
+use super::spans::{FoundSpan, best_of_traces, shown};
 use super::{SpanHit, TraceHit};
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
-use crate::store::{Connection, Microseconds, TraceStore};
+use crate::store::{Connection, Microseconds, SchemaInfo, TraceStore};
 
 /// The most matched spans that a trace shows.
 const SPANS_PER_TRACE: usize = 5;
@@ -53,10 +54,11 @@ pub(super) async fn traces(store: &TraceStore, query: &SearchQuery) -> Result<Fo
 
 /// Some traces have many spans that pass: it takes more spans until there are enough traces.
 async fn traces_by_conditions(store: &TraceStore, query: &SearchQuery) -> Result<Found<TraceHit>> {
-    let (connection, last) = begin(store).await?;
+    let (connection, info, last) = begin(store).await?;
+    let (filter, to) = (query.bounded_filter(), last.min(query.page.document));
     let mut count = query.wanted() * 4;
     let traces = loop {
-        let spans = by_conditions(store, &connection, query, count).await?;
+        let spans = newest_passing(store, &connection, &info, &filter, to, count).await?;
         let all = spans.len() < count || count >= MAX_SPANS;
         let traces = grouped(spans, query.wanted());
         if all || traces.len() >= query.wanted() {
@@ -79,8 +81,9 @@ async fn traces_by_conditions(store: &TraceStore, query: &SearchQuery) -> Result
 pub(super) async fn spans(store: &TraceStore, query: &SearchQuery) -> Result<Found<SpanHit>> {
     let query = &with_trace_ids(store, query).await?;
     if query.text.is_empty() {
-        let (connection, last) = begin(store).await?;
-        let spans = by_conditions(store, &connection, query, query.wanted()).await?;
+        let (connection, info, last) = begin(store).await?;
+        let (filter, to) = (query.bounded_filter(), last.min(query.page.document));
+        let spans = newest_passing(store, &connection, &info, &filter, to, query.wanted()).await?;
         let Found { hits, next } = query.paged(spans, last, query.page.reach);
         let hits = shown(store, &connection, hits).await?;
         connection.give_back();
@@ -96,10 +99,10 @@ pub(super) async fn spans(store: &TraceStore, query: &SearchQuery) -> Result<Fou
 }
 
 /// A connection, and the last document that there is now.
-pub(super) async fn begin(store: &TraceStore) -> Result<(Connection, i32)> {
-    let (connection, _) = store.connection().await?;
+pub(super) async fn begin(store: &TraceStore) -> Result<(Connection, Arc<SchemaInfo>, i32)> {
+    let (connection, info) = store.connection().await?;
     let last = last_document(store, &connection).await?;
-    Ok((connection, last))
+    Ok((connection, info, last))
 }
 
 /// The last document that there is now, 0 where there is none.
@@ -130,23 +133,6 @@ pub(super) async fn with_trace_ids(store: &TraceStore, query: &SearchQuery) -> R
         query.filter.trace_ids.extend(stored);
     }
     Ok(query)
-}
-
-/// The newest spans that pass the conditions.
-pub(super) async fn by_conditions(
-    store: &TraceStore,
-    connection: &Connection,
-    query: &SearchQuery,
-    count: usize,
-) -> Result<Vec<FoundSpan>> {
-    let filter = query.bounded_filter();
-    if !filter.trace_ids.is_empty() {
-        return newest_of_traces(store, connection, &filter, count).await;
-    }
-    if !asks_documents(&filter) {
-        return newest_of_all(store, connection, &filter, count).await;
-    }
-    newest(store, connection, &Documents::All(query.page.document), &filter, count, count).await
 }
 
 /// Spans with the scores of their documents.

@@ -1,0 +1,147 @@
+//! The newest spans that pass a filter: where many documents pass, by time.
+
+use std::time::{Duration, Instant};
+
+use super::conditions::{Parameters, asks_documents, asks_each_row, columns, on_documents, on_rows, within};
+use super::filter::Filter;
+use super::recent::newest_root;
+use super::spans::{
+    COLUMNS, Documents, FoundSpan, NEWEST_FIRST, newest, newest_of_traces, read, read_once, reading,
+};
+use crate::error::Result;
+use crate::store::{Connection, SchemaInfo, TraceStore};
+
+/// Up to so many documents have their rows read by the index on documents, which takes a look for each partition.
+const FEW: usize = 200;
+/// The first period that is read.
+const FIRST: Duration = Duration::from_secs(1);
+/// What is older than so long periods is read at once.
+const LONGEST: Duration = Duration::from_secs(400 * 24 * 3600);
+/// A row's document is looked up for each row of a period until a period takes so long.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// The newest spans of documents up to `last` that pass the filter, at most `limit`.
+pub(super) async fn newest_passing(
+    store: &TraceStore,
+    connection: &Connection,
+    info: &SchemaInfo,
+    filter: &Filter,
+    last: i32,
+    limit: usize,
+) -> Result<Vec<FoundSpan>> {
+    if !filter.trace_ids.is_empty() {
+        return newest_of_traces(store, connection, filter, limit).await;
+    }
+    let few = few(store, connection, filter, last).await?;
+    let of_documents = async |filter: &Filter, limit| {
+        newest(store, connection, &Documents::All(last), filter, limit, limit).await
+    };
+    // Most rows of a document that may have an operation's name have it.
+    let asked = Filter { operation: None, ..filter.clone() };
+    if few.is_some() && !asks_each_row(&asked) {
+        return of_documents(filter, limit).await;
+    }
+    let by_time = ByTime { store, connection, info, filter, few: few.as_deref() };
+    let (mut spans, left) = by_time.newest(limit).await?;
+    if let Some(older) = left {
+        spans.extend(of_documents(&older, limit - spans.len()).await?);
+    }
+    Ok(spans)
+}
+
+/// The documents that may pass, where they are few.
+async fn few(
+    store: &TraceStore,
+    connection: &Connection,
+    filter: &Filter,
+    last: i32,
+) -> Result<Option<Vec<i32>>> {
+    // Of phrases only rows tell.
+    if !asks_documents(&Filter { phrases: Vec::new(), ..filter.clone() }) {
+        return Ok(None);
+    }
+    let schema = &store.sql().schema;
+    let mut parameters = Parameters::default();
+    let sql = format!(
+        "SELECT d.id FROM {schema}.span_documents d WHERE {} AND d.id <= {} LIMIT {}",
+        on_documents(filter, schema, &mut parameters),
+        parameters.bind(last),
+        FEW + 1
+    );
+    let rows = connection.query_prepared(&sql, &parameters.as_slice()).await.map_err(reading(filter))?;
+    Ok((rows.len() <= FEW).then(|| rows.iter().map(|row| row.get(0)).collect()))
+}
+
+struct ByTime<'a> {
+    store: &'a TraceStore,
+    connection: &'a Connection,
+    info: &'a SchemaInfo,
+    filter: &'a Filter,
+    few: Option<&'a [i32]>,
+}
+
+impl ByTime<'_> {
+    /// The newest spans, by ever longer periods back from the newest root, and what is left to be read of the few documents.
+    ///
+    /// Where a period has no spans, the next one ends at the newest root that is left, so that one wrong clock does not lead
+    /// to reading everything.
+    async fn newest(&self, limit: usize) -> Result<(Vec<FoundSpan>, Option<Filter>)> {
+        let newest_root = async |until| {
+            newest_root(self.store, self.connection, &Filter { until, ..self.filter.clone() }).await
+        };
+        let (mut until, mut length, mut spans) = (self.filter.until, FIRST, Vec::new());
+        let mut root = newest_root(until).await?;
+        let mut row_by_row = !self.info.distributed;
+        loop {
+            let since = root.and_then(|root| root.checked_sub(length)).filter(|_| length < LONGEST);
+            let since = since.filter(|since| self.filter.since.is_none_or(|given| given < *since));
+            let period = Filter { since: since.or(self.filter.since), until, ..self.filter.clone() };
+            if self.few.is_some() && !row_by_row {
+                return Ok((spans, Some(Filter { since: self.filter.since, ..period })));
+            }
+            let begun = Instant::now();
+            let found = self.of_period(&period, row_by_row, limit - spans.len()).await?;
+            let is_empty = found.is_empty();
+            spans.extend(found);
+            if spans.len() >= limit || since.is_none() {
+                return Ok((spans, None));
+            }
+            (root, until) = (since, since);
+            if is_empty {
+                root = newest_root(until).await?;
+            }
+            row_by_row &= begun.elapsed() < PATIENCE;
+            length *= if row_by_row { 4 } else { 16 };
+        }
+    }
+
+    /// The newest spans of a period. Row by row, the newest first, it ends as soon as there are enough, but looks for the
+    /// document of each row; otherwise the documents are read once, which is more than a short period has rows.
+    async fn of_period(&self, filter: &Filter, row_by_row: bool, limit: usize) -> Result<Vec<FoundSpan>> {
+        let schema = &self.store.sql().schema;
+        let mut parameters = Parameters::default();
+        let columns = columns(filter, &mut parameters);
+        let documents = on_documents(filter, schema, &mut parameters);
+        let period = within(filter, &mut parameters);
+        let rows = on_rows(filter, schema, &mut parameters);
+        let few = match self.few {
+            None => String::new(),
+            Some(few) => format!(" AND r.document_id = ANY({}::integer[])", parameters.bind(few.to_vec())),
+        };
+        let documents = format!("SELECT d.*{columns} FROM {schema}.span_documents d WHERE {documents}");
+        let documents = match row_by_row {
+            true => format!("CROSS JOIN LATERAL ({documents} AND d.id = r.document_id OFFSET 0) AS d"),
+            false => format!("JOIN ({documents} OFFSET 0) AS d ON d.id = r.document_id"),
+        };
+        let limit = parameters.bind(limit as i64);
+        let sql = format!(
+            "SELECT {COLUMNS} FROM {schema}.span_rows r {documents} WHERE {period}{few} AND {rows} \
+             ORDER BY {NEWEST_FIRST} LIMIT {limit}"
+        );
+        match row_by_row {
+            true => read(self.connection, &sql, filter, &parameters).await,
+            // Planned by its period, however long planning takes.
+            false => read_once(self.connection, &sql, filter, &parameters).await,
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The newest spans that pass conditions, among spans of hundreds of documents: found by time.
+
+mod support;
+
+use std::time::{Duration, SystemTime};
+
+use opentelemetry::trace::{SpanId, TraceId};
+use opentelemetry_pgvector::TraceStore;
+use opentelemetry_pgvector::search::{Filter, SearchQuery, Status};
+use opentelemetry_pgvector::span::{Resource, Span, StatusCode, Timestamp, Value};
+use support::database::TestDatabase;
+
+/// As many operations have a document each: more than are asked for their rows one by one.
+const OPERATIONS: usize = 300;
+const YEAR: u64 = 365 * 24 * 3600;
+
+/// A span a trace. They are the denser the newer, with a gap of two years, and one clock is wrong by thirty.
+fn spans() -> Vec<Span<'static>> {
+    (0..2_000u64).map(|number| span(number, ago(number))).collect()
+}
+
+fn ago(number: u64) -> i64 {
+    match number {
+        777 => -(30 * YEAR as i64),
+        0..1_000 => number as i64,
+        1_000..1_900 => (number * number / 10) as i64,
+        _ => (2 * YEAR + 100 * number) as i64,
+    }
+}
+
+fn span(number: u64, ago: i64) -> Span<'static> {
+    let now = Timestamp::from(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
+    let start = Timestamp(now.0 - i128::from(ago) * 1_000_000_000);
+    let operation = number as usize % OPERATIONS;
+    let mut span = Span {
+        resource: std::sync::Arc::new(Resource {
+            attributes: vec![("service.name".into(), text("shop"))],
+            ..Resource::default()
+        }),
+        trace_id: TraceId::from(u128::from(number) + 1),
+        span_id: SpanId::from(number + 1),
+        name: format!("{} {}", word(operation / 20), word(20 + operation % 20)).into(),
+        start,
+        end: Timestamp(start.0 + 5_000_000),
+        attributes: vec![("user.id".into(), text(&format!("u{}", number % 70)))],
+        ..Span::default()
+    };
+    if number % 20 < 7 {
+        span.status.code = StatusCode::ERROR;
+    }
+    span
+}
+
+/// Words that are not taken for values.
+fn word(number: usize) -> String {
+    const SYLLABLES: [&str; 6] = ["ka", "lo", "mi", "nu", "pe", "ra"];
+    let at = |place: u32| SYLLABLES[number / 6usize.pow(place) % 6];
+    format!("{}{}{}s", at(0), at(1), at(0))
+}
+
+fn text(text: &str) -> Value<'static> {
+    Value::String(text.to_owned().into())
+}
+
+async fn stored(database: &TestDatabase) -> TraceStore {
+    let store = database.store();
+    for batch in spans().chunks(500) {
+        store.batch_store(batch).await.expect("stored");
+    }
+    let documents: i64 = database.value("SELECT count(*) FROM otel.span_documents").await;
+    assert!(documents > 250, "{documents} documents");
+    store
+}
+
+async fn ids(store: &TraceStore, query: SearchQuery) -> Vec<String> {
+    let found = store.search_traces(query).await.expect("found");
+    found.iter().map(|hit| hit.trace_id.to_string()).collect()
+}
+
+fn with(condition: &str) -> Filter {
+    Filter::default().attribute(condition.parse().expect(condition))
+}
+
+fn at(ago: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 - ago)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_documents_have_their_newest_spans_found_in_order_across_gaps_and_wrong_clocks() {
+    let database = TestDatabase::create().await;
+    let store = stored(&database).await;
+    let now = "to_timestamp(1700000000)";
+    // So many conditions take long enough for a period to be read as a whole, not row by row.
+    let slow = (0..100).fold(with("user.id!=u7"), |filter, number| {
+        filter.attribute(format!("user.id!=nobody{number}").parse().expect("a condition"))
+    });
+    for (filter, sql) in [
+        (Filter::default(), "true".to_owned()),
+        (Filter::default().status(Status::Error), "status = 'error'".into()),
+        (with("user.id=u7"), "attributes ->> 'user.id' = 'u7'".into()),
+        (with("user.id!=u7"), "attributes ->> 'user.id' <> 'u7'".into()),
+        (
+            with("user.id=u7").status(Status::Error),
+            "attributes ->> 'user.id' = 'u7' AND status = 'error'".into(),
+        ),
+        (slow, "attributes ->> 'user.id' <> 'u7'".into()),
+        (with("user.id=nobody"), "false".into()),
+        (Filter::default().phrase("u7"), "attributes ->> 'user.id' LIKE '%u7%'".into()),
+        (
+            with("user.id=u7").since(at(100_000)).until(at(100)),
+            format!(
+                "attributes ->> 'user.id' = 'u7' AND start_time >= {now} - interval '100000 s' \
+                 AND start_time < {now} - interval '100 s'"
+            ),
+        ),
+        (with("user.id=u7").operation("kakakas mikamis"), {
+            "attributes ->> 'user.id' = 'u7' AND name = 'kakakas mikamis'".into()
+        }),
+    ] {
+        for limit in [3, 40, 1000] {
+            let expected: Vec<String> = database
+                .value(&format!(
+                    "SELECT coalesce(array_agg(trace_id::text ORDER BY start_time DESC, trace_id), '{{}}') FROM ( \
+                         SELECT * FROM otel.spans WHERE {sql} ORDER BY start_time DESC, trace_id LIMIT {limit}) AS s"
+                ))
+                .await;
+            let query = SearchQuery::filtered(filter.clone()).limit(limit);
+            assert_eq!(ids(&store, query).await, expected, "{filter:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_with_a_rare_value_find_its_spans_whatever_their_documents_mean() {
+    let database = TestDatabase::create().await;
+    let store = stored(&database).await;
+    store.flush().await.expect("embedded");
+    let of_user: Vec<String> = database
+        .value("SELECT array_agg(trace_id::text ORDER BY trace_id) FROM otel.spans WHERE attributes ->> 'user.id' = 'u7' AND start_time < now()")
+        .await;
+    let query = SearchQuery::new("lolos").filter(with("user.id=u7")).similarity_threshold(0.0);
+    let (mut page, mut found) = (query.limit(10), Vec::new());
+    loop {
+        let traces = store.search_traces(page.clone()).await.expect("found");
+        found.extend(traces.iter().map(|hit| hit.trace_id.to_string()));
+        let Some(next) = traces.next else { break };
+        page = page.page(next);
+    }
+    assert!(of_user.len() > 20);
+    let first = found.len();
+    found.sort_unstable();
+    found.dedup();
+    assert_eq!(found.len(), first, "no trace comes twice");
+    assert_eq!(found, of_user);
+}
