@@ -153,3 +153,21 @@ async fn words_with_a_rare_value_find_its_spans_whatever_their_documents_mean() 
     assert_eq!(found.len(), first, "no trace comes twice");
     assert_eq!(found, of_user);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_last_document_has_a_large_id_words_and_conditions_still_find_theirs() {
+    let database = TestDatabase::create().await;
+    let store = stored(&database).await;
+    database.execute("SELECT setval(pg_get_serial_sequence('otel.span_documents', 'id'), 2000000)").await;
+    let mut rare = span(5_000, 5);
+    rare.name = "refund of an expired voucher".into();
+    rare.status.code = StatusCode::ERROR;
+    store.batch_store(&[rare]).await.expect("stored");
+    store.flush().await.expect("embedded");
+    // Words of every document are known as such now.
+    database.execute("ANALYZE otel.span_documents").await;
+    for filter in [Filter::default(), Filter::default().status(Status::Error)] {
+        let found = ids(&store, SearchQuery::new("shop voucher").filter(filter).limit(10)).await;
+        assert_eq!(found.first().map(String::as_str), Some("00000000000000000000000000001389"), "{found:?}");
+    }
+}

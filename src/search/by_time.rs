@@ -17,8 +17,10 @@ const FEW: usize = 200;
 const FIRST: Duration = Duration::from_secs(1);
 /// What is older than so long periods is read at once.
 const LONGEST: Duration = Duration::from_secs(400 * 24 * 3600);
-/// A row's document is looked up for each row of a period until a period takes so long.
+/// A row's document is looked up for each row of a period until a period takes so long, or so long for each document that
+/// there is: a fourth of reading all documents, since the next period is four times as long.
 const PATIENCE: Duration = Duration::from_millis(50);
+const PATIENCE_PER_DOCUMENT: Duration = Duration::from_nanos(500);
 
 /// The newest spans of documents up to `last` that pass the filter, at most `limit`.
 pub(super) async fn newest_passing(
@@ -41,7 +43,8 @@ pub(super) async fn newest_passing(
     if few.is_some() && !asks_each_row(&asked) {
         return of_documents(filter, limit).await;
     }
-    let by_time = ByTime { store, connection, info, filter, few: few.as_deref() };
+    let patience = PATIENCE.max(PATIENCE_PER_DOCUMENT.saturating_mul(last.max(0).unsigned_abs()));
+    let by_time = ByTime { store, connection, info, filter, few: few.as_deref(), patience };
     let (mut spans, left) = by_time.newest(limit).await?;
     if let Some(older) = left {
         spans.extend(of_documents(&older, limit - spans.len()).await?);
@@ -78,6 +81,7 @@ struct ByTime<'a> {
     info: &'a SchemaInfo,
     filter: &'a Filter,
     few: Option<&'a [i32]>,
+    patience: Duration,
 }
 
 impl ByTime<'_> {
@@ -110,7 +114,7 @@ impl ByTime<'_> {
             if is_empty {
                 root = newest_root(until).await?;
             }
-            row_by_row &= begun.elapsed() < PATIENCE;
+            row_by_row &= begun.elapsed() < self.patience;
             length *= if row_by_row { 4 } else { 16 };
         }
     }

@@ -4,14 +4,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::compare::Begun;
-use super::compared::{LARGE, Passing, Reach, source};
+use super::compared::{LARGE, Passing, source};
 use super::conditions::Parameters;
 use super::query::SearchQuery;
 use super::score::{Candidate, QueryWord};
 use super::spans::reading;
 use crate::embedding::InContext;
 use crate::error::{Error, Result};
-use crate::store::{Connection, SchemaInfo, TraceStore, Vector};
+use crate::store::{Connection, TraceStore, Vector};
 
 /// How many documents are near enough for each result of a page, at least, and at most in all. Documents share texts, so
 /// these are fewer operations: with 160 of them Datasette lost 0.02 of precision, with 200 none. Finding them takes HNSW
@@ -57,21 +57,19 @@ pub(super) async fn words(connection: &Connection, embedded: &InContext) -> Resu
 pub(super) async fn with_words(
     store: &TraceStore,
     connection: &Connection,
-    schema: &SchemaInfo,
     passing: &Passing,
     query: &SearchQuery,
-    reach: Reach,
     documents: i32,
 ) -> Result<Vec<i32>> {
     let mut parameters = Parameters::default();
     let text = parameters.bind(query.text.clone());
-    let source = source(store, schema, passing, query, reach, &mut parameters);
+    let source = source(store, passing, query, &mut parameters);
     let rare = match passing {
         Passing::Many if documents >= LARGE => format!(
             " WHERE NOT EXISTS (SELECT FROM pg_stats s, \
                  unnest(s.most_common_elems::text::text[], s.most_common_elem_freqs) AS common (word, share) \
                  WHERE s.schemaname = {} AND s.tablename = 'span_documents' AND s.attname = 'words' \
-                 AND common.word = lexeme AND common.share * {} > {COMMON})",
+                 AND common.word = lexeme AND common.share * {}::float8 > {COMMON})",
             parameters.bind(store.settings().schema.clone()),
             parameters.bind(f64::from(documents))
         ),
@@ -94,7 +92,6 @@ pub(super) async fn candidates(
     store: &TraceStore,
     begun: &Begun,
     query: &SearchQuery,
-    reach: Reach,
     speaks_of_failure: bool,
 ) -> Result<Vec<Candidate>> {
     let Begun { connection, schema, embedded, passing, with_words, .. } = begun;
@@ -103,7 +100,7 @@ pub(super) async fn candidates(
     parameters.bind(Vector::new(&embedded.vector));
     let (wanted, distance) = (store.sql().vector(1, &schema.vector), &schema.distance);
     let with_words = parameters.bind(with_words.clone());
-    let source = source(store, schema, passing, query, reach, &mut parameters);
+    let source = source(store, passing, query, &mut parameters);
     let fence = passing.fence();
     // Bodies are large: they are read only where it matters.
     let failed = match speaks_of_failure {

@@ -8,7 +8,7 @@ use futures_util::future;
 
 use super::by_time::newest_passing;
 use super::candidates::with_words;
-use super::compared::{Passing, Reach, passing, settings};
+use super::compared::{Passing, Reach, passing, settings, spans};
 use super::query::SearchQuery;
 use super::recent::newest_root;
 use super::spans::FoundSpan;
@@ -16,9 +16,6 @@ use super::traces::last_document;
 use crate::embedding::{Embedder, InContext};
 use crate::error::{Error, Result};
 use crate::store::{Connection, Embeddings, Model, SchemaInfo, TraceStore};
-
-/// How many of the newest spans that pass have their documents compared, where each row is asked something.
-const SPANS: usize = 500;
 
 /// The model of the settings, the one before it, and the first again where the change came in between.
 const ATTEMPTS: usize = 3;
@@ -34,7 +31,7 @@ pub(super) struct Begun {
     pub passing: Passing,
     /// Those of them with words of the query.
     pub with_words: Vec<i32>,
-    /// The spans whose documents these are, the newest first, where each row is asked something.
+    /// The spans whose documents these are, the newest first, where spans are looked for first.
     pub by_spans: Option<Vec<FoundSpan>>,
     /// When the newest trace in the query's period started.
     pub newest_root: Option<SystemTime>,
@@ -121,16 +118,16 @@ async fn open(store: &TraceStore, query: &SearchQuery, reach: Reach) -> Result<O
     let documents = async {
         let last = last_document(store, &connection).await?;
         let filter = query.bounded_filter();
-        let (passing, by_spans) = match reach.is_by_spans(&filter) {
-            true => {
+        let (passing, by_spans) = match reach {
+            Reach::Spans => {
                 let to = last.min(query.page.document);
-                let spans = newest_passing(store, &connection, &schema, &filter, to, SPANS).await?;
+                let spans = newest_passing(store, &connection, &schema, &filter, to, spans(&filter)).await?;
                 let documents: HashSet<i32> = spans.iter().map(|span| span.document).collect();
                 (Passing::These(documents.into_iter().collect()), Some(spans))
             }
-            false => (passing(store, &connection, &schema, query, reach, last).await?, None),
+            Reach::Documents => (passing(store, &connection, &schema, query, last).await?, None),
         };
-        let with_words = with_words(store, &connection, &schema, &passing, query, reach, last).await?;
+        let with_words = with_words(store, &connection, &passing, query, last).await?;
         Ok((last, passing, with_words, by_spans))
     };
     let ((last, passing, with_words, by_spans), embeddings, newest_root) = future::try_join3(

@@ -1,7 +1,7 @@
 //! Which documents a search ranks: those that pass the conditions, compared one by one or by HNSW.
 
 use super::candidates::near;
-use super::conditions::{Parameters, asks_documents, asks_each_row, asks_rows, on_documents, within};
+use super::conditions::{Parameters, asks_documents, asks_each_row, asks_rows, on_documents};
 use super::filter::Filter;
 use super::query::SearchQuery;
 use super::spans::reading;
@@ -24,27 +24,21 @@ fn compared(documents: i32, near: usize) -> usize {
     near.saturating_mul(2).saturating_mul(documents).isqrt().min(COMPARED)
 }
 
-/// Which documents are candidates. Whether one of a document's rows passes takes a look at its rows, so as a rule that is
-/// asked only of the best documents; where that finds too few, all are asked for rows of a period, and what each row is asked
-/// is asked of the newest spans of all.
+/// The candidates of a search. Whether rows of a document pass takes a look at them, so as a rule that is asked of the best
+/// documents only. Where that finds too few, the documents of the newest spans that pass come behind them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// Those that pass as far as documents tell.
+    /// Documents that pass as far as documents tell.
     Documents,
-    /// Those of which a row passes.
-    Rows,
+    /// Documents of the newest spans that pass.
+    Spans,
 }
 
 impl Reach {
-    /// How to begin. What few spans have is asked of all at once.
+    /// How to begin. What few spans have is looked for among spans at once.
     pub(super) fn first(filter: &Filter) -> Self {
         let is_rare = !filter.phrases.is_empty() || !filter.trace_ids.is_empty();
-        if is_rare { Reach::Rows } else { Reach::Documents }
-    }
-
-    /// Whether the candidates are the documents of spans that were found before.
-    pub(super) fn is_by_spans(self, filter: &Filter) -> bool {
-        self == Reach::Rows && asks_each_row(filter)
+        if is_rare { Reach::Spans } else { Reach::Documents }
     }
 
     /// Whether there are more candidates to be had than those among so many documents.
@@ -54,6 +48,16 @@ impl Reach {
             Passing::Many => documents.max(0) as usize,
         };
         self == Reach::Documents && asks_rows(filter) && (candidates > count || asks_each_row(filter))
+    }
+}
+
+/// How many of the newest spans that pass have their documents compared. Of a period they are found at once, of traces there
+/// are no more; where each row is asked something, finding the last ones may take reading all.
+pub(super) fn spans(filter: &Filter) -> usize {
+    match asks_each_row(filter) {
+        _ if !filter.trace_ids.is_empty() => 100_000,
+        true => 500,
+        false => 5_000,
     }
 }
 
@@ -71,12 +75,10 @@ pub(super) async fn passing(
     connection: &Connection,
     info: &SchemaInfo,
     query: &SearchQuery,
-    reach: Reach,
     documents: i32,
 ) -> Result<Passing> {
     let filter = query.bounded_filter();
-    let asked = asks_documents(&filter) || (reach == Reach::Rows && asks_rows(&filter));
-    if !asked {
+    if !asks_documents(&filter) {
         return Ok(Passing::Many);
     }
     let schema = &store.sql().schema;
@@ -107,7 +109,7 @@ async fn are_many(
     filter: &Filter,
     documents: i32,
 ) -> Result<bool> {
-    if !asks_documents(filter) || documents < LARGE {
+    if documents < LARGE {
         return Ok(false);
     }
     let schema = &store.sql().schema;
@@ -138,34 +140,17 @@ impl Passing {
 /// What a search by meaning selects from: documents with an embedding that pass the conditions, as a subquery.
 pub(super) fn source(
     store: &TraceStore,
-    info: &SchemaInfo,
     passing: &Passing,
     query: &SearchQuery,
-    reach: Reach,
     parameters: &mut Parameters,
 ) -> String {
     let schema = &store.sql().schema;
-    let filter = query.bounded_filter();
-    let on_documents = match passing {
+    let conditions = match passing {
         Passing::These(ids) => format!("d.id = ANY({}::integer[])", parameters.bind(ids.clone())),
         // Not by the page's last document, nor by an index of theirs: the planner would not use HNSW then.
-        Passing::Many => format!("({}) IS TRUE", on_documents(&filter, schema, parameters)),
+        Passing::Many => format!("({}) IS TRUE", on_documents(&query.filter, schema, parameters)),
     };
-    let mut conditions = format!("embedding IS NOT NULL AND {on_documents}");
-    // Where each row is asked something, these are the documents of rows that pass.
-    if reach == Reach::Rows && asks_rows(&filter) && !reach.is_by_spans(&filter) {
-        let period = within(&filter, parameters);
-        let rows = format!("FROM {schema}.span_rows r WHERE r.document_id = d.id AND {period}");
-        conditions += &match info.distributed {
-            false => format!(" AND EXISTS (SELECT {rows})"),
-            // Citus refuses to ask other nodes for each document: they say of all documents that pass which have spans.
-            true => format!(
-                " AND d.id IN (SELECT d.id FROM {schema}.span_documents d CROSS JOIN LATERAL ( \
-                     SELECT FROM (SELECT 1 AS one {rows} LIMIT 1) AS r ORDER BY one) AS part WHERE {on_documents})"
-            ),
-        };
-    }
-    format!("SELECT * FROM {schema}.span_documents d WHERE {conditions}")
+    format!("SELECT * FROM {schema}.span_documents d WHERE embedding IS NOT NULL AND {conditions}")
 }
 
 /// What the transaction of a search sets.
@@ -174,7 +159,7 @@ pub(super) fn source(
 /// parameters are unknown then, so that the planner is told to prefer indexes. Where spans are looked for first, that is
 /// planned by their periods.
 pub(super) fn settings(info: &SchemaInfo, query: &SearchQuery, reach: Reach) -> String {
-    if reach.is_by_spans(&query.filter) {
+    if reach == Reach::Spans {
         return "SET LOCAL jit = off".into();
     }
     let hnsw = of_hnsw(&info.pgvector, near(query));

@@ -24,7 +24,7 @@ pub(super) async fn operations(store: &TraceStore, query: &SearchQuery) -> Resul
     if query.text.is_empty() {
         let (connection, info, last) = begin(store).await?;
         let found = by_conditions(store, &connection, &info, query, last).await?;
-        let Found { hits, next } = query.paged(found, last, query.page.reach);
+        let Found { hits, next } = query.paged(found, last);
         let hits = operation_hits(store, &connection, hits, &[]).await?;
         connection.give_back();
         return Ok(Found { hits, next });
@@ -34,9 +34,9 @@ pub(super) async fn operations(store: &TraceStore, query: &SearchQuery) -> Resul
         let found = documents.iter().filter(|document| found.contains(&document.id));
         found.map(|document| (&document.service, &document.text)).collect::<HashSet<_>>().len()
     };
-    let Ranked { connection, documents, spans, last, reach } = ranked(store, query, 1, operations).await?;
+    let Ranked { connection, documents, spans, last } = ranked(store, query, 1, operations).await?;
     let found = distinct(store, &connection, spans, query.wanted()).await?;
-    let Found { hits, next } = query.paged(found, last, reach);
+    let Found { hits, next } = query.paged(found, last);
     let hits = operation_hits(store, &connection, hits, &documents).await?;
     end(connection).await?;
     Ok(Found { hits, next })

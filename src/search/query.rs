@@ -6,7 +6,6 @@ use std::time::SystemTime;
 
 use opentelemetry::trace::TraceId;
 
-use super::compared::Reach;
 use super::filter::Filter;
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
@@ -37,7 +36,7 @@ pub struct SearchQuery {
 
 /// Where a page begins, and what it is a page of: what was stored when the first one was asked for.
 ///
-/// As text, for links and command lines: `20.1764000000000000.4711.0`. Pages do not shift when spans are stored meanwhile,
+/// As text, for links and command lines: `20.1764000000000000.4711`. Pages do not shift when spans are stored meanwhile,
 /// except for those that started before the first page was asked for. All pages of a search have the same limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
@@ -46,8 +45,6 @@ pub struct Page {
     pub(super) until_us: i64,
     /// Only documents up to this id.
     pub(super) document: i32,
-    /// How the first page was found.
-    pub(super) reach: Reach,
 }
 
 /// The most results before a page.
@@ -158,7 +155,7 @@ impl SearchQuery {
     }
 
     /// The page of results that were found up to [`wanted`](Self::wanted); `document` is the last document there is.
-    pub(super) fn paged<T>(&self, mut found: Vec<T>, document: i32, reach: Reach) -> Found<T> {
+    pub(super) fn paged<T>(&self, mut found: Vec<T>, document: i32) -> Found<T> {
         let offset = self.page.offset.min(MAX_OFFSET);
         let more = found.len() > offset + self.limit && offset + self.limit <= MAX_OFFSET;
         found.truncate(offset + self.limit);
@@ -167,7 +164,6 @@ impl SearchQuery {
             offset: offset + self.limit,
             until_us: if self.page == Page::FIRST { now_us() } else { self.page.until_us },
             document: self.page.document.min(document),
-            reach,
         });
         Found { hits, next }
     }
@@ -186,14 +182,12 @@ impl From<Filter> for SearchQuery {
 }
 
 impl Page {
-    pub(super) const FIRST: Page =
-        Page { offset: 0, until_us: i64::MAX, document: i32::MAX, reach: Reach::Documents };
+    pub(super) const FIRST: Page = Page { offset: 0, until_us: i64::MAX, document: i32::MAX };
 }
 
 impl fmt::Display for Page {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let reach = u8::from(self.reach == Reach::Rows);
-        write!(formatter, "{}.{}.{}.{reach}", self.offset, self.until_us, self.document)
+        write!(formatter, "{}.{}.{}", self.offset, self.until_us, self.document)
     }
 }
 
@@ -203,15 +197,10 @@ impl FromStr for Page {
     fn from_str(text: &str) -> Result<Self> {
         let mut parts = text.split('.');
         let mut part = || parts.next().unwrap_or_default();
-        let reach = |text| match text {
-            "0" => Some(Reach::Documents),
-            "1" => Some(Reach::Rows),
-            _ => None,
-        };
-        let page = (part().parse(), part().parse(), part().parse(), reach(part()));
+        let page = (part().parse(), part().parse(), part().parse());
         match page {
-            (Ok(offset), Ok(until_us), Ok(document), Some(reach)) if parts.next().is_none() => {
-                Ok(Page { offset, until_us, document, reach })
+            (Ok(offset), Ok(until_us), Ok(document)) if parts.next().is_none() => {
+                Ok(Page { offset, until_us, document })
             }
             _ => Err(Error::Input {
                 origin: format!("page `{text}`"),
@@ -287,7 +276,7 @@ mod tests {
         let mut seen = Vec::new();
         loop {
             let found = all.iter().copied().take(query.wanted()).collect();
-            let page = query.paged(found, 7, Reach::Rows);
+            let page = query.paged(found, 7);
             seen.extend(page.hits);
             let Some(next) = page.next else { break };
             assert_eq!(next.to_string().parse::<Page>().expect("a page"), next);
@@ -295,7 +284,7 @@ mod tests {
             query = query.page(next);
         }
         assert_eq!(seen, all);
-        for wrong in ["", "1", "1.2", "1.2.3", "1.2.x.0", "1.2.3.2", "1.2.3.0.0", "-1.2.3.0"] {
+        for wrong in ["", "1", "1.2", "1.2.x", "1.2.3.0", "-1.2.3"] {
             assert!(wrong.parse::<Page>().is_err(), "{wrong}");
         }
     }

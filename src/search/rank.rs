@@ -4,7 +4,6 @@ use futures_util::future;
 
 use super::candidates::{candidates, words};
 use super::compare::Begun;
-use super::compared::Reach;
 use super::failure::speaks_of_failure;
 use super::query::SearchQuery;
 use super::score::{Document, score, words_of};
@@ -12,16 +11,11 @@ use crate::error::Result;
 use crate::store::TraceStore;
 
 /// The documents that fit the query, best first.
-pub(super) async fn nearest(
-    store: &TraceStore,
-    begun: &Begun,
-    query: &SearchQuery,
-    reach: Reach,
-) -> Result<Vec<Document>> {
+pub(super) async fn nearest(store: &TraceStore, begun: &Begun, query: &SearchQuery) -> Result<Vec<Document>> {
     let speaks_of_failure = speaks_of_failure(&query.text);
     let (words, candidates) = future::try_join(
         words(&begun.connection, &begun.embedded),
-        candidates(store, begun, query, reach, speaks_of_failure),
+        candidates(store, begun, query, speaks_of_failure),
     )
     .await?;
     let vectors = store.word_vectors(&begun.connection, &begun.embedder, words_of(&candidates)).await?;

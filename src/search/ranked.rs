@@ -7,7 +7,7 @@ use opentelemetry::trace::{SpanId, TraceId};
 use super::candidates::near;
 use super::compare::{self, Begun};
 use super::compared::Reach;
-use super::query::{Page, SearchQuery};
+use super::query::SearchQuery;
 use super::rank::nearest;
 use super::recent::newest_of_documents;
 use super::score::Document;
@@ -30,8 +30,6 @@ pub(super) struct Ranked {
     pub spans: Vec<FoundSpan>,
     /// The last document that there was.
     pub last: i32,
-    /// How the first page was found.
-    pub reach: Reach,
 }
 
 pub(super) fn per_document(query: &SearchQuery) -> usize {
@@ -40,20 +38,20 @@ pub(super) fn per_document(query: &SearchQuery) -> usize {
 
 /// The newest spans of the documents that fit the query's text, until `count` of them is as many as results are wanted.
 ///
-/// Where the best documents have too few, a first page begins again: among all, or among the newest spans that pass. A later
-/// page adds what these have: what the pages before it showed stays in its place.
+/// Where the best documents have too few, those of the newest spans that pass come behind them: what pages before showed stays
+/// in its place.
 pub(super) async fn ranked(
     store: &TraceStore,
     query: &SearchQuery,
     per_document: usize,
     count: impl Fn(&[Document], &[FoundSpan]) -> usize,
 ) -> Result<Ranked> {
-    let is_first = query.page == Page::FIRST;
-    let mut reach = if is_first { Reach::first(&query.filter) } else { query.page.reach };
+    let filter = query.bounded_filter();
+    let mut reach = Reach::first(&filter);
     let (mut documents, mut spans) = (Vec::new(), Vec::new());
     loop {
         let begun = compare::begin(store, query, reach).await?;
-        let nearest = nearest(store, &begun, query, reach).await?;
+        let nearest = nearest(store, &begun, query).await?;
         let found = match &begun.by_spans {
             Some(found) => in_order(found, &nearest, per_document),
             None => of_documents(store, &begun, &nearest, query, per_document, &count).await?,
@@ -62,15 +60,11 @@ pub(super) async fn ranked(
         documents.extend(nearest);
         let Begun { connection, last, passing, .. } = begun;
         let enough = count(&documents, &spans) >= query.wanted();
-        if enough || !reach.is_short(&query.bounded_filter(), &passing, last, near(query)) {
-            let reach = if is_first { reach } else { query.page.reach };
-            return Ok(Ranked { connection, documents, spans, last, reach });
+        if enough || !reach.is_short(&filter, &passing, last, near(query)) {
+            return Ok(Ranked { connection, documents, spans, last });
         }
         end(connection).await?;
-        reach = Reach::Rows;
-        if is_first {
-            (documents, spans) = (Vec::new(), Vec::new());
-        }
+        reach = Reach::Spans;
     }
 }
 

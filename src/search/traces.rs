@@ -33,9 +33,9 @@ pub(super) async fn traces(store: &TraceStore, query: &SearchQuery) -> Result<Fo
     let traces = |_: &[Document], spans: &[FoundSpan]| {
         spans.iter().map(|span| span.trace_id).collect::<HashSet<TraceId>>().len()
     };
-    let Ranked { connection, documents, spans, last, reach } =
+    let Ranked { connection, documents, spans, last } =
         ranked(store, query, per_document(query), traces).await?;
-    let Found { hits: traces, next } = query.paged(grouped(spans, query.wanted()), last, reach);
+    let Found { hits: traces, next } = query.paged(grouped(spans, query.wanted()), last);
     let mut hits: Vec<TraceHit> = traces.iter().map(|spans| found(spans)).collect();
     // A trace shows all its spans that match, not only those it was found by.
     let spans = async {
@@ -66,7 +66,7 @@ async fn traces_by_conditions(store: &TraceStore, query: &SearchQuery) -> Result
         }
         count *= 8;
     };
-    let Found { hits: traces, next } = query.paged(traces, last, query.page.reach);
+    let Found { hits: traces, next } = query.paged(traces, last);
     let mut hits: Vec<TraceHit> = traces.iter().map(|spans| found(spans)).collect();
     let (spans, summaries) = future::try_join(
         shown(store, &connection, traces.into_iter().flatten().collect()),
@@ -84,15 +84,15 @@ pub(super) async fn spans(store: &TraceStore, query: &SearchQuery) -> Result<Fou
         let (connection, info, last) = begin(store).await?;
         let (filter, to) = (query.bounded_filter(), last.min(query.page.document));
         let spans = newest_passing(store, &connection, &info, &filter, to, query.wanted()).await?;
-        let Found { hits, next } = query.paged(spans, last, query.page.reach);
+        let Found { hits, next } = query.paged(spans, last);
         let hits = shown(store, &connection, hits).await?;
         connection.give_back();
         return Ok(Found { hits: hits.into_iter().map(|(_, span)| span).collect(), next });
     }
-    let Ranked { connection, documents, mut spans, last, reach } =
+    let Ranked { connection, documents, mut spans, last } =
         ranked(store, query, per_document(query), |_, spans| spans.len()).await?;
     spans.truncate(query.wanted());
-    let Found { hits, next } = query.paged(spans, last, reach);
+    let Found { hits, next } = query.paged(spans, last);
     let hits = scored(shown(store, &connection, hits).await?, &documents);
     end(connection).await?;
     Ok(Found { hits: hits.into_iter().map(|(_, span)| span).collect(), next })

@@ -85,7 +85,7 @@ impl Spans {
         }
         let reach = Reach::first(filter);
         let begun = compare::begin(store, query, reach).await?;
-        let documents = nearest(store, &begun, query, reach).await?;
+        let documents = nearest(store, &begun, query).await?;
         let ids = documents.iter().take(BEST).map(|document| document.id).collect();
         Ok(Spans::OfBest(begun.connection, ids))
     }
