@@ -102,3 +102,20 @@ async fn maintenance_counts_too() {
     store.maintain().await.expect("maintained");
     assert_eq!(calls(&store, now - HOUR, now).await.len(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_are_kept_as_long_as_the_spans_they_were_counted_from() {
+    let database = TestDatabase::create().await;
+    let day = 24 * HOUR;
+    let now = SystemTime::now();
+    let store = database.store();
+    store.batch_store(&trace(1, now - 40 * day)).await.expect("stored");
+    store.batch_store(&trace(2, now - HOUR)).await.expect("stored");
+    store.maintain().await.expect("maintained");
+    let all = async || calls(&store, now - 50 * day, now + day).await;
+    assert_eq!(all().await, [link("cart", "database", 4, 2), link("web", "cart", 4, 0)]);
+    let mut settings = database.settings();
+    settings.retention_days = 30;
+    TraceStore::new(settings).expect("valid settings").maintain().await.expect("maintained");
+    assert_eq!(all().await, [link("cart", "database", 2, 1), link("web", "cart", 2, 0)]);
+}

@@ -378,7 +378,8 @@ async fn who_may_not_maintain_hears_what_to_run() {
     let store = retaining(writer, 30);
     let error = store.maintain().await.expect_err("refused");
     let grant = format!(
-        "GRANT EXECUTE ON FUNCTION \"{schema}\".drop_partition, \"{schema}\".prune_default_partition TO <role>"
+        "GRANT EXECUTE ON FUNCTION \"{schema}\".drop_partition, \"{schema}\".prune_default_partition, \
+         \"{schema}\".prune_dependencies TO <role>"
     );
     assert!(matches!(error, Error::Schema(_)) && error.to_string().contains(&grant), "{error}");
     database.execute(&grant.replace("<role>", &role)).await;

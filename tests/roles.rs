@@ -184,6 +184,7 @@ async fn the_writer_reads_no_more_than_what_is_embedded_and_changes_nothing_that
         "DROP TABLE batches",
         "SELECT drop_partition('span_rows_default', 1)",
         "SELECT prune_default_partition(1, 1)",
+        "SELECT prune_dependencies(1)",
         "UPDATE maintenance SET started_at = now()",
         "CREATE TABLE mine ()",
         "CREATE TRIGGER t AFTER INSERT ON span_rows EXECUTE FUNCTION suppress_redundant_updates_trigger()",
@@ -362,7 +363,7 @@ async fn a_writer_hears_what_to_run_where_the_schema_is_missing_or_old() {
     traces
         .execute(&format!(
             "DELETE FROM otel.migrations WHERE version = {SCHEMA_VERSION}; \
-             DROP TABLE otel.service_dependencies, otel.dependencies_counted; DROP FUNCTION otel.count_dependencies"
+             DROP FUNCTION otel.prune_dependencies"
         ))
         .await;
     let error = traces.store(&traces.writer).batch_store(&spans()).await.expect_err("old");

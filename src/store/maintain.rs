@@ -63,8 +63,8 @@ struct Old {
 }
 
 impl TraceStore {
-    /// Makes partitions ahead, moves spans from the default partition to their days, drops what is older than
-    /// `retention_days`, deletes documents that no span has, counts the calls between services, and prunes the ledger.
+    /// Makes partitions ahead, moves spans from the default partition to their days, drops spans and counts of calls that are
+    /// older than `retention_days`, deletes documents that no span has, counts the calls between services, and prunes the ledger.
     /// Writers and readers go on meanwhile.
     ///
     /// It takes the rights of the writer, and with `retention_days` those of the owner.
@@ -144,9 +144,13 @@ impl TraceStore {
     async fn check_rights(&self) -> Result<()> {
         let schema = &self.inner.sql.schema;
         let may = format!(
-            "SELECT has_function_privilege({make}, 'EXECUTE'), has_function_privilege({drop}, 'EXECUTE'), current_user::text",
+            "SELECT has_function_privilege({make}, 'EXECUTE'), has_function_privilege({drop}, 'EXECUTE') \
+             AND has_function_privilege({prune}, 'EXECUTE') AND has_function_privilege({calls}, 'EXECUTE'), \
+             current_user::text",
             make = literal(&format!("{schema}.make_partition(date, bigint)")),
             drop = literal(&format!("{schema}.drop_partition(regclass, integer)")),
+            prune = literal(&format!("{schema}.prune_default_partition(integer, bigint)")),
+            calls = literal(&format!("{schema}.prune_dependencies(integer)")),
         );
         let rows = self.run_within(LONG, "looking for rights", &may, &[]).await?;
         let Some((maintains, drops, role)) =
@@ -165,7 +169,7 @@ impl TraceStore {
             return Err(Error::Schema(format!(
                 "the role {role} may not drop partitions of schema {schema}, as retention_days asks for. Run it as the \
                  schema's owner or a member of {owner}, or let the owner run: GRANT EXECUTE ON FUNCTION \
-                 {schema}.drop_partition, {schema}.prune_default_partition TO <role>;"
+                 {schema}.drop_partition, {schema}.prune_default_partition, {schema}.prune_dependencies TO <role>;"
             )));
         }
         Ok(())
@@ -235,6 +239,8 @@ impl TraceStore {
         }
         let sql = format!("SELECT {schema}.prune_default_partition($1, $2)");
         done.spans_deleted = self.until_few(&sql, &[&days, &SPANS], SPANS as u64).await?;
+        let sql = format!("SELECT {schema}.prune_dependencies($1)");
+        self.run_within(LONG, "deleting old counts of calls", &sql, &[&days]).await?;
         Ok(())
     }
 
