@@ -127,9 +127,18 @@ async fn a_transaction_is_limited_by_itself() {
     let store = TraceStore::new(settings).expect("valid settings");
     let holder = database.client().await;
     holder.batch_execute("BEGIN; LOCK TABLE otel.span_rows").await.expect("locked");
-    let error = store.batch_store(&spans).await.expect_err("locked");
-    assert!(error.to_string().contains("55P03"), "{error}");
-    assert!(error.is_transient());
+    // On a busy machine the store's own limit may come first.
+    let mut refused = false;
+    for _ in 0..10 {
+        let error = store.batch_store(&spans).await.expect_err("locked");
+        assert!(error.is_transient(), "{error}");
+        refused |= error.to_string().contains("55P03");
+        assert!(refused || matches!(error, Error::Timeout { .. }), "{error}");
+        if refused {
+            break;
+        }
+    }
+    assert!(refused, "the server ends the wait for a lock");
     holder.batch_execute("ROLLBACK").await.expect("unlocked");
     let stored = tokio::time::timeout(Duration::from_secs(10), store.batch_store(&spans)).await;
     stored.expect("in time").expect("stored");
