@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::SpanId;
+use opentelemetry_pgvector::search::{Filter, SearchQuery, Status};
 use opentelemetry_pgvector::span::{self, Resource, Span, Timestamp};
 use opentelemetry_pgvector::{Settings, TraceStore};
 use serde_json::{Value, json};
@@ -16,6 +17,7 @@ use support::arbitrary;
 use support::cluster::Cluster;
 use support::command::{Run, file, line};
 use support::database::TestDatabase;
+use support::operations;
 use support::spans::{DAY, at, on_day};
 use support::tiny_model::Tiny;
 
@@ -222,6 +224,48 @@ async fn a_cluster_is_maintained() {
     let again = store.maintain().await.expect("maintained");
     assert_eq!((again.spans_moved, again.documents_deleted, again.left.len()), (0, 0, 0), "{again:?}");
     assert_eq!(store.dependencies(now - hour, now).await.expect("read")[0].calls, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn among_hundreds_of_documents_a_cluster_finds_the_same_newest_spans() {
+    let Some(cluster) = Cluster::create().await else { return };
+    let server = TestDatabase::create().await;
+    cluster.run(&["migrate", "--citus"]).await.ok();
+    let stores = [server.store(), TraceStore::new(settings(&cluster)).expect("valid settings")];
+    for store in &stores {
+        for batch in operations::spans().chunks(500) {
+            store.batch_store(batch).await.expect("stored");
+        }
+        store.flush().await.expect("embedded");
+    }
+    let of_user = || Filter::default().attribute("user.id=u7".parse().expect("a condition"));
+    for (words, filter) in [
+        ("", Filter::default()),
+        ("", of_user()),
+        ("", Filter::default().attribute("user.id=u2".parse().expect("a condition")).status(Status::Error)),
+        ("", Filter::default().phrase("u7")),
+        ("", Filter::default().operation("kakakas minumis")),
+        ("lolos", of_user()),
+        ("lolos", Filter::default().phrase("u7")),
+        ("lolos", Filter::default().longer_than(Duration::from_millis(1))),
+    ] {
+        let mut found = Vec::new();
+        for store in &stores {
+            let query = SearchQuery::new(words).filter(filter.clone()).similarity_threshold(0.0).limit(50);
+            let hits = store
+                .search_traces(query)
+                .await
+                .unwrap_or_else(|error| panic!("{words} {filter:?}: {error}"));
+            // Documents with the same score come in any order.
+            let mut ids: Vec<String> = hits.iter().map(|hit| hit.trace_id.to_string()).collect();
+            if !words.is_empty() {
+                ids.sort_unstable();
+            }
+            found.push(ids);
+        }
+        assert!(!found[0].is_empty());
+        assert_eq!(found[0], found[1], "{words} {filter:?}");
+    }
 }
 
 /// The service web calls the service cart.

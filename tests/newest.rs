@@ -4,63 +4,11 @@ mod support;
 
 use std::time::{Duration, SystemTime};
 
-use opentelemetry::trace::{SpanId, TraceId};
 use opentelemetry_pgvector::TraceStore;
 use opentelemetry_pgvector::search::{Filter, SearchQuery, Status};
-use opentelemetry_pgvector::span::{Resource, Span, StatusCode, Timestamp, Value};
+use opentelemetry_pgvector::span::StatusCode;
 use support::database::TestDatabase;
-
-/// As many operations have a document each: more than are asked for their rows one by one.
-const OPERATIONS: usize = 300;
-const YEAR: u64 = 365 * 24 * 3600;
-
-/// A span a trace. They are the denser the newer, with a gap of two years, and one clock is wrong by thirty.
-fn spans() -> Vec<Span<'static>> {
-    (0..2_000u64).map(|number| span(number, ago(number))).collect()
-}
-
-fn ago(number: u64) -> i64 {
-    match number {
-        777 => -(30 * YEAR as i64),
-        0..1_000 => number as i64,
-        1_000..1_900 => (number * number / 10) as i64,
-        _ => (2 * YEAR + 100 * number) as i64,
-    }
-}
-
-fn span(number: u64, ago: i64) -> Span<'static> {
-    let now = Timestamp::from(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
-    let start = Timestamp(now.0 - i128::from(ago) * 1_000_000_000);
-    let operation = number as usize % OPERATIONS;
-    let mut span = Span {
-        resource: std::sync::Arc::new(Resource {
-            attributes: vec![("service.name".into(), text("shop"))],
-            ..Resource::default()
-        }),
-        trace_id: TraceId::from(u128::from(number) + 1),
-        span_id: SpanId::from(number + 1),
-        name: format!("{} {}", word(operation / 20), word(20 + operation % 20)).into(),
-        start,
-        end: Timestamp(start.0 + 5_000_000),
-        attributes: vec![("user.id".into(), text(&format!("u{}", number % 70)))],
-        ..Span::default()
-    };
-    if number % 20 < 7 {
-        span.status.code = StatusCode::ERROR;
-    }
-    span
-}
-
-/// Words that are not taken for values.
-fn word(number: usize) -> String {
-    const SYLLABLES: [&str; 6] = ["ka", "lo", "mi", "nu", "pe", "ra"];
-    let at = |place: u32| SYLLABLES[number / 6usize.pow(place) % 6];
-    format!("{}{}{}s", at(0), at(1), at(0))
-}
-
-fn text(text: &str) -> Value<'static> {
-    Value::String(text.to_owned().into())
-}
+use support::operations::{span, spans};
 
 async fn stored(database: &TestDatabase) -> TraceStore {
     let store = database.store();
@@ -100,8 +48,8 @@ async fn many_documents_have_their_newest_spans_found_in_order_across_gaps_and_w
         (with("user.id=u7"), "attributes ->> 'user.id' = 'u7'".into()),
         (with("user.id!=u7"), "attributes ->> 'user.id' <> 'u7'".into()),
         (
-            with("user.id=u7").status(Status::Error),
-            "attributes ->> 'user.id' = 'u7' AND status = 'error'".into(),
+            with("user.id=u2").status(Status::Error),
+            "attributes ->> 'user.id' = 'u2' AND status = 'error'".into(),
         ),
         (slow, "attributes ->> 'user.id' <> 'u7'".into()),
         (with("user.id=nobody"), "false".into()),
@@ -113,9 +61,11 @@ async fn many_documents_have_their_newest_spans_found_in_order_across_gaps_and_w
                  AND start_time < {now} - interval '100 s'"
             ),
         ),
-        (with("user.id=u7").operation("kakakas mikamis"), {
-            "attributes ->> 'user.id' = 'u7' AND name = 'kakakas mikamis'".into()
+        (with("user.id=u0").operation("kakakas minumis"), {
+            "attributes ->> 'user.id' = 'u0' AND name = 'kakakas minumis'".into()
         }),
+        (Filter::default().operation("kakakas minumis"), "name = 'kakakas minumis'".into()),
+        (Filter::default().tag("user.id", "u7"), "attributes ->> 'user.id' = 'u7'".into()),
     ] {
         for limit in [3, 40, 1000] {
             let expected: Vec<String> = database
@@ -124,6 +74,7 @@ async fn many_documents_have_their_newest_spans_found_in_order_across_gaps_and_w
                          SELECT * FROM otel.spans WHERE {sql} ORDER BY start_time DESC, trace_id LIMIT {limit}) AS s"
                 ))
                 .await;
+            assert_eq!(expected.is_empty(), sql == "false", "{sql}");
             let query = SearchQuery::filtered(filter.clone()).limit(limit);
             assert_eq!(ids(&store, query).await, expected, "{filter:?}");
         }

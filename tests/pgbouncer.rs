@@ -123,22 +123,14 @@ async fn a_transaction_is_limited_by_itself() {
     let mut settings = settings(&database, &bouncer);
     let spans = arbitrary::sample(1);
     TraceStore::new(settings.clone()).expect("valid settings").batch_store(&spans).await.expect("stored");
-    settings.statement_timeout_seconds = 1;
+    // The server waits half as long for a lock: on a busy machine, too, it is the first to end.
+    settings.statement_timeout_seconds = 4;
     let store = TraceStore::new(settings).expect("valid settings");
     let holder = database.client().await;
     holder.batch_execute("BEGIN; LOCK TABLE otel.span_rows").await.expect("locked");
-    // On a busy machine the store's own limit may come first.
-    let mut refused = false;
-    for _ in 0..10 {
-        let error = store.batch_store(&spans).await.expect_err("locked");
-        assert!(error.is_transient(), "{error}");
-        refused |= error.to_string().contains("55P03");
-        assert!(refused || matches!(error, Error::Timeout { .. }), "{error}");
-        if refused {
-            break;
-        }
-    }
-    assert!(refused, "the server ends the wait for a lock");
+    let error = store.batch_store(&spans).await.expect_err("locked");
+    assert!(error.to_string().contains("55P03"), "{error}");
+    assert!(error.is_transient());
     holder.batch_execute("ROLLBACK").await.expect("unlocked");
     let stored = tokio::time::timeout(Duration::from_secs(10), store.batch_store(&spans)).await;
     stored.expect("in time").expect("stored");

@@ -44,7 +44,7 @@ pub(super) async fn newest_passing(
         return of_documents(filter, limit).await;
     }
     let patience = PATIENCE.max(PATIENCE_PER_DOCUMENT.saturating_mul(last.max(0).unsigned_abs()));
-    let by_time = ByTime { store, connection, info, filter, few: few.as_deref(), patience };
+    let by_time = ByTime { store, connection, info, filter, last, few: few.as_deref(), patience };
     let (mut spans, left) = by_time.newest(limit).await?;
     if let Some(older) = left {
         spans.extend(of_documents(&older, limit - spans.len()).await?);
@@ -80,6 +80,7 @@ struct ByTime<'a> {
     connection: &'a Connection,
     info: &'a SchemaInfo,
     filter: &'a Filter,
+    last: i32,
     few: Option<&'a [i32]>,
     patience: Duration,
 }
@@ -132,10 +133,16 @@ impl ByTime<'_> {
             None => String::new(),
             Some(few) => format!(" AND r.document_id = ANY({}::integer[])", parameters.bind(few.to_vec())),
         };
-        let documents = format!("SELECT d.*{columns} FROM {schema}.span_documents d WHERE {documents}");
+        let last = parameters.bind(self.last);
+        let documents = format!(
+            "SELECT d.*{columns} FROM {schema}.span_documents d WHERE d.id <= {last} AND {documents}"
+        );
+        // Citus sends fenced documents around, and needs them so for what is asked of rows.
+        let is_sent = asks_documents(filter) || asks_each_row(filter);
+        let fence = if self.info.distributed && !is_sent { "" } else { " OFFSET 0" };
         let documents = match row_by_row {
-            true => format!("CROSS JOIN LATERAL ({documents} AND d.id = r.document_id OFFSET 0) AS d"),
-            false => format!("JOIN ({documents} OFFSET 0) AS d ON d.id = r.document_id"),
+            true => format!("CROSS JOIN LATERAL ({documents} AND d.id = r.document_id{fence}) AS d"),
+            false => format!("JOIN ({documents}{fence}) AS d ON d.id = r.document_id"),
         };
         let limit = parameters.bind(limit as i64);
         let sql = format!(

@@ -83,7 +83,10 @@ pub(super) async fn newest(
     let of_document = format!("{schema}.span_rows r WHERE r.document_id = d.id AND {period}");
     let of_document = match documents {
         Documents::Ranked(_) if asks_each_row(filter) => {
-            format!("(SELECT r.* FROM {of_document} ORDER BY {BIN} DESC LIMIT {ASKED}) AS r WHERE {rows}")
+            format!(
+                "(SELECT r.* FROM {of_document} \
+                 ORDER BY {BIN} DESC, r.start_time DESC, r.start_ns DESC LIMIT {ASKED}) AS r WHERE {rows}"
+            )
         }
         _ => format!("{of_document} AND {rows}"),
     };

@@ -18,6 +18,7 @@ pub mod fixtures;
 #[cfg(feature = "cli")]
 pub mod http;
 pub mod load;
+pub mod operations;
 #[cfg(unix)]
 pub mod proxy;
 #[cfg(unix)]
