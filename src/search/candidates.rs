@@ -22,7 +22,7 @@ const MAX_NEAR: usize = 1000;
 /// How many documents with a word of the query join them, for each word, so that a rare word is not lost among common ones.
 const WITH_WORD: i64 = 50;
 /// Of how many documents with a word those are the best. A word that more have is not rare.
-const RANKED: i64 = 1000;
+const RANKED: i64 = 400;
 
 /// A word that more documents have than these, as the planner's statistics tell, is not looked up where all documents are
 /// candidates: reading the index on words would take longer than the rest of the search.

@@ -34,6 +34,7 @@ mod tags;
 mod text;
 mod time;
 mod traces;
+mod whole;
 
 use futures_util::{Stream, TryStreamExt, stream};
 

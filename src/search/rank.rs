@@ -6,7 +6,7 @@ use super::candidates::{candidates, words};
 use super::compare::Begun;
 use super::failure::speaks_of_failure;
 use super::query::SearchQuery;
-use super::score::{Document, score, words_of};
+use super::score::{Document, Texts, score};
 use crate::error::Result;
 use crate::store::TraceStore;
 
@@ -18,8 +18,9 @@ pub(super) async fn nearest(store: &TraceStore, begun: &Begun, query: &SearchQue
         candidates(store, begun, query, speaks_of_failure),
     )
     .await?;
-    let vectors = store.word_vectors(&begun.connection, &begun.embedder, words_of(&candidates)).await?;
-    let mut documents = score(&words, speaks_of_failure, candidates, &vectors);
+    let texts = Texts::of(&candidates);
+    let vectors = store.word_vectors(&begun.connection, &begun.embedder, &texts.words).await?;
+    let mut documents = score(&words, speaks_of_failure, candidates, &texts, &vectors);
     let threshold = query.threshold.unwrap_or(store.settings().similarity_threshold);
     // What has the phrases is what was asked for, whatever the model makes of them.
     if threshold > 0.0 && query.filter.phrases.is_empty() {

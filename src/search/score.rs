@@ -1,6 +1,6 @@
 //! Scores: how well each candidate fits the query, and why.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::hit::{Explanation, MatchedWord};
@@ -44,63 +44,80 @@ pub(super) struct Document {
     pub explanation: Arc<Explanation>,
 }
 
-/// The words of all candidates, each once, those of the nearest first.
-pub(super) fn words_of(candidates: &[Candidate]) -> Vec<String> {
-    let mut nearest: Vec<&Candidate> = candidates.iter().collect();
-    nearest.sort_by(|a, b| b.cosine.total_cmp(&a.cosine));
-    let (mut texts, mut words) = (HashSet::new(), HashSet::new());
-    nearest
-        .into_iter()
-        .filter(|candidate| texts.insert(candidate.text.as_str()))
-        .flat_map(|candidate| vocabulary(&candidate.text))
-        .filter(|word| words.insert(word.clone()))
-        .collect()
+/// The words of candidates: each text is read once, whoever shares it.
+pub(super) struct Texts {
+    /// Each word once, those of the nearest candidate first.
+    pub words: Vec<String>,
+    /// The words of each text, as places in `words`.
+    texts: Vec<Vec<usize>>,
+    /// For each candidate its text, as a place in `texts`.
+    of_candidates: Vec<usize>,
 }
 
-/// Scores candidates, best first. `vectors` are the unit vectors of the candidates' words.
+impl Texts {
+    pub(super) fn of(candidates: &[Candidate]) -> Self {
+        let mut nearest: Vec<usize> = (0..candidates.len()).collect();
+        nearest.sort_by(|a, b| candidates[*b].cosine.total_cmp(&candidates[*a].cosine));
+        let mut places_of_texts: HashMap<&str, usize> = HashMap::with_capacity(candidates.len());
+        let mut places_of_words: HashMap<String, usize> = HashMap::new();
+        let (mut texts, mut of_candidates) = (Vec::new(), vec![0; candidates.len()]);
+        for at in nearest {
+            let text = candidates[at].text.as_str();
+            of_candidates[at] = *places_of_texts.entry(text).or_insert_with(|| {
+                let place = |word| {
+                    let next = places_of_words.len();
+                    *places_of_words.entry(word).or_insert(next)
+                };
+                texts.push(vocabulary(text).map(place).collect());
+                texts.len() - 1
+            });
+        }
+        let mut words: Vec<(String, usize)> = places_of_words.into_iter().collect();
+        words.sort_unstable_by_key(|(_, place)| *place);
+        Texts { words: words.into_iter().map(|(word, _)| word).collect(), texts, of_candidates }
+    }
+}
+
+/// Scores candidates with these texts, best first. `vectors` are the unit vectors of the texts' words, in their order.
 pub(super) fn score(
     query: &[QueryWord],
     speaks_of_failure: bool,
     candidates: Vec<Candidate>,
-    vectors: &HashMap<String, Vector>,
+    texts: &Texts,
+    vectors: &[Option<Vector>],
 ) -> Vec<Document> {
     let similarities = similarities(query, vectors);
-    let mut texts: HashMap<&str, Vec<Best<'_>>> = HashMap::new();
-    for candidate in &candidates {
-        texts.entry(&candidate.text).or_insert_with_key(|text| best_words(query.len(), text, &similarities));
-    }
-    let scale = Scale::new(query.len(), texts.values());
+    let best: Vec<Vec<Best<'_>>> =
+        texts.texts.iter().map(|words| best_words(query.len(), words, &texts.words, &similarities)).collect();
+    let scale = Scale::new(query.len(), best.iter());
     let explanations: Vec<Explanation> = candidates
         .iter()
-        .map(|candidate| {
-            let best = texts.get(candidate.text.as_str()).map_or(&[][..], Vec::as_slice);
-            Explanation {
-                cosine: candidate.cosine,
-                words: scale.score(best),
-                failure: if speaks_of_failure && candidate.failed { FAILURE } else { 0.0 },
-                company: 0.0,
-                matched: matched(query, best),
-            }
+        .zip(&texts.of_candidates)
+        .map(|(candidate, &text)| Explanation {
+            cosine: candidate.cosine,
+            words: scale.score(&best[text]),
+            failure: if speaks_of_failure && candidate.failed { FAILURE } else { 0.0 },
+            company: 0.0,
+            matched: matched(query, &best[text]),
         })
         .collect();
     let own = |explanation: &Explanation| {
         (1.0 - WORDS) * explanation.cosine + WORDS * explanation.words + explanation.failure
     };
-    let mut best: HashMap<String, f64> = HashMap::new();
+    let mut best_of_services: HashMap<String, f64> = HashMap::new();
     for (candidate, explanation) in candidates.iter().zip(&explanations) {
         let score = own(explanation);
-        match best.get_mut(&candidate.service) {
+        match best_of_services.get_mut(&candidate.service) {
             Some(best) => *best = best.max(score),
-            None => drop(best.insert(candidate.service.clone(), score)),
+            None => drop(best_of_services.insert(candidate.service.clone(), score)),
         }
     }
-    drop(texts);
     let mut documents: Vec<Document> = candidates
         .into_iter()
         .zip(explanations)
         .map(|(candidate, mut explanation)| {
             let own = own(&explanation);
-            let best = best.get(&candidate.service).copied().unwrap_or(own);
+            let best = best_of_services.get(&candidate.service).copied().unwrap_or(own);
             explanation.company = COMPANY * (best - own);
             Document {
                 id: candidate.id,
@@ -128,15 +145,11 @@ struct Best<'a> {
     similarity: f64,
 }
 
-/// For each word of documents, its cosine to each word of the query, not below 0.
-fn similarities<'a>(query: &[QueryWord], vectors: &'a HashMap<String, Vector>) -> HashMap<&'a str, Vec<f64>> {
+/// For each word of the texts, its cosine to each word of the query, not below 0; nothing where it has no vector.
+fn similarities(query: &[QueryWord], vectors: &[Option<Vector>]) -> Vec<Vec<f64>> {
     let cosine = |a: &[f32], b: &[f32]| f64::from(dot(a, b)).max(0.0);
-    vectors
-        .iter()
-        .map(|(word, vector)| {
-            (word.as_str(), query.iter().map(|wanted| cosine(&wanted.vector, vector)).collect())
-        })
-        .collect()
+    let of_query = |vector: &Vector| query.iter().map(|wanted| cosine(&wanted.vector, vector)).collect();
+    vectors.iter().map(|vector| vector.as_ref().map_or_else(Vec::new, of_query)).collect()
 }
 
 /// The dot product, in sums that the processor adds up side by side.
@@ -152,10 +165,15 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// For each word of the query, the nearest word of a text.
-fn best_words<'a>(count: usize, text: &str, similarities: &HashMap<&'a str, Vec<f64>>) -> Vec<Best<'a>> {
+fn best_words<'a>(
+    count: usize,
+    text: &[usize],
+    words: &'a [String],
+    similarities: &[Vec<f64>],
+) -> Vec<Best<'a>> {
     let mut best = vec![Best::default(); count];
-    for word in vocabulary(text) {
-        let Some((&word, similarities)) = similarities.get_key_value(word.as_str()) else { continue };
+    for &place in text {
+        let (Some(word), Some(similarities)) = (words.get(place), similarities.get(place)) else { continue };
         for (best, &similarity) in best.iter_mut().zip(similarities) {
             if similarity > best.similarity {
                 *best = Best { word, similarity };
@@ -228,7 +246,9 @@ mod tests {
             ("orders".to_owned(), vector([0.0, 0.8, 0.6])),
             ("station".to_owned(), vector([0.0, 0.0, 1.0])),
         ]);
-        score(&query, speaks_of_failure, candidates, &vectors)
+        let texts = Texts::of(&candidates);
+        let vectors: Vec<_> = texts.words.iter().map(|word| vectors.get(word).cloned()).collect();
+        score(&query, speaks_of_failure, candidates, &texts, &vectors)
     }
 
     fn ids(documents: &[Document]) -> Vec<i32> {
@@ -274,7 +294,9 @@ mod tests {
 
     #[test]
     fn a_score_is_finite_without_words() {
-        let documents = score(&[], true, vec![candidate(1, "", "", true)], &HashMap::new());
+        let candidates = vec![candidate(1, "", "", true)];
+        let texts = Texts::of(&candidates);
+        let documents = score(&[], true, candidates, &texts, &[]);
         assert!((documents[0].score - 0.3).abs() < 1e-9, "{}", documents[0].score);
     }
 }

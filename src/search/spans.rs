@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::SpanHit;
-use super::conditions::{BIN, Parameters, asks_each_row, columns, of_traces, on_documents, on_rows, within};
+use super::conditions::{BIN, Parameters, asks_each_row, columns, on_documents, on_rows, within};
 use super::filter::Filter;
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
@@ -27,6 +27,11 @@ pub(super) struct FoundSpan {
 /// What [`FoundSpan`] is read from, of a row `r`.
 pub(super) const COLUMNS: &str =
     "r.document_id, r.trace_id, r.span_id, r.start_time, r.start_ns, r.duration_ns, r.fillers";
+
+/// What a [`SpanHit`] is read from besides: of its document, and of what it decodes to.
+pub(super) const SHOWN: &str = "r.service, r.status_code, r.decoded ->> 'name', \
+    coalesce(nullif(r.decoded ->> 'status_message', ''), \
+             jsonb_path_query_first(r.decoded, 'lax $.events[*].attributes.\"exception.message\"') #>> '{}')";
 
 /// Of how many rows of a ranked document it is asked whether they pass, where each may differ: its newest ones.
 const ASKED: usize = 500;
@@ -121,42 +126,6 @@ pub(super) async fn newest_of_traces(
     read(connection, &sql, filter, &parameters).await
 }
 
-/// The spans of some traces that have one of these documents and pass the filter, at most `per_trace` of each trace: of its
-/// first document first.
-pub(super) async fn best_of_traces(
-    store: &TraceStore,
-    connection: &Connection,
-    traces: &[TraceId],
-    documents: Vec<i32>,
-    filter: &Filter,
-    per_trace: usize,
-) -> Result<Vec<FoundSpan>> {
-    let schema = &store.sql().schema;
-    let mut parameters = Parameters::default();
-    let traces = traces.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let (traces, documents) = (parameters.bind(traces), parameters.bind(documents));
-    let columns = columns(filter, &mut parameters);
-    let rows = on_rows(filter, schema, &mut parameters);
-    // Limits at both ends of time would make the planner read the index on it, too.
-    let period = match filter.since.is_some() || filter.until.is_some() {
-        true => format!(" AND {}", within(filter, &mut parameters)),
-        false => String::new(),
-    };
-    let place = format!("array_position({documents}::integer[], r.document_id)");
-    let sql = format!(
-        "SELECT {COLUMNS} FROM ( \
-             SELECT r.*, row_number() OVER (PARTITION BY r.trace_id \
-                 ORDER BY {place}, r.start_time DESC, r.start_ns DESC) AS number \
-             FROM {schema}.span_rows r \
-             JOIN (SELECT d.*{columns} FROM {schema}.span_documents d) AS d ON d.id = r.document_id \
-             WHERE {of_traces} AND {place} IS NOT NULL AND {rows}{period}) AS r \
-         WHERE r.number <= {per_trace} ORDER BY r.trace_id, r.number",
-        of_traces = of_traces(&traces),
-        per_trace = parameters.bind(per_trace as i64)
-    );
-    read(connection, &sql, filter, &parameters).await
-}
-
 /// Spans that a statement finds, which is prepared once a connection.
 pub(super) async fn read(
     connection: &Connection,
@@ -180,7 +149,7 @@ pub(super) async fn read_once(
 }
 
 /// A span of [`COLUMNS`].
-fn found(row: &Row) -> FoundSpan {
+pub(super) fn found(row: &Row) -> FoundSpan {
     FoundSpan {
         document: row.get(0),
         trace_id: TraceId::from_bytes(row.get::<_, Uuid>(1).into_bytes()),
@@ -202,12 +171,10 @@ pub(super) async fn shown(
     }
     let schema = &store.sql().schema;
     let sql = format!(
-        "SELECT f.place, d.service, d.status_code, b.decoded ->> 'name', \
-                coalesce(nullif(b.decoded ->> 'status_message', ''), \
-                         jsonb_path_query_first(b.decoded, 'lax $.events[*].attributes.\"exception.message\"') #>> '{{}}') \
-         FROM unnest($1::integer[], $2::text[]) WITH ORDINALITY AS f (id, fillers, place) \
-         JOIN {schema}.span_documents d USING (id), \
-         LATERAL (SELECT {schema}.span_body(d.body, f.fillers) AS decoded) AS b ORDER BY f.place"
+        "SELECT r.place, {SHOWN} \
+         FROM (SELECT f.place, d.service, d.status_code, {schema}.span_body(d.body, f.fillers) AS decoded \
+               FROM unnest($1::integer[], $2::text[]) WITH ORDINALITY AS f (id, fillers, place) \
+               JOIN {schema}.span_documents d USING (id)) AS r ORDER BY r.place"
     );
     let documents: Vec<i32> = spans.iter().map(|span| span.document).collect();
     let fillers: Vec<&str> = spans.iter().map(|span| span.fillers.as_str()).collect();
@@ -218,21 +185,25 @@ pub(super) async fn shown(
     let hit = |row: &Row| {
         let place = usize::try_from(row.get::<_, i64>(0)).unwrap_or_default();
         let span = spans.get(place.checked_sub(1)?)?;
-        let hit = SpanHit {
-            trace_id: span.trace_id,
-            span_id: span.span_id,
-            score: 1.0,
-            explanation: None,
-            service: row.get(1),
-            name: row.get::<_, Option<String>>(3).unwrap_or_default(),
-            is_error: row.get::<_, i16>(2) == 2,
-            message: row.get(4),
-            start: span.start,
-            duration: span.duration,
-        };
-        Some((span.document, hit))
+        Some((span.document, span_hit(span, row, 1)))
     };
     Ok(rows.iter().filter_map(hit).collect())
+}
+
+/// A span with what a row tells of it in the columns [`SHOWN`], from column `at` on.
+pub(super) fn span_hit(span: &FoundSpan, row: &Row, at: usize) -> SpanHit {
+    SpanHit {
+        trace_id: span.trace_id,
+        span_id: span.span_id,
+        score: 1.0,
+        explanation: None,
+        service: row.get(at),
+        name: row.get::<_, Option<String>>(at + 2).unwrap_or_default(),
+        is_error: row.get::<_, i16>(at + 1) == 2,
+        message: row.get(at + 3),
+        start: span.start,
+        duration: span.duration,
+    }
 }
 
 /// A start, of its columns in microseconds and the nanoseconds to add.

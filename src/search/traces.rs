@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures_util::future;
 use opentelemetry::trace::TraceId;
-use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::by_time::newest_passing;
@@ -14,11 +13,12 @@ use super::conditions::of_traces;
 use super::query::{Found, SearchQuery, trace_id};
 use super::ranked::{Ranked, end, per_document, ranked};
 use super::score::Document;
-use super::spans::{FoundSpan, best_of_traces, shown};
+use super::spans::{FoundSpan, shown};
+use super::whole::{Best, complete, whole};
 use super::{SpanHit, TraceHit};
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
-use crate::store::{Connection, Microseconds, SchemaInfo, TraceStore};
+use crate::store::{Connection, SchemaInfo, TraceStore};
 
 /// The most matched spans that a trace shows.
 const SPANS_PER_TRACE: usize = 5;
@@ -38,16 +38,11 @@ pub(super) async fn traces(store: &TraceStore, query: &SearchQuery) -> Result<Fo
     let Found { hits: traces, next } = query.paged(grouped(spans, query.wanted()), last);
     let mut hits: Vec<TraceHit> = traces.iter().map(|spans| found(spans)).collect();
     // A trace shows all its spans that match, not only those it was found by.
-    let spans = async {
-        let ids: Vec<TraceId> = hits.iter().map(|hit| hit.trace_id).collect();
-        let of_query = documents.iter().map(|document| document.id).collect();
-        let filter = query.bounded_filter();
-        let spans = best_of_traces(store, &connection, &ids, of_query, &filter, SPANS_PER_TRACE).await?;
-        Ok(scored(shown(store, &connection, spans).await?, &documents))
-    };
-    let (spans, summaries) =
-        future::try_join(spans, summaries(store, &connection, hits.iter().map(|hit| hit.trace_id))).await?;
-    complete(&mut hits, spans, summaries);
+    let filter = query.bounded_filter();
+    let of_query = documents.iter().map(|document| document.id).collect();
+    let best = Best { documents: of_query, filter: &filter, per_trace: SPANS_PER_TRACE };
+    let (summaries, spans) = whole(store, &connection, &hits, Some(best)).await?;
+    complete(&mut hits, scored(spans, &documents), summaries);
     end(connection).await?;
     Ok(Found { hits, next })
 }
@@ -68,9 +63,9 @@ async fn traces_by_conditions(store: &TraceStore, query: &SearchQuery) -> Result
     };
     let Found { hits: traces, next } = query.paged(traces, last);
     let mut hits: Vec<TraceHit> = traces.iter().map(|spans| found(spans)).collect();
-    let (spans, summaries) = future::try_join(
+    let (spans, (summaries, _)) = future::try_join(
         shown(store, &connection, traces.into_iter().flatten().collect()),
-        summaries(store, &connection, hits.iter().map(|hit| hit.trace_id)),
+        whole(store, &connection, &hits, None),
     )
     .await?;
     complete(&mut hits, spans, summaries);
@@ -197,77 +192,7 @@ pub(super) async fn summarized(
     scores: Vec<(TraceId, f64)>,
 ) -> Result<Vec<TraceHit>> {
     let mut hits: Vec<TraceHit> = scores.into_iter().map(|(id, score)| hit(id, score)).collect();
-    let summaries = summaries(store, connection, hits.iter().map(|hit| hit.trace_id)).await?;
+    let (summaries, _) = whole(store, connection, &hits, None).await?;
     complete(&mut hits, Vec::new(), summaries);
     Ok(hits)
-}
-
-/// Adds their spans to traces, of which the first has the trace's score, and root, times and counts.
-fn complete(hits: &mut [TraceHit], spans: Vec<(i32, SpanHit)>, mut summaries: HashMap<TraceId, Summary>) {
-    let places: HashMap<TraceId, usize> =
-        hits.iter().enumerate().map(|(at, hit)| (hit.trace_id, at)).collect();
-    for (_, span) in spans {
-        let Some(hit) = places.get(&span.trace_id).and_then(|&at| hits.get_mut(at)) else { continue };
-        if hit.spans.is_empty() {
-            hit.score = span.score;
-        }
-        hit.spans.push(span);
-    }
-    for hit in hits {
-        let Some(summary) = summaries.remove(&hit.trace_id) else { continue };
-        hit.root_service = summary.root_service;
-        hit.root_name = summary.root_name;
-        hit.start = summary.start;
-        hit.duration = summary.duration;
-        hit.span_count = summary.span_count;
-        hit.error_count = summary.error_count;
-    }
-}
-
-/// What all spans of a trace tell.
-struct Summary {
-    root_service: String,
-    root_name: String,
-    start: Timestamp,
-    duration: Duration,
-    span_count: u64,
-    error_count: u64,
-}
-
-async fn summaries(
-    store: &TraceStore,
-    connection: &Connection,
-    traces: impl Iterator<Item = TraceId>,
-) -> Result<HashMap<TraceId, Summary>> {
-    let tables = &store.sql().schema;
-    // Of all spans, only the root is decoded.
-    let sql = format!(
-        "SELECT trace_id, service, {tables}.span_body(body, fillers) ->> 'name', start_time, seconds, spans, errors \
-         FROM (SELECT DISTINCT ON (r.trace_id) r.trace_id, d.service, d.body, r.fillers, \
-                   min(r.start_time) OVER whole AS start_time, \
-                   extract(epoch FROM max(r.start_time + make_interval(secs => r.duration_ns / 1e9)) OVER whole \
-                                      - min(r.start_time) OVER whole)::float8 AS seconds, \
-                   count(*) OVER whole AS spans, count(*) FILTER (WHERE d.status_code = 2) OVER whole AS errors \
-               FROM {tables}.span_rows r JOIN {tables}.span_documents d ON d.id = r.document_id \
-               WHERE {} \
-               WINDOW whole AS (PARTITION BY r.trace_id) \
-               ORDER BY r.trace_id, r.parent_span_id <> 0, r.start_time, r.start_ns) AS root",
-        of_traces("$1")
-    );
-    let ids: Vec<String> = traces.map(|id| id.to_string()).collect();
-    let rows =
-        connection.query_prepared(&sql, &[&ids]).await.map_err(Error::database("summarizing traces"))?;
-    let summary = |row: &Row| {
-        let summary = Summary {
-            root_service: row.get(1),
-            root_name: row.get::<_, Option<String>>(2).unwrap_or_default(),
-            start: Timestamp(i128::from(row.get::<_, Microseconds>(3).0) * 1000),
-            // Clocks that are wrong by thousands of years make a duration that is not worth an error.
-            duration: Duration::try_from_secs_f64(row.get(4)).unwrap_or_default(),
-            span_count: row.get::<_, i64>(5) as u64,
-            error_count: row.get::<_, i64>(6) as u64,
-        };
-        (TraceId::from_bytes(row.get::<_, Uuid>(0).into_bytes()), summary)
-    };
-    Ok(rows.iter().map(summary).collect())
 }

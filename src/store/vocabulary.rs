@@ -107,46 +107,43 @@ impl TraceStore {
         Ok(true)
     }
 
-    /// The unit vectors of words: remembered, stored, or, up to some hundred, embedded now.
+    /// The unit vector of each of these words: remembered, stored, or, of up to some hundred, embedded now; `None` for others.
+    ///
+    /// `words` are in the order in which they matter, each once.
     pub(crate) async fn word_vectors(
         &self,
         connection: &Connection,
         embedder: &Embedder,
-        words: Vec<String>,
-    ) -> Result<HashMap<String, Vector>> {
+        words: &[String],
+    ) -> Result<Vec<Option<Vector>>> {
         // What is remembered is of the settings' model.
         let remembered = embedder.model_name() == self.inner.embedder.model_name()
             && embedder.dimension() == self.inner.embedder.dimension();
         let known = &self.inner.words;
-        let mut vectors = HashMap::with_capacity(words.len());
-        let mut missing = Vec::new();
-        for word in words {
-            match known.get(&word).filter(|_| remembered) {
-                Some(vector) => drop(vectors.insert(word, vector)),
-                None => missing.push(word),
-            }
-        }
-        if missing.is_empty() {
+        let mut vectors: Vec<Option<Vector>> =
+            words.iter().map(|word| known.get(word).filter(|_| remembered)).collect();
+        let unknown = words.iter().zip(&vectors).filter(|(_, vector)| vector.is_none());
+        let wanted: Vec<String> = unknown.map(|(word, _)| word.clone()).collect();
+        if wanted.is_empty() {
             return Ok(vectors);
         }
         let select =
             format!("SELECT word, embedding FROM {}.span_words WHERE word = ANY($1)", self.inner.sql.schema);
         let doing = || Error::database("reading the embeddings of words");
-        for row in connection.query_prepared(&select, &[&missing]).await.map_err(doing())? {
-            vectors.insert(row.get(0), from_bytes(row.get(1)));
-        }
-        missing.retain(|word| !vectors.contains_key(word));
-        // What comes first matters most.
+        let rows = connection.query_prepared(&select, &[&wanted]).await.map_err(doing())?;
+        let mut found: HashMap<String, Vector> =
+            rows.iter().map(|row| (row.get(0), from_bytes(row.get(1)))).collect();
+        let mut missing: Vec<String> = wanted.into_iter().filter(|word| !found.contains_key(word)).collect();
         missing.truncate(WORDS);
-        for (word, vector) in missing.iter().zip(self.embed_each(embedder, &missing).await?) {
-            if let Some(vector) = vector {
-                vectors.insert(word.clone(), vector);
-            }
-        }
+        let embedded = self.embed_each(embedder, &missing).await?;
+        found.extend(missing.into_iter().zip(embedded).filter_map(|(word, vector)| Some((word, vector?))));
         if remembered {
-            for (word, vector) in &vectors {
+            for (word, vector) in &found {
                 known.insert(word.clone(), Arc::clone(vector));
             }
+        }
+        for (word, vector) in words.iter().zip(&mut vectors).filter(|(_, vector)| vector.is_none()) {
+            *vector = found.remove(word);
         }
         Ok(vectors)
     }

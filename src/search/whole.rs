@@ -1,0 +1,134 @@
+//! Traces that were found, by one look at all their rows: root, times and counts, and the spans that match.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use opentelemetry::trace::TraceId;
+use tokio_postgres::Row;
+
+use super::conditions::{Parameters, columns, of_traces, on_rows, within};
+use super::filter::Filter;
+use super::spans::{COLUMNS, SHOWN, found, reading, span_hit};
+use super::{SpanHit, TraceHit};
+use crate::error::Result;
+use crate::span::Timestamp;
+use crate::store::{Connection, Microseconds, TraceStore};
+
+/// Which spans of a trace match: those of the first documents, the newest of each first.
+pub(super) struct Best<'a> {
+    /// The documents, the best first.
+    pub documents: Vec<i32>,
+    /// What the spans have to pass.
+    pub filter: &'a Filter,
+    /// How many of a trace are wanted at most.
+    pub per_trace: usize,
+}
+
+/// What all spans of a trace tell.
+pub(super) struct Summary {
+    root_service: String,
+    root_name: String,
+    start: Timestamp,
+    duration: Duration,
+    span_count: u64,
+    error_count: u64,
+}
+
+/// Summaries of traces, and their spans that match, the best of each trace first, with their documents.
+pub(super) async fn whole(
+    store: &TraceStore,
+    connection: &Connection,
+    traces: &[TraceHit],
+    best: Option<Best<'_>>,
+) -> Result<(HashMap<TraceId, Summary>, Vec<(i32, SpanHit)>)> {
+    let schema = &store.sql().schema;
+    let mut parameters = Parameters::default();
+    let ids: Vec<String> = traces.iter().map(|trace| trace.trace_id.to_string()).collect();
+    let of_traces = of_traces(&parameters.bind(ids));
+    let any = Filter::default();
+    let filter = best.as_ref().map_or(&any, |best| best.filter);
+    let columns = columns(filter, &mut parameters);
+    let (place, per_trace) = match best {
+        None => ("NULL::integer".to_owned(), 0),
+        Some(Best { documents, filter, per_trace }) => {
+            let place = format!("array_position({}::integer[], r.document_id)", parameters.bind(documents));
+            let (rows, period) = (on_rows(filter, schema, &mut parameters), within(filter, &mut parameters));
+            (format!("CASE WHEN {place} IS NOT NULL AND {period} AND {rows} THEN {place} END"), per_trace)
+        }
+    };
+    // Only the root and what is shown are decoded.
+    let sql = format!(
+        "SELECT {COLUMNS}, {SHOWN}, r.is_root, r.is_best, r.first_start, r.seconds, r.spans, r.errors \
+         FROM (SELECT r.*, r.place IS NOT NULL AND r.number <= {per_trace} AS is_best, \
+                      d.service, d.status_code, {schema}.span_body(d.body, r.fillers) AS decoded \
+               FROM (SELECT r.*, \
+                         row_number() OVER (PARTITION BY r.trace_id \
+                                            ORDER BY r.place, r.start_time DESC, r.start_ns DESC) AS number, \
+                         row_number() OVER (PARTITION BY r.trace_id \
+                                            ORDER BY r.parent_span_id <> 0, r.start_time, r.start_ns) = 1 AS is_root, \
+                         min(r.start_time) OVER whole AS first_start, \
+                         extract(epoch FROM max(r.start_time + make_interval(secs => r.duration_ns / 1e9)) OVER whole \
+                                            - min(r.start_time) OVER whole)::float8 AS seconds, \
+                         count(*) OVER whole AS spans, count(*) FILTER (WHERE r.failed) OVER whole AS errors \
+                     FROM (SELECT r.*, d.status_code = 2 AS failed, {place} AS place \
+                           FROM {schema}.span_rows r \
+                           JOIN (SELECT d.*{columns} FROM {schema}.span_documents d) AS d ON d.id = r.document_id \
+                           WHERE {of_traces}) AS r \
+                     WINDOW whole AS (PARTITION BY r.trace_id)) AS r \
+               JOIN {schema}.span_documents d ON d.id = r.document_id) AS r \
+         WHERE r.is_root OR r.is_best ORDER BY r.trace_id, r.number",
+        per_trace = parameters.bind(per_trace as i64),
+    );
+    let rows = connection.query_prepared(&sql, &parameters.as_slice()).await.map_err(reading(filter))?;
+    let (mut summaries, mut spans) = (HashMap::with_capacity(traces.len()), Vec::new());
+    for row in &rows {
+        let span = found(row);
+        let hit = span_hit(&span, row, 7);
+        if row.get(11) {
+            summaries.insert(span.trace_id, summary(row, &hit));
+        }
+        if row.get(12) {
+            spans.push((span.document, hit));
+        }
+    }
+    Ok((summaries, spans))
+}
+
+/// What a root's row tells of its trace.
+fn summary(row: &Row, root: &SpanHit) -> Summary {
+    Summary {
+        root_service: root.service.clone(),
+        root_name: root.name.clone(),
+        start: Timestamp(i128::from(row.get::<_, Microseconds>(13).0) * 1000),
+        // Clocks that are wrong by thousands of years make a duration that is not worth an error.
+        duration: Duration::try_from_secs_f64(row.get(14)).unwrap_or_default(),
+        span_count: row.get::<_, i64>(15) as u64,
+        error_count: row.get::<_, i64>(16) as u64,
+    }
+}
+
+/// Adds their spans to traces, of which the first has the trace's score, and root, times and counts.
+pub(super) fn complete(
+    hits: &mut [TraceHit],
+    spans: Vec<(i32, SpanHit)>,
+    mut summaries: HashMap<TraceId, Summary>,
+) {
+    let places: HashMap<TraceId, usize> =
+        hits.iter().enumerate().map(|(at, hit)| (hit.trace_id, at)).collect();
+    for (_, span) in spans {
+        let Some(hit) = places.get(&span.trace_id).and_then(|&at| hits.get_mut(at)) else { continue };
+        if hit.spans.is_empty() {
+            hit.score = span.score;
+        }
+        hit.spans.push(span);
+    }
+    for hit in hits {
+        let Some(summary) = summaries.remove(&hit.trace_id) else { continue };
+        hit.root_service = summary.root_service;
+        hit.root_name = summary.root_name;
+        hit.start = summary.start;
+        hit.duration = summary.duration;
+        hit.span_count = summary.span_count;
+        hit.error_count = summary.error_count;
+    }
+}
