@@ -25,15 +25,17 @@ TARGETS = [
     ("allocations.*", "value", "≤", 5),
     ("embed/.*(?<!cosine)", "ratio", "≥", 2),
     ("embed/.*cosine", "value", "≥", 0.99),
-    ("search/.*/p50", "ratio", "≤", 1.5),
+    ("search/.*/words[^/]*/p50", "ratio", "≤", 1.5),
     ("search/.*/p99", "value", "≤", 25),
-    ("search/.*/growth", "ratio", "≤", 1.3),
+    ("search/.*, 10000 documents/.*/growth", "ratio", "≤", 1.3),
     ("get_trace.*warm.*", "value", "≤", 3),
     ("storage/datasette", "value", "≤", 200),
     ("storage/trainticket", "value", "≤", 150),
     ("memory/(idle|load|outage)", "value", "≤", 150),
     ("growth/[^/]*", "ratio", "≥", 0.8),
     ("writers/2", "ratio", "≥", 1.6),
+    ("page/.*/first page", "value", "≤", 100),
+    ("page/.*/(waterfall|flame graph|table) of .*", "value", "≤", 300),
 ]
 
 
