@@ -6,7 +6,7 @@
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Once, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use opentelemetry::otel_debug;
@@ -21,28 +21,38 @@ static ENDS: AtomicBool = AtomicBool::new(false);
 /// How long the end of the process waits for these: a run takes about a tenth of a second, loading a quarter.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long a first load is watched, and how often.
-const WATCH: Duration = Duration::from_secs(5);
-const EVERY: Duration = Duration::from_millis(1);
+/// How often what the library registers during a first load is followed by the hook. An end of the process in between is
+/// not waited for.
+const EVERY: Duration = Duration::from_micros(100);
 
 // SAFETY: the signature is the C standard's; `atexit` may be called at any time and from any thread.
 unsafe extern "C" {
     safe fn atexit(hook: extern "C" fn()) -> c_int;
 }
 
-/// Lets the process end only while no thread is in the library, from the first load of a model on. To be called once the
-/// library is there; [`loaded`] ends it.
+/// The loading of a model, from before the library is there: keeps the process from ending until it is dropped.
 ///
-/// What is registered last runs first, and the library registers destructors wherever it comes to: until a model was
-/// loaded, each of them is followed by the hook once more.
-pub(super) fn watch_first_load() {
-    static WATCHED: Once = Once::new();
-    WATCHED.call_once(|| {
-        register();
-        let watch = || {
-            let begin = Instant::now();
-            while begin.elapsed() < WATCH && !(LOADED.load(Ordering::Acquire) || ENDS.load(Ordering::Acquire))
-            {
+/// What is registered last runs first, and the library registers destructors wherever it comes to: while a first model is
+/// loaded, each of them is followed by the hook once more, by a thread and at each [`follow`].
+pub(super) struct Loading {
+    is_over: Arc<AtomicBool>,
+    _exit_waits: RwLockReadGuard<'static, ()>,
+}
+
+impl Loading {
+    pub(super) fn begin() -> Self {
+        let loading = Loading { is_over: Arc::default(), _exit_waits: enter_library() };
+        if !LOADED.load(Ordering::Acquire) {
+            register();
+            loading.watch();
+        }
+        loading
+    }
+
+    fn watch(&self) {
+        let is_over = Arc::clone(&self.is_over);
+        let watch = move || {
+            while !(is_over.load(Ordering::Acquire) || ENDS.load(Ordering::Acquire)) {
                 register();
                 std::thread::sleep(EVERY);
             }
@@ -51,13 +61,27 @@ pub(super) fn watch_first_load() {
         if let Err(error) = thread.spawn(watch) {
             otel_debug!(name: "Embedding.LoadNotWatched", reason = error.to_string());
         }
-    });
+    }
+
+    /// To be called when the model has run: what the library registers for that is registered.
+    pub(super) fn done(self) {
+        register();
+        LOADED.store(true, Ordering::Release);
+    }
 }
 
-/// To be called when a model was loaded and has run: what the library registers for that is registered.
-pub(super) fn loaded() {
-    LOADED.store(true, Ordering::Release);
-    register();
+impl Drop for Loading {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Release);
+        follow();
+    }
+}
+
+/// Follows what the library just registered, unless a model was loaded before.
+pub(super) fn follow() {
+    if !LOADED.load(Ordering::Acquire) {
+        register();
+    }
 }
 
 fn register() {
@@ -65,8 +89,8 @@ fn register() {
     atexit(wait_for_threads);
 }
 
-/// Keeps the process from ending until it is dropped. At the end of the process it is never given. A thread takes one at a
-/// time.
+/// Keeps the process from ending until it is dropped. At the end of the process it is never given. A thread may take more than
+/// one, since nobody waits for writing.
 pub(super) fn enter_library() -> RwLockReadGuard<'static, ()> {
     IN_LIBRARY.read().unwrap_or_else(PoisonError::into_inner)
 }

@@ -60,6 +60,7 @@ impl Model {
         let tokens = Tokens::load(folder)?;
         let graph = locate::graph(folder)
             .ok_or_else(|| Error::Model(format!("no model.onnx in {}", folder.display())))?;
+        let loading = exit::Loading::begin();
         let session = runtime::open(&graph, runtime, threads)?;
         let inputs = inputs(&session, &graph)?;
         let (output, pooling) = output(&session, folder, &graph)?;
@@ -77,7 +78,7 @@ impl Model {
                 model.dimension
             )));
         }
-        exit::loaded();
+        loading.done();
         trim::give_back();
         Ok(model)
     }

@@ -30,14 +30,15 @@ static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
 
 /// Opens the ONNX graph in the file `graph` for inference on `threads` threads.
 ///
-/// A library that was loaded before stays in use, whatever `runtime` says: a process can only hold one.
+/// To be called while [`exit::Loading`] is held. A library that was loaded before stays in use, whatever `runtime` says: a
+/// process can only hold one.
 ///
 /// # Errors
 /// [`Error::Model`] when the library cannot be loaded or is too old (then the next call tries again), or when the
 /// file cannot be read or is not a graph that this ONNX Runtime understands.
 pub(super) fn open(graph: &Path, runtime: &Runtime, threads: usize) -> Result<Session> {
     let environment = environment(runtime)?;
-    let _exit_waits = exit::enter_library();
+    exit::follow();
     session(&environment, graph, threads)
         .map_err(|error| Error::Model(format!("cannot load {}: {error}", graph.display())))
 }
@@ -48,8 +49,7 @@ fn environment(runtime: &Runtime) -> Result<Environment> {
         return Ok(environment.clone());
     }
     let builder = builder(runtime)?;
-    exit::watch_first_load();
-    let _exit_waits = exit::enter_library();
+    exit::follow();
     let made = builder
         .with_name("opentelemetry-pgvector")
         .with_telemetry(false)
