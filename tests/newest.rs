@@ -5,8 +5,8 @@ mod support;
 use std::time::{Duration, SystemTime};
 
 use opentelemetry_pgvector::TraceStore;
-use opentelemetry_pgvector::search::{Filter, SearchQuery, Status};
-use opentelemetry_pgvector::span::StatusCode;
+use opentelemetry_pgvector::search::{Condition, Filter, SearchQuery, Status};
+use opentelemetry_pgvector::span::{StatusCode, Value};
 use support::database::TestDatabase;
 use support::operations::{span, spans};
 
@@ -120,5 +120,77 @@ async fn where_the_last_document_has_a_large_id_words_and_conditions_still_find_
     for filter in [Filter::default(), Filter::default().status(Status::Error)] {
         let found = ids(&store, SearchQuery::new("shop voucher").filter(filter).limit(10)).await;
         assert_eq!(found.first().map(String::as_str), Some("00000000000000000000000000001389"), "{found:?}");
+    }
+}
+
+/// Values of every kind: some have templates, some are written otherwise by PostgreSQL, some are a part of another.
+fn values() -> Vec<Value<'static>> {
+    let texts = [
+        "ord-00123",
+        "ord-00124",
+        "u4711",
+        "u47",
+        "GET",
+        "00012",
+        "12345",
+        "say \"x1234\" \\ now",
+        "100%",
+        "%1$s and 5678",
+        "a_b",
+        "日本語-1234",
+        "/orders/123?user=ada&page=4",
+        "SELECT * FROM t WHERE id IN (11, 12, 13)",
+        "ada@example.com paid",
+        "4bf92f35-77b3-4da6-a3ce-929d0e0e4736",
+        "",
+        "tab\there 4321",
+        "true",
+        "1e5",
+    ];
+    let mut values: Vec<Value<'static>> = texts.iter().map(|text| Value::String((*text).into())).collect();
+    values.extend([12_345, 17, i64::MIN, 100_000].map(Value::Int));
+    values.extend([1e21, 1e-7, -0.0, 12.5, 123_456.0, f64::NAN].map(Value::Double));
+    values.extend([Value::Bool(true), Value::Bytes(vec![1, 2, 250].into())]);
+    values.push(Value::Array(vec![Value::String("u4711".into()), Value::Int(17)]));
+    values
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_is_found_however_documents_and_rows_share_it() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    let mut spans = spans();
+    let values = values();
+    // Of the first key all values come in turn; another one is a URL by its name, and one has few values.
+    for (number, span) in spans.iter_mut().enumerate() {
+        span.attributes.push(("order.id".into(), values[number % values.len()].clone()));
+        span.attributes.push(("url.full".into(), values[number / 3 % values.len()].clone()));
+        span.attributes.push(("tier".into(), values[number % 5].clone()));
+    }
+    for batch in spans.chunks(500) {
+        store.batch_store(batch).await.expect("stored");
+    }
+    let documents: i64 = database.value("SELECT count(*) FROM otel.span_documents").await;
+    assert!(documents > 250, "{documents} documents");
+    for changed in ["", "UPDATE otel.span_documents SET attributes = NULL WHERE id % 2 = 0"] {
+        database.execute(changed).await;
+        for key in ["order.id", "url.full", "tier"] {
+            let texts: Vec<String> = database
+                .value(&format!("SELECT array_agg(DISTINCT attributes ->> '{key}') FROM otel.spans"))
+                .await;
+            assert!(texts.len() >= 5, "{texts:?}");
+            for text in texts.iter().map(String::as_str).chain(["u471", "ord-00125", "1e21", "17"]) {
+                let quoted = text.replace('\'', "''");
+                let expected: Vec<String> = database
+                    .value(&format!(
+                        "SELECT coalesce(array_agg(trace_id::text ORDER BY start_time DESC, trace_id), '{{}}') FROM otel.spans \
+                         WHERE attributes ->> '{key}' = '{quoted}' OR attributes -> '{key}' @> to_jsonb('{quoted}'::text)"
+                    ))
+                    .await;
+                let filter = Filter::default().attribute(Condition::is(key, text));
+                let query = SearchQuery::filtered(filter).limit(1000);
+                assert_eq!(ids(&store, query).await, expected, "{key} = {text} {changed}");
+            }
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! [`Embedder`] is the way in. It finds the model's folder and ONNX Runtime (`locate`), loads them at first use
 //! (`runtime`, `tokens`, `model`), and remembers the vectors of recent texts, because spans repeat themselves.
 
+mod buckets;
 mod exit;
 mod fingerprint;
 mod locate;

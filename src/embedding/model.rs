@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use ort::session::{Session, SessionInputValue};
 use ort::value::{TensorElementType, TensorRef};
 
+use super::buckets::buckets;
 use super::exit;
 use super::fingerprint;
 use super::locate::{self, TOKENIZER};
@@ -15,13 +16,6 @@ use super::runtime::{self, Runtime};
 use super::tokens::{OfWords, Tokens};
 use super::trim;
 use crate::{Error, Result};
-
-/// Tokens, padding included, that one call of ONNX Runtime works on.
-///
-/// About 25 ms on one core, which bounds both how late a deadline is noticed and how long a search waits for an
-/// export that embeds. Larger buckets are no faster, and then slower, because they leave the core's caches: 4,900
-/// tokens/s at 128 to 512, 4,200 at 1,024, 2,400 at 4,096, where memory grows by some 100 MB too.
-const BUCKET_TOKENS: usize = 128;
 
 /// A loaded model with its tokenizer.
 pub(super) struct Model {
@@ -102,12 +96,15 @@ impl Model {
         mut each: impl FnMut(usize, Vec<f32>),
     ) -> Result<()> {
         let ids = texts.iter().map(|text| self.tokens.ids(text)).collect::<Result<Vec<_>>>()?;
-        // Padding is the main waste: texts of about the same length share a bucket, padded to its longest.
         let mut order: Vec<usize> = (0..texts.len()).collect();
         order.sort_by_key(|&index| ids[index].len());
+        let lengths: Vec<usize> = order.iter().map(|&index| ids[index].len()).collect();
         let mut rest = order.as_slice();
-        while !rest.is_empty() && proceed() {
-            let (bucket, later) = rest.split_at(bucket_size(rest.iter().map(|&index| ids[index].len())));
+        for count in buckets(&lengths) {
+            if !proceed() {
+                break;
+            }
+            let (bucket, later) = rest.split_at(count);
             let rows: Vec<&[u32]> = bucket.iter().map(|&index| ids[index].as_slice()).collect();
             for (&index, vector) in bucket.iter().zip(self.run(&rows)?) {
                 each(index, vector);
@@ -204,12 +201,6 @@ impl Drop for Model {
     }
 }
 
-/// How many of the next texts fit a bucket, given their lengths in tokens in ascending order; at least one.
-fn bucket_size(lengths: impl Iterator<Item = usize>) -> usize {
-    // Each text is padded to the last one, so the bucket's size is that of a rectangle.
-    lengths.zip(1..).take_while(|(length, count)| length * count <= BUCKET_TOKENS).count().max(1)
-}
-
 /// One text's vector from the graph's output for its row, of which the first `length` tokens are not padding.
 fn pool(pooling: Pooling, output: &[f32], length: usize, dimension: usize) -> Vec<f32> {
     let tokens = if pooling == Pooling::Mean { length } else { 1 };
@@ -300,14 +291,6 @@ fn output(session: &Session, folder: &Path, graph: &Path) -> Result<(String, Poo
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_bucket_holds_a_bounded_number_of_padded_tokens_and_at_least_one_text() {
-        assert_eq!(bucket_size([2; 1000].into_iter()), BUCKET_TOKENS / 2);
-        assert_eq!(bucket_size([BUCKET_TOKENS * 2, BUCKET_TOKENS * 2].into_iter()), 1);
-        // Three texts padded to the last one would be a token too many.
-        assert_eq!(bucket_size([1, 2, BUCKET_TOKENS / 3 + 1].into_iter()), 2);
-    }
 
     #[test]
     fn pooling_leaves_padding_out() {

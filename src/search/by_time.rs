@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::conditions::{Parameters, asks_documents, asks_each_row, columns, on_documents, on_rows, within};
 use super::filter::Filter;
+use super::held::{Held, held};
 use super::recent::newest_root;
 use super::spans::{
     COLUMNS, Documents, FoundSpan, NEWEST_FIRST, newest, newest_of_traces, read, read_once, reading,
@@ -43,8 +44,12 @@ pub(super) async fn newest_passing(
     if few.is_some() && !asks_each_row(&asked) {
         return of_documents(filter, limit).await;
     }
+    let held = match few {
+        None if !info.distributed => held(store, connection, filter, last).await?,
+        _ => None,
+    };
     let patience = PATIENCE.max(PATIENCE_PER_DOCUMENT.saturating_mul(last.max(0).unsigned_abs()));
-    let by_time = ByTime { store, connection, info, filter, last, few: few.as_deref(), patience };
+    let by_time = ByTime { store, connection, info, filter, last, few: few.as_deref(), held, patience };
     let (mut spans, left) = by_time.newest(limit).await?;
     if let Some(older) = left {
         spans.extend(of_documents(&older, limit - spans.len()).await?);
@@ -82,6 +87,7 @@ struct ByTime<'a> {
     filter: &'a Filter,
     last: i32,
     few: Option<&'a [i32]>,
+    held: Option<Held>,
     patience: Duration,
 }
 
@@ -105,50 +111,67 @@ impl ByTime<'_> {
                 return Ok((spans, Some(Filter { since: self.filter.since, ..period })));
             }
             let begun = Instant::now();
-            let found = self.of_period(&period, row_by_row, limit - spans.len()).await?;
-            let is_empty = found.is_empty();
-            spans.extend(found);
+            let known = spans.len();
+            spans.extend(self.of_period(&period, row_by_row, limit - known).await?);
+            let found = spans.len() - known;
             if spans.len() >= limit || since.is_none() {
                 return Ok((spans, None));
             }
             (root, until) = (since, since);
-            if is_empty {
+            if found == 0 {
                 root = newest_root(until).await?;
             }
-            row_by_row &= begun.elapsed() < self.patience;
-            length *= if row_by_row { 4 } else { 16 };
+            let spent = begun.elapsed();
+            row_by_row &= spent < self.patience;
+            // Going on in small steps saves reading too much, where a step takes any time.
+            let most = if row_by_row && spent * 16 > self.patience { 4.0 } else { 16.0 };
+            // As many as are missing, if they lie as dense as the last ones, and a fourth more.
+            let missing = 1.25 * (limit - spans.len()) as f64 / found as f64;
+            length = length.mul_f64(missing.clamp(0.25, most));
         }
     }
 
-    /// The newest spans of a period. Row by row, the newest first, it ends as soon as there are enough, but looks for the
-    /// document of each row; otherwise the documents are read once, which is more than a short period has rows.
+    /// The newest spans of a period.
+    ///
+    /// Where few rows may pass, these are read first, then their documents. Otherwise row by row, the newest first, it ends as
+    /// soon as there are enough, but looks for the document of each row; or the documents are read once, which is more than a
+    /// short period has rows.
     async fn of_period(&self, filter: &Filter, row_by_row: bool, limit: usize) -> Result<Vec<FoundSpan>> {
         let schema = &self.store.sql().schema;
         let mut parameters = Parameters::default();
         let columns = columns(filter, &mut parameters);
         let documents = on_documents(filter, schema, &mut parameters);
-        let period = within(filter, &mut parameters);
+        let mut period = within(filter, &mut parameters);
         let rows = on_rows(filter, schema, &mut parameters);
-        let few = match self.few {
-            None => String::new(),
-            Some(few) => format!(" AND r.document_id = ANY({}::integer[])", parameters.bind(few.to_vec())),
-        };
+        if let Some(few) = self.few {
+            period += &format!(" AND r.document_id = ANY({}::integer[])", parameters.bind(few.to_vec()));
+        }
         let last = parameters.bind(self.last);
         let documents = format!(
             "SELECT d.*{columns} FROM {schema}.span_documents d WHERE d.id <= {last} AND {documents}"
         );
-        // Citus sends fenced documents around, and needs them so for what is asked of rows.
-        let is_sent = asks_documents(filter) || asks_each_row(filter);
-        let fence = if self.info.distributed && !is_sent { "" } else { " OFFSET 0" };
-        let documents = match row_by_row {
-            true => format!("CROSS JOIN LATERAL ({documents} AND d.id = r.document_id{fence}) AS d"),
-            false => format!("JOIN ({documents}{fence}) AS d ON d.id = r.document_id"),
+        let found = match &self.held {
+            Some(held) => {
+                let holds = held.on_rows(&mut parameters);
+                format!(
+                    "WITH held AS MATERIALIZED (SELECT r.* FROM {schema}.span_rows r WHERE {period} AND {holds}) \
+                     SELECT {COLUMNS} FROM held r JOIN ( \
+                         {documents} AND d.id = ANY(ARRAY(SELECT DISTINCT document_id FROM held)) OFFSET 0) AS d \
+                     ON d.id = r.document_id WHERE {rows}"
+                )
+            }
+            None => {
+                // Citus sends fenced documents around, and needs them so for what is asked of rows.
+                let is_sent = asks_documents(filter) || asks_each_row(filter);
+                let fence = if self.info.distributed && !is_sent { "" } else { " OFFSET 0" };
+                let documents = match row_by_row {
+                    true => format!("CROSS JOIN LATERAL ({documents} AND d.id = r.document_id{fence}) AS d"),
+                    false => format!("JOIN ({documents}{fence}) AS d ON d.id = r.document_id"),
+                };
+                format!("SELECT {COLUMNS} FROM {schema}.span_rows r {documents} WHERE {period} AND {rows}")
+            }
         };
-        let limit = parameters.bind(limit as i64);
-        let sql = format!(
-            "SELECT {COLUMNS} FROM {schema}.span_rows r {documents} WHERE {period}{few} AND {rows} \
-             ORDER BY {NEWEST_FIRST} LIMIT {limit}"
-        );
+        let sql = format!("{found} ORDER BY {NEWEST_FIRST} LIMIT {}", parameters.bind(limit as i64));
         match row_by_row {
             true => read(self.connection, &sql, filter, &parameters).await,
             // Planned by its period, however long planning takes.

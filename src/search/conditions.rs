@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio_postgres::types::ToSql;
 
 use super::filter::{Filter, Test};
+use super::held::{holds, needles};
 use super::tags;
 use super::time::Time;
 use crate::span::{Timestamp, escape_into, names_of};
@@ -94,8 +95,8 @@ pub(super) fn on_rows(filter: &Filter, schema: &str, parameters: &mut Parameters
         all.push(match &condition.test {
             // Looking for the text in a row takes a tenth of decoding its value.
             Test::Is(wanted) => format!(
-                "CASE WHEN d.is_text_{at} AND strpos(r.fillers, {}) = 0 THEN false ELSE {passes} END",
-                parameters.bind(in_json(wanted))
+                "CASE WHEN NOT d.varies_{at} OR {} THEN {passes} ELSE false END",
+                holds(&needles(wanted), parameters)
             ),
             _ => passes,
         });
@@ -145,9 +146,10 @@ pub(super) fn columns(filter: &Filter, parameters: &mut Parameters) -> String {
             columns += ", d.attributes IS NOT NULL";
             for key in names_of(&condition.key) {
                 let key = parameters.bind((*key).to_owned());
-                columns += &format!(" AND (d.attributes -> {key}::text ? '$string') IS NOT FALSE");
+                columns +=
+                    &format!(" AND (jsonb_typeof(d.attributes -> {key}::text) = 'object') IS NOT FALSE");
             }
-            columns += &format!(" AS is_text_{at}");
+            columns += &format!(" AS varies_{at}");
         }
     }
     for (at, phrase) in filter.phrases.iter().enumerate() {

@@ -16,6 +16,7 @@ mod dependencies;
 mod failure;
 mod figures;
 mod filter;
+mod held;
 mod hidden;
 mod hit;
 mod names;

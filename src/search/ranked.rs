@@ -7,6 +7,7 @@ use opentelemetry::trace::{SpanId, TraceId};
 use super::candidates::near;
 use super::compare::{self, Begun};
 use super::compared::Reach;
+use super::conditions::asks_each_row;
 use super::query::SearchQuery;
 use super::rank::nearest;
 use super::recent::newest_of_documents;
@@ -19,6 +20,10 @@ use crate::store::{Connection, TraceStore};
 const SPANS_PER_DOCUMENT: usize = 20;
 /// Of how many documents spans are read at first, at least; then of twice as many. As a rule the best ones are enough.
 const DOCUMENTS: usize = 4;
+
+/// Of how many documents rows are asked one by one, at least; of twice as many as a page has results, when that is more. Their
+/// rows lie far apart: where the best documents have too few, reading the newest of all spans takes less.
+const ASKED_DOCUMENTS: usize = 20;
 
 /// What was found by a query's text.
 pub(super) struct Ranked {
@@ -86,6 +91,10 @@ async fn of_documents(
     count: impl Fn(&[Document], &[FoundSpan]) -> usize,
 ) -> Result<Vec<FoundSpan>> {
     let filter = query.bounded_filter();
+    let documents = match asks_each_row(&filter) {
+        true => &documents[..documents.len().min(ASKED_DOCUMENTS.max(2 * query.wanted_first()))],
+        false => documents,
+    };
     let mut spans = Vec::new();
     loop {
         let mut size = DOCUMENTS.max(2 * query.wanted() / per_document);
@@ -103,11 +112,22 @@ async fn of_documents(
         if count(documents, &spans) >= query.wanted()
             || per_document == 1
             || per_document >= 2 * query.wanted()
+            || !has_more(&spans, per_document)
         {
             return Ok(spans);
         }
         per_document *= 8;
     }
+}
+
+/// Whether a document may have more spans than these, of which there are at most so many of each.
+fn has_more(spans: &[FoundSpan], per_document: usize) -> bool {
+    let mut counts: HashMap<i32, usize> = HashMap::new();
+    spans.iter().any(|span| {
+        let count = counts.entry(span.document).or_default();
+        *count += 1;
+        *count >= per_document
+    })
 }
 
 /// Spans in the order of their documents, at most so many of each; then the others of these documents.

@@ -77,6 +77,20 @@ pub(crate) fn mask<'a>(text: &'a str, style: Style, pieces: &mut Vec<Piece<'a>>)
     }
 }
 
+/// The literals of a text in each style. Stored rows hold them, and are searched for them: where this changes what is a literal,
+/// a search has to look for both.
+pub(crate) fn literals(text: &str) -> [Vec<&str>; 4] {
+    [Style::Plain, Style::Sql, Style::Url, Style::Stack].map(|style| {
+        let mut pieces = Vec::new();
+        mask(text, style, &mut pieces);
+        let fillers = pieces.iter().filter_map(|piece| match piece {
+            Piece::Filler(text) => Some(*text),
+            Piece::Constant(_) => None,
+        });
+        fillers.collect()
+    })
+}
+
 enum Found {
     /// A literal from start to end.
     Literal(usize, usize),

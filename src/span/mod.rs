@@ -24,6 +24,7 @@ pub(crate) use body::{resource_from_json, resource_json};
 pub use document::Document;
 pub use join::{StoredRow, Template};
 pub(crate) use json::escape_into;
+pub(crate) use mask::literals;
 pub use model::{Attribute, Event, Link, Resource, Scope, Span, Status, StatusCode, Timestamp, Value};
 pub use otlp::{spans_from_otlp, spans_to_otlp};
 pub use row::Row;
