@@ -58,7 +58,7 @@ pub(super) async fn newest_passing(
 }
 
 /// The documents that may pass, where they are few.
-async fn few(
+pub(super) async fn few(
     store: &TraceStore,
     connection: &Connection,
     filter: &Filter,
@@ -139,37 +139,9 @@ impl ByTime<'_> {
     async fn of_period(&self, filter: &Filter, row_by_row: bool, limit: usize) -> Result<Vec<FoundSpan>> {
         let schema = &self.store.sql().schema;
         let mut parameters = Parameters::default();
-        let columns = columns(filter, &mut parameters);
-        let documents = on_documents(filter, schema, &mut parameters);
-        let mut period = within(filter, &mut parameters);
-        let rows = on_rows(filter, schema, &mut parameters);
-        if let Some(few) = self.few {
-            period += &format!(" AND r.document_id = ANY({}::integer[])", parameters.bind(few.to_vec()));
-        }
-        let last = parameters.bind(self.last);
-        let documents = format!(
-            "SELECT d.*{columns} FROM {schema}.span_documents d WHERE d.id <= {last} AND {documents}"
-        );
         let found = match &self.held {
-            Some(held) => {
-                let holds = held.on_rows(&mut parameters);
-                format!(
-                    "WITH held AS MATERIALIZED (SELECT r.* FROM {schema}.span_rows r WHERE {period} AND {holds}) \
-                     SELECT {COLUMNS} FROM held r JOIN ( \
-                         {documents} AND d.id = ANY(ARRAY(SELECT DISTINCT document_id FROM held)) OFFSET 0) AS d \
-                     ON d.id = r.document_id WHERE {rows}"
-                )
-            }
-            None => {
-                // Citus sends fenced documents around, and needs them so for what is asked of rows.
-                let is_sent = asks_documents(filter) || asks_each_row(filter);
-                let fence = if self.info.distributed && !is_sent { "" } else { " OFFSET 0" };
-                let documents = match row_by_row {
-                    true => format!("CROSS JOIN LATERAL ({documents} AND d.id = r.document_id{fence}) AS d"),
-                    false => format!("JOIN ({documents}{fence}) AS d ON d.id = r.document_id"),
-                };
-                format!("SELECT {COLUMNS} FROM {schema}.span_rows r {documents} WHERE {period} AND {rows}")
-            }
+            Some(held) => held.select(COLUMNS, filter, self.last, schema, &mut parameters),
+            None => self.select(filter, row_by_row, &mut parameters),
         };
         let sql = format!("{found} ORDER BY {NEWEST_FIRST} LIMIT {}", parameters.bind(limit as i64));
         match row_by_row {
@@ -177,5 +149,30 @@ impl ByTime<'_> {
             // Planned by its period, however long planning takes.
             false => read_once(self.connection, &sql, filter, &parameters).await,
         }
+    }
+
+    /// A query for the spans of a period, by the documents of its rows.
+    fn select(&self, filter: &Filter, row_by_row: bool, parameters: &mut Parameters) -> String {
+        let schema = &self.store.sql().schema;
+        let columns = columns(filter, parameters);
+        let documents = on_documents(filter, schema, parameters);
+        let period = within(filter, parameters);
+        let rows = on_rows(filter, schema, parameters);
+        let few = match self.few {
+            None => String::new(),
+            Some(few) => format!(" AND r.document_id = ANY({}::integer[])", parameters.bind(few.to_vec())),
+        };
+        let last = parameters.bind(self.last);
+        let documents = format!(
+            "SELECT d.*{columns} FROM {schema}.span_documents d WHERE d.id <= {last} AND {documents}"
+        );
+        // Citus sends fenced documents around, and needs them so for what is asked of rows.
+        let is_sent = asks_documents(filter) || asks_each_row(filter);
+        let fence = if self.info.distributed && !is_sent { "" } else { " OFFSET 0" };
+        let documents = match row_by_row {
+            true => format!("CROSS JOIN LATERAL ({documents} AND d.id = r.document_id{fence}) AS d"),
+            false => format!("JOIN ({documents}{fence}) AS d ON d.id = r.document_id"),
+        };
+        format!("SELECT {COLUMNS} FROM {schema}.span_rows r {documents} WHERE {period}{few} AND {rows}")
     }
 }

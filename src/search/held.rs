@@ -5,7 +5,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::conditions::{Parameters, in_json, like};
+use super::conditions::{Parameters, columns, in_json, like, on_documents, on_rows, within};
 use super::filter::{Condition, Filter, Test};
 use super::spans::reading;
 use crate::error::Result;
@@ -107,8 +107,30 @@ fn is_constant(condition: &Condition, value: &str, parameters: &mut Parameters) 
 }
 
 impl Held {
+    /// A query for something of the rows `r` that pass the filter, with their documents `d` up to `last`: rows are read first, then
+    /// their documents.
+    pub(super) fn select(
+        &self,
+        something: &str,
+        filter: &Filter,
+        last: i32,
+        schema: &str,
+        parameters: &mut Parameters,
+    ) -> String {
+        let (holds, period) = (self.on_rows(parameters), within(filter, parameters));
+        let (columns, documents) = (columns(filter, parameters), on_documents(filter, schema, parameters));
+        let (last, rows) = (parameters.bind(last), on_rows(filter, schema, parameters));
+        format!(
+            "WITH held AS MATERIALIZED (SELECT r.* FROM {schema}.span_rows r WHERE {period} AND {holds}) \
+             SELECT {something} FROM held r JOIN ( \
+                 SELECT d.*{columns} FROM {schema}.span_documents d \
+                 WHERE d.id = ANY(ARRAY(SELECT DISTINCT document_id FROM held)) AND d.id <= {last} AND {documents} OFFSET 0) AS d \
+             ON d.id = r.document_id WHERE {rows}"
+        )
+    }
+
     /// Whether a row `r` may pass, as SQL.
-    pub(super) fn on_rows(&self, parameters: &mut Parameters) -> String {
+    fn on_rows(&self, parameters: &mut Parameters) -> String {
         let holds = holds(&self.needles, parameters);
         match self.constant.is_empty() {
             true => holds,

@@ -1,11 +1,14 @@
 //! Counting, in one statement.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::by_time::few;
 use super::super::compare;
 use super::super::compared::Reach;
 use super::super::conditions::{BIN, Parameters, asks_documents, columns, on_documents, on_rows, within};
 use super::super::filter::Filter;
+use super::super::held::held;
 use super::super::query::SearchQuery;
 use super::super::rank::nearest;
 use super::super::spans::reading;
@@ -13,7 +16,7 @@ use super::super::time::Time;
 use super::CountScope;
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
-use crate::store::{Connection, TraceStore};
+use crate::store::{Connection, SchemaInfo, TraceStore};
 use tokio_postgres::Row;
 
 /// How many documents that fit the words best have their spans counted, and how many spans of each.
@@ -26,6 +29,9 @@ const MOST: i64 = 20_000;
 const WHOLE: f64 = 100_000.0;
 const DRAWN: f64 = 40_000.0;
 const DRAWN_FROM: f64 = 400_000.0;
+
+/// What is read of a row.
+const COUNTED: &str = "r.document_id, r.start_time, r.duration_ns";
 
 /// How long the steps of time may be, in seconds, and how many there are at most.
 const STEPS: [f64; 27] = [
@@ -74,14 +80,14 @@ pub(super) enum Spans {
     /// Of these documents, in a transaction of a search.
     OfBest(Connection, Vec<i32>),
     /// Of the documents that pass the conditions, or all of the period.
-    Passing(Connection),
+    Passing(Connection, Arc<SchemaInfo>),
 }
 
 impl Spans {
     pub(super) async fn of(store: &TraceStore, query: &SearchQuery, filter: &Filter) -> Result<Self> {
         if query.text.is_empty() {
-            let (connection, _) = store.connection().await?;
-            return Ok(Spans::Passing(connection));
+            let (connection, info) = store.connection().await?;
+            return Ok(Spans::Passing(connection, info));
         }
         let reach = Reach::first(filter);
         let begun = compare::begin(store, query, reach).await?;
@@ -105,8 +111,8 @@ pub(super) async fn count(
             connection.give_back();
             Ok((rows, CountScope::Best))
         }
-        Spans::Passing(connection) => {
-            let passing = passing(store, &connection, filter).await?;
+        Spans::Passing(connection, info) => {
+            let passing = passing(store, &connection, &info, filter).await?;
             connection.give_back();
             Ok(passing)
         }
@@ -116,11 +122,22 @@ pub(super) async fn count(
 async fn passing(
     store: &TraceStore,
     connection: &Connection,
+    info: &SchemaInfo,
     filter: &Filter,
 ) -> Result<(Vec<Row>, CountScope)> {
     if asks_documents(filter) && filter.trace_ids.is_empty() {
+        let held = match few(store, connection, filter, i32::MAX).await? {
+            None if !info.distributed => held(store, connection, filter, i32::MAX).await?,
+            _ => None,
+        };
         let mut parameters = Parameters::default();
-        let counted = of_documents(store, filter, None, &mut parameters);
+        let counted = match held {
+            Some(held) => {
+                let rows = held.select(COUNTED, filter, i32::MAX, &store.sql().schema, &mut parameters);
+                format!("{rows} LIMIT {}", MOST + 1)
+            }
+            None => of_documents(store, filter, None, &mut parameters),
+        };
         let rows = run(store, connection, filter, &counted, parameters).await?;
         let spans: i64 =
             rows.iter().filter(|row| row.get::<_, &str>(0) == "time").map(|row| row.get::<_, i64>(5)).sum();
@@ -155,10 +172,10 @@ fn of_documents(
     };
     // ORDER BY around the LIMIT: see `newest`.
     format!(
-        "SELECT r.document_id, r.start_time, r.duration_ns \
+        "SELECT {COUNTED} \
          FROM (SELECT d.*{columns} FROM {schema}.span_documents d WHERE {documents} OFFSET 0) AS d \
          CROSS JOIN LATERAL (SELECT * FROM ( \
-             SELECT r.document_id, r.start_time, r.duration_ns FROM {schema}.span_rows r \
+             SELECT {COUNTED} FROM {schema}.span_rows r \
              WHERE r.document_id = d.id AND {period} AND {rows} {newest}) AS r \
              ORDER BY r.start_time) AS r \
          LIMIT {}",
@@ -178,15 +195,13 @@ fn of_period(store: &TraceStore, filter: &Filter, share: f64, parameters: &mut P
     };
     let period = within(filter, parameters);
     if filter.is_empty_but_for_time() {
-        return format!(
-            "SELECT r.document_id, r.start_time, r.duration_ns FROM {schema}.span_rows r{sample} WHERE {period}"
-        );
+        return format!("SELECT {COUNTED} FROM {schema}.span_rows r{sample} WHERE {period}");
     }
     let columns = columns(filter, parameters);
     let documents = on_documents(filter, schema, parameters);
     let rows = on_rows(filter, schema, parameters);
     format!(
-        "SELECT r.document_id, r.start_time, r.duration_ns FROM {schema}.span_rows r{sample} \
+        "SELECT {COUNTED} FROM {schema}.span_rows r{sample} \
          JOIN (SELECT d.*{columns} FROM {schema}.span_documents d WHERE {documents} OFFSET 0) AS d ON d.id = r.document_id \
          WHERE {period} AND {rows}"
     )
