@@ -435,7 +435,7 @@ async fn refused_connections_are_tried_again_until_the_deadline() {
     let database = database().await;
     let tally = Tally::default();
     let (exporter, proxy) = exporter(&database, 1, "shop").await;
-    proxy.refuse();
+    proxy.refuse().await;
     let begin = Instant::now();
     let result = export(&exporter, "pay", 0).await;
     let limit = Duration::from_secs(EXPORT) + GRACE;
@@ -447,7 +447,7 @@ async fn refused_connections_are_tried_again_until_the_deadline() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         proxy.heal();
     };
-    proxy.refuse();
+    proxy.refuse().await;
     let (result, ()) = tokio::join!(export(&exporter, "pay", 10), healing);
     tally.record(10..13, Outcome::of(&result));
     assert!(Outcome::of(&result) != Outcome::Refused, "{result:?}");

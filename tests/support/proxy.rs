@@ -149,6 +149,8 @@ struct Shared {
     last_struck: AtomicUsize,
     strikes: watch::Sender<u32>,
     state: watch::Sender<State>,
+    /// Whether the listener is closed.
+    refuses: watch::Sender<bool>,
 }
 
 struct Armed {
@@ -184,6 +186,7 @@ impl Proxy {
             last_struck: AtomicUsize::new(usize::MAX),
             strikes: watch::Sender::new(0),
             state: watch::Sender::default(),
+            refuses: watch::Sender::default(),
         });
         let listener = socket(address).listen(64).expect("a listener");
         let listening = tokio::spawn(listen(Arc::clone(&shared), holder, listener));
@@ -218,9 +221,11 @@ impl Proxy {
         self.shared.state.send_modify(|state| state.partitioned = true);
     }
 
-    /// New connections are refused by the operating system.
-    pub fn refuse(&self) {
+    /// From when it returns on, new connections are refused by the operating system.
+    pub async fn refuse(&self) {
         self.shared.state.send_modify(|state| state.refusing = true);
+        // The sender lives as long as the proxy.
+        let _ = self.shared.refuses.subscribe().wait_for(|refuses| *refuses).await;
     }
 
     /// Closes every connection that is open.
@@ -285,9 +290,11 @@ async fn listen(shared: Arc<Shared>, holder: TcpSocket, listener: TcpListener) {
     let mut listener = Some(listener);
     let mut state = shared.state.subscribe();
     loop {
-        if state.borrow_and_update().refusing {
+        let refuses = state.borrow_and_update().refusing;
+        if refuses {
             listener = None;
         }
+        shared.refuses.send_replace(refuses);
         match &listener {
             None => {
                 if state.wait_for(|state| !state.refusing).await.is_err() {
