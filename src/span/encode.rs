@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value as Json};
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::json;
 use super::model::Value;
@@ -35,11 +35,41 @@ pub(crate) enum Slot {
     EventAttribute(String),
 }
 
+/// The constants of a span one after the other, which identify its document. They are hashed together: a hash that is fed piece
+/// by piece takes longer than copying the pieces.
+pub(crate) struct Constants {
+    bytes: Vec<u8>,
+    seed: u64,
+}
+
+/// Room for the constants of a span that is kept for the next one.
+const KEPT: usize = 64 * 1024;
+
+impl Constants {
+    /// None so far; `seed` is the hash's.
+    pub(crate) fn new(seed: u64) -> Self {
+        Constants { bytes: Vec::new(), seed }
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT);
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn key(&self) -> u128 {
+        xxh3_128_with_seed(&self.bytes, self.seed)
+    }
+}
+
 /// Takes a span apart into constants, which identify the document, and fillers, which make the row.
 ///
 /// Constants are hashed always, and written only when the document is new: then `content` is there.
 pub(crate) struct Encoder<'a> {
-    hasher: &'a mut Xxh3,
+    constants: &'a mut Constants,
     fillers: &'a mut String,
     content: Option<Content>,
     nuls: u32,
@@ -69,24 +99,25 @@ pub(crate) struct Encoded {
 impl<'a> Encoder<'a> {
     /// Begins a span of a service, which is part of what identifies the document.
     pub(crate) fn new(
-        hasher: &'a mut Xxh3,
+        constants: &'a mut Constants,
         service: &str,
         fillers: &'a mut String,
         with_content: bool,
     ) -> Self {
-        hasher.reset();
-        let mut encoder = Encoder { hasher, fillers, content: with_content.then(Content::default), nuls: 0 };
+        constants.clear();
+        let mut encoder =
+            Encoder { constants, fillers, content: with_content.then(Content::default), nuls: 0 };
         encoder.hash(service);
         encoder
     }
 
     pub(crate) fn finish(self) -> Encoded {
-        Encoded { key: self.hasher.digest128(), nuls: self.nuls, content: self.content }
+        Encoded { key: self.constants.key(), nuls: self.nuls, content: self.content }
     }
 
     /// JSON's own punctuation, and the names of fields.
     pub(crate) fn syntax(&mut self, text: &str) {
-        self.hasher.update(text.as_bytes());
+        self.constants.push(text.as_bytes());
         if let Some(content) = &mut self.content {
             content.body.push_str(text);
         }
@@ -114,8 +145,8 @@ impl<'a> Encoder<'a> {
             Value::Bool(true) => self.syntax("true"),
             Value::Bool(false) => self.syntax("false"),
             Value::Int(number) => {
-                self.hasher.update(b"i");
-                self.hasher.update(&number.to_le_bytes());
+                self.constants.push(b"i");
+                self.constants.push(&number.to_le_bytes());
                 if let Some(content) = &mut self.content {
                     let text = number.to_string();
                     content.body.push_str(&text);
@@ -175,7 +206,7 @@ impl<'a> Encoder<'a> {
 
     fn placeholder(&mut self) {
         self.fillers.push(FILLER_END);
-        self.hasher.update(b"\x1f");
+        self.constants.push(b"\x1f");
         if let Some(content) = &mut self.content {
             content.fillers += 1;
             // Writing to a String cannot fail.
@@ -230,8 +261,8 @@ impl<'a> Encoder<'a> {
 
     /// A constant's hash tells its end, so that ("ab", "c") and ("a", "bc") differ.
     fn hash(&mut self, text: &str) {
-        self.hasher.update(&(text.len() as u32).to_le_bytes());
-        self.hasher.update(text.as_bytes());
+        self.constants.push(&(text.len() as u32).to_le_bytes());
+        self.constants.push(text.as_bytes());
     }
 }
 

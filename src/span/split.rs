@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::body::{events_into, links_into, offset_into, scope_into};
 use super::document::Document;
-use super::encode::{Encoded, Encoder, Slot};
+use super::encode::{Constants, Encoded, Encoder, Slot};
 use super::guard::{Guard, Level, Service};
 use super::json;
 use super::keys::Class;
@@ -19,7 +19,7 @@ use super::row::{Row, time_parts};
 /// Two splitters may split a span differently; both halves join to the same span.
 pub struct Splitter {
     guard: Guard,
-    hasher: Xxh3,
+    constants: Constants,
 }
 
 /// The halves of some spans.
@@ -41,7 +41,7 @@ impl Default for Splitter {
     fn default() -> Self {
         // A seed of this process alone, so that nobody can prepare documents that collide.
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0u8);
-        Splitter { guard: Guard::default(), hasher: Xxh3::with_seed(seed) }
+        Splitter { guard: Guard::default(), constants: Constants::new(seed) }
     }
 }
 
@@ -57,11 +57,11 @@ impl Splitter {
             let start = halves.fillers.len();
             let scope = scope_index(&mut scopes, &span.scope);
             let mut walk = Walk::new(service, span, &scopes[scope].1, &mut room);
-            let (mut key, mut nuls, level) = walk.fitting_level(&mut self.hasher, &mut halves.fillers);
+            let (mut key, mut nuls, level) = walk.fitting_level(&mut self.constants, &mut halves.fillers);
             if !is_known(key) && !built.contains_key(&key) {
                 // The second walk may find that a key varies since the first: what it wrote is what counts.
                 halves.fillers.truncate(start);
-                let encoded = walk.encode(level, &mut self.hasher, &mut halves.fillers, true);
+                let encoded = walk.encode(level, &mut self.constants, &mut halves.fillers, true);
                 (key, nuls) = (encoded.key, encoded.nuls);
                 if let Some(content) = encoded.content
                     && !is_known(key)
@@ -135,12 +135,12 @@ impl<'a, 'r, 's> Walk<'a, 'r, 's> {
     }
 
     /// Writes the row at the most precise level at which its document is admitted.
-    fn fitting_level(&mut self, hasher: &mut Xxh3, fillers: &mut String) -> (u128, u32, Level) {
+    fn fitting_level(&mut self, constants: &mut Constants, fillers: &mut String) -> (u128, u32, Level) {
         let start = fillers.len();
         let mut result = (0, 0, Level::Service);
         for level in Level::ALL {
             fillers.truncate(start);
-            let encoded = self.encode(level, hasher, fillers, false);
+            let encoded = self.encode(level, constants, fillers, false);
             result = (encoded.key, encoded.nuls, level);
             if self.service.admits_document(level, self.operation, encoded.key) {
                 break;
@@ -152,12 +152,12 @@ impl<'a, 'r, 's> Walk<'a, 'r, 's> {
     fn encode(
         &mut self,
         level: Level,
-        hasher: &mut Xxh3,
+        constants: &mut Constants,
         fillers: &mut String,
         with_content: bool,
     ) -> Encoded {
         let span = self.span;
-        let mut out = Encoder::new(hasher, span.resource.service_name(), fillers, with_content);
+        let mut out = Encoder::new(constants, span.resource.service_name(), fillers, with_content);
         out.syntax("{");
         self.header(&mut out, level);
         let full = level == Level::Service;
