@@ -1,7 +1,7 @@
 //! What a row holds of an attribute's value that varies: the value, or the literals that its document's template leaves out.
 //!
-//! Looking for these in a row takes a tenth of a microsecond, looking up the row's document ten. So where only rows tell,
-//! documents are read for those rows alone that may pass.
+//! Looking for these in a row takes 0.2 µs, looking up the row's document 7. So where only rows tell, documents are read for
+//! those rows alone that may pass.
 
 use serde_json::{Value as Json, json};
 
