@@ -82,7 +82,9 @@ impl TraceStore {
             self.drop_old(days, &mut done).await?;
         }
         self.collect_documents(&mut done).await?;
-        self.count_dependencies(LATE).await?;
+        if let Err(error) = self.count_dependencies(LATE).await {
+            done.leave("the calls between services", error)?;
+        }
         done.ledger_entries_deleted = self.prune_ledger().await?;
         otel_info!(
             name: "TraceStore.Maintained",
