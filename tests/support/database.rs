@@ -118,6 +118,7 @@ impl TestDatabase {
         settings.pool_size = 8;
         // A busy machine is no outage.
         settings.hand_over_seconds = 30;
+        settings.connect_timeout_seconds = 30;
         if let Ok(model) = std::env::var("OTEL_STORAGE_EMBEDDING_MODEL") {
             settings.embedding_model = model;
         }

@@ -4,10 +4,13 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// This binary again, told to run one test; the test sees `variable`, and does nothing without it.
-pub fn command(test: &str, variable: &str, value: &str) -> Command {
+/// This binary again, told to run one test of a module (`module_path!()`); the test sees `variable`, and does nothing
+/// without it.
+pub fn command(module: &str, test: &str, variable: &str, value: &str) -> Command {
+    let (_, module) = module.split_once("::").expect("a module of this binary");
     let mut command = Command::new(std::env::current_exe().expect("a path"));
-    command.args(["--exact", test, "--nocapture"]).env(variable, value).stdin(Stdio::null());
+    command.args(["--exact", &format!("{module}::{test}"), "--nocapture"]);
+    command.env(variable, value).stdin(Stdio::null());
     command
 }
 

@@ -1,0 +1,62 @@
+//! The command `serve`: it says where it listens, answers, and ends at SIGTERM.
+#![cfg(unix)]
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use crate::support::command::{Run, database};
+use rustix::process::{Pid, Signal, kill_process};
+
+const ANY_PORT: &str = "127.0.0.1:0";
+
+#[test]
+fn it_answers_until_it_is_told_to_stop() {
+    let database = database();
+    database.run(&["migrate"]);
+    let arguments =
+        ["serve", "--receive", "--listen", ANY_PORT, "--otlp-grpc", ANY_PORT, "--otlp-http", ANY_PORT];
+    let mut command = database.command(&arguments);
+    command.env("OTEL_PGVECTOR_SERVE_BASIC_AUTH", "ann:secret");
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("the command starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("its messages")).lines();
+    let mut address = |what: &str| {
+        let line = lines.next().expect("a line").expect("UTF-8");
+        line.strip_prefix(what).unwrap_or_else(|| panic!("{line}")).to_owned()
+    };
+    let api = address("Jaeger's API: ");
+    address("OTLP by gRPC: ");
+    let traces = address("OTLP by HTTP: ");
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let client = reqwest::Client::new();
+        let span = r#"{"traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"00f067aa0ba902b7","name":"check out"}"#;
+        let body = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{span}]}}]}}]}}"#);
+        let sent = client.post(traces).header("content-type", "application/json").body(body);
+        let sent = sent.basic_auth("ann", Some("secret")).send().await.expect("an answer");
+        assert_eq!(sent.status(), 200);
+        let url = format!("{api}/api/traces/0af7651916cd43dd8448eb211c80319c");
+        let refused = client.get(&url).send().await.expect("an answer");
+        assert_eq!(refused.status(), 401);
+        let found = client.get(&url).basic_auth("ann", Some("secret")).send().await.expect("an answer");
+        assert_eq!(found.status(), 200);
+    });
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a small number")).expect("a process");
+    kill_process(pid, Signal::TERM).expect("told");
+    assert_eq!(child.wait().expect("ended").code(), Some(0));
+}
+
+#[test]
+fn a_taken_address_and_wrong_credentials_are_said() {
+    let database = database();
+    let taken = std::net::TcpListener::bind(ANY_PORT).expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let run = database.run(&["serve", "--listen", &address]);
+    assert_eq!(run.code, Some(1));
+    assert!(run.stderr.contains(&format!("listening at {address}")), "{}", run.stderr);
+
+    let mut command = database.command(&["serve", "--listen", ANY_PORT]);
+    command.env("OTEL_PGVECTOR_SERVE_BASIC_AUTH", "no colon");
+    let run = Run::of(command.output().expect("the command runs"));
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+}

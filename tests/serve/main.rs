@@ -1,0 +1,10 @@
+//! The server: OTLP in, answers out.
+
+mod api;
+mod jaeger;
+mod page_ops;
+mod page_search;
+mod page_trace;
+mod receive;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,6 @@
+//! Settings, and the secrets among them.
+
+mod layers;
+mod secrets;
+#[path = "../support/mod.rs"]
+mod support;

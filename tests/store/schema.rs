@@ -1,0 +1,223 @@
+//! The schema: made by whoever starts first, wherever it may be made, and explained where it may not.
+
+use crate::support::database::{TestDatabase, eventually};
+use crate::support::{arbitrary, shared};
+use opentelemetry_pgvector::span::Span;
+use opentelemetry_pgvector::store::SCHEMA_VERSION;
+use opentelemetry_pgvector::{Error, Settings, TraceStore};
+
+fn store(settings: Settings) -> TraceStore {
+    TraceStore::new(settings).expect("valid settings")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixteen_processes_that_start_at_once_make_one_schema() {
+    let database = TestDatabase::create_bare().await;
+    let starts: Vec<_> = (0..16)
+        .map(|_| {
+            let store = database.store();
+            tokio::spawn(async move { store.migrate().await })
+        })
+        .collect();
+    let mut applied = 0;
+    for start in starts {
+        applied += start.await.expect("no panic").expect("migrated");
+    }
+    assert_eq!(applied as i32, SCHEMA_VERSION, "each migration is applied once");
+    assert_eq!(
+        database.value::<i64>("SELECT count(*) FROM otel.migrations").await,
+        i64::from(SCHEMA_VERSION)
+    );
+    assert_eq!(database.store().migrate().await.expect("again"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_waited_while_another_made_the_schema_sees_it() {
+    let database = TestDatabase::create().await;
+    let first = database.client().await;
+    let lock = "BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('opentelemetry-pgvector otel', 0))";
+    first.batch_execute(lock).await.expect("locked");
+    let starts: Vec<_> = (0..2)
+        .map(|_| {
+            let store = database.store();
+            tokio::spawn(async move { store.batch_store(&arbitrary::sample(1)).await })
+        })
+        .collect();
+    // Both have seen that there is no schema.
+    eventually("both wait for their turn", async || {
+        let waiting = "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database \
+                       WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()";
+        database.value::<i64>(waiting).await == 2
+    })
+    .await;
+    first.batch_execute("ROLLBACK").await.expect("unlocked");
+    for start in starts {
+        start.await.expect("no panic").expect("stored");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stores_that_look_before_they_migrate_make_one_schema() {
+    for _ in 0..5 {
+        let database = TestDatabase::create_bare().await;
+        let starts: Vec<_> = (0..8)
+            .map(|_| {
+                let store = database.store();
+                tokio::spawn(async move { store.batch_store(&arbitrary::sample(1)).await })
+            })
+            .collect();
+        for start in starts {
+            start.await.expect("no panic").expect("stored");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_migrate_a_missing_schema_is_an_error_that_says_what_to_run() {
+    let database = TestDatabase::create().await;
+    let mut settings = database.settings();
+    settings.migrate = false;
+    let spans = arbitrary::sample(1);
+    let error = store(settings.clone()).batch_store(&spans).await.expect_err("no schema");
+    assert!(
+        matches!(error, Error::Schema(_)) && error.to_string().contains("otel-pgvector migrate"),
+        "{error}"
+    );
+    assert!(!error.is_transient());
+    database.store().migrate().await.expect("migrated");
+    store(settings).batch_store(&spans).await.expect("stored");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_extension_is_an_error_with_the_sql_to_run() {
+    let database = TestDatabase::create_bare().await;
+    let role = database.create_role().await;
+    database.execute(&format!("GRANT CREATE ON DATABASE {} TO {}", database.name(), role)).await;
+    let error = store(database.settings_as(&role)).migrate().await.expect_err("no extension");
+    assert!(error.to_string().contains("CREATE EXTENSION vector;"), "{error}");
+    database.execute("CREATE EXTENSION vector").await;
+    store(database.settings_as(&role)).migrate().await.expect("migrated");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_right_is_an_error_with_the_sql_to_run() {
+    let database = TestDatabase::create().await;
+    let role = database.create_role().await;
+    let error = store(database.settings_as(&role)).migrate().await.expect_err("no right");
+    assert!(error.to_string().contains("CREATE SCHEMA IF NOT EXISTS \"otel\" AUTHORIZATION"), "{error}");
+    database.execute(&format!("CREATE SCHEMA otel AUTHORIZATION {}", role)).await;
+    store(database.settings_as(&role))
+        .migrate()
+        .await
+        .expect("migrated in a schema that an administrator made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_schema_and_any_place_of_the_extension_will_do() {
+    let database = TestDatabase::create_bare().await;
+    database
+        .execute("CREATE SCHEMA \"Shared Extensions\"; CREATE EXTENSION vector SCHEMA \"Shared Extensions\"")
+        .await;
+    let mut settings = database.settings();
+    settings.schema = "Ödd \"schema\"; --".into();
+    let store = store(settings);
+    let spans = arbitrary::sample(3);
+    store.batch_store(&spans).await.expect("stored");
+    store.flush().await.expect("embedded");
+    store.search_traces("anything").await.expect("searched");
+    assert!(store.get_trace(spans[0].trace_id).await.expect("read").contains(&spans[0]));
+    let health = store.health_check().await;
+    assert!(health.healthy && health.error.is_none(), "{health:?}");
+    assert_eq!(health.documents_waiting, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_of_a_later_release_is_left_alone() {
+    let database = TestDatabase::create().await;
+    database.store().migrate().await.expect("migrated");
+    database.execute("INSERT INTO otel.migrations (version, name) VALUES (999, 'later')").await;
+    let error = database.store().batch_store(&arbitrary::sample(1)).await.expect_err("refused");
+    assert!(error.to_string().contains("newer"), "{error}");
+    assert!(database.store().migrate().await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_dimension_is_made_at_first_and_later_spans_are_stored_without_embeddings() {
+    let database = TestDatabase::create().await;
+    let mut settings = database.settings();
+    settings.embedding_dimension = 512;
+    store(settings).migrate().await.expect("migrated");
+    let store = database.store();
+    store.batch_store(&arbitrary::sample(1)).await.expect("stored");
+    let error = store.flush().await.expect_err("384 are not 512");
+    assert!(error.to_string().contains("embedding_dimension: 512"), "{error}");
+    assert!(error.to_string().contains("otel-pgvector reembed"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_in_the_schema_is_commented() {
+    let database = TestDatabase::create().await;
+    database.store().migrate().await.expect("migrated");
+    let bare: Vec<String> = database
+        .value(
+            "SELECT coalesce(array_agg(relname::text), '{}') FROM pg_class \
+             WHERE relnamespace = 'otel'::regnamespace AND relkind IN ('r', 'p', 'v') AND obj_description(oid) IS NULL",
+        )
+        .await;
+    assert_eq!(bare, Vec::<String>::new());
+    let bare: Vec<String> = database
+        .value(
+            "SELECT coalesce(array_agg(relname || '.' || attname), '{}') FROM pg_attribute \
+             JOIN pg_class c ON c.oid = attrelid \
+             WHERE relnamespace = 'otel'::regnamespace AND relkind IN ('r', 'p', 'v') AND NOT relispartition \
+               AND attnum > 0 AND col_description(attrelid, attnum) IS NULL",
+        )
+        .await;
+    assert_eq!(bare, Vec::<String>::new());
+    let bare: Vec<String> = database
+        .value(
+            "SELECT coalesce(array_agg(proname::text), '{}') FROM pg_proc \
+             WHERE pronamespace = 'otel'::regnamespace AND obj_description(oid) IS NULL",
+        )
+        .await;
+    assert_eq!(bare, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_s_queries_use_indexes() {
+    let Some(messages) = shared::messages("datasette") else { return };
+    let spans: Vec<Span<'_>> = shared::spans(&messages);
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    for batch in spans.chunks(5000) {
+        store.batch_store(batch).await.expect("stored");
+    }
+    database.execute("VACUUM ANALYZE otel.span_rows, otel.span_documents, otel.span_resources").await;
+
+    let trace = spans[0].trace_id;
+    // Tables without spans are read as they are.
+    let day: String =
+        database.value("SELECT partition::text FROM otel.partitions ORDER BY spans DESC LIMIT 1").await;
+    let day = day.trim_start_matches("otel.");
+    for view in ["spans", "traces"] {
+        let plan = database.plan(&format!("SELECT * FROM otel.{view} WHERE trace_id = '{trace}'")).await;
+        assert!(
+            plan.contains(&format!("{day}_encode_idx")) && !plan.contains(&format!("Seq Scan on {day}")),
+            "{plan}"
+        );
+    }
+    let newest: String = database.value("SELECT max(start_time)::text FROM otel.spans").await;
+    let plan = database
+        .plan(&format!(
+            "SELECT * FROM otel.spans WHERE service = 'report-builder' \
+             AND start_time > timestamptz '{newest}' - interval '1 minute' AND status = 'error'"
+        ))
+        .await;
+    assert!(plan.contains("Index") && !plan.contains(&format!("Seq Scan on {day}")), "{plan}");
+    for view in ["spans", "traces"] {
+        let plan = database.plan(&format!("SELECT count(*) FROM otel.{view}")).await;
+        assert!(!plan.contains("span_documents") && !plan.contains("SubPlan"), "counting decodes: {plan}");
+    }
+    let counted: i64 = database.value("SELECT sum(spans)::bigint FROM otel.documents").await;
+    assert_eq!(counted as usize, spans.len(), "the documents know how often they are used");
+}
