@@ -35,7 +35,7 @@ fn main() {
             series.push(Series { name, points: measure(name, levels, store(), store()) });
         }
     }
-    draw("growth", "spans stored already", "speed of a store with the first number", &series);
+    draw("growth", "spans stored already", "speed (1: a store that stays small)", &series);
 }
 
 /// Prints how fast a store is at each level, compared with one that has been at the first level at the same time.
