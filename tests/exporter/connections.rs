@@ -1,6 +1,5 @@
 //! Connections that die, servers that do not answer, and the primary that moves.
 
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use opentelemetry_pgvector::{Error, Settings, TraceStore};
 
 #[cfg(unix)]
 use crate::support::{
-    debian::{free_port, is_root, postgres},
+    debian::{free_port, postgres},
     relay::Relay,
 };
 
@@ -205,6 +204,9 @@ async fn no_connection_to_a_server_that_became_read_only_is_kept() {
 #[cfg(all(target_os = "linux", feature = "cli"))]
 #[test]
 fn a_host_name_that_does_not_resolve_ends_within_the_timeout() {
+    use crate::support::debian::is_root;
+    use std::process::Command;
+
     let mut allowed = Command::new("unshare");
     if !is_root() || !allowed.args(["-m", "true"]).status().is_ok_and(|status| status.success()) {
         assert!(std::env::var_os("CI").is_none(), "root and unshare are absent under CI");

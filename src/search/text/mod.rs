@@ -115,6 +115,7 @@ impl QueryText {
     }
 
     /// Where the last token of a text begins, which may be in the making.
+    #[cfg(any(test, feature = "serve"))]
     pub(crate) fn last_token(text: &str) -> usize {
         read::last_token(text)
     }
@@ -193,6 +194,7 @@ impl Term {
     }
 
     /// Whether it is the condition that [`Hidden`](super::Hidden) names so.
+    #[cfg(any(test, feature = "serve"))]
     pub(crate) fn is_named(&self, condition: &str) -> bool {
         match self {
             Term::Word(_) => false,

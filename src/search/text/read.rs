@@ -79,6 +79,7 @@ pub(super) fn read(text: &str) -> Read<Vec<Term>> {
 }
 
 /// Where the last token of a text begins, which may be in the making; at the text's end where a space is behind the others.
+#[cfg(any(test, feature = "serve"))]
 pub(super) fn last_token(text: &str) -> usize {
     let mut at = text.len() - text.trim_start().len();
     while let Ok(length) = length(&text[at..]) {
