@@ -6,14 +6,17 @@
 use serde_json::{Value as Json, json};
 
 use super::conditions::{Parameters, columns, in_json, like, on_documents, on_rows, within};
-use super::filter::{Condition, Filter, Test};
+use super::filter::{Filter, Test};
 use super::spans::reading;
+use super::tags;
 use crate::error::Result;
 use crate::span::{literals, names_of};
 use crate::store::{Connection, TraceStore};
 
 /// Up to so many documents that have the value as a constant, rows are asked for it.
 const CONSTANT: usize = 1_000;
+/// A shorter text is in many rows by chance.
+const SHORTEST: usize = 3;
 
 /// Texts of which a row holds at least one, where its span has this value in an attribute that varies; none where that cannot
 /// be told: a list or an object is compared by how PostgreSQL writes it.
@@ -28,6 +31,19 @@ pub(super) fn needles(value: &str) -> Vec<String> {
     needles.extend(
         value.parse().ok().filter(|number: &f64| number.is_finite()).map(|number| format!("{number:?}")),
     );
+    shortest(needles)
+}
+
+/// The same for a tag, for which numbers are compared by their value: `7.0` is found as `7`, too.
+fn needles_of_tag(value: &str) -> Vec<String> {
+    let mut needles = needles(value);
+    let number = value.parse().ok().filter(|number: &f64| number.is_finite() && !needles.is_empty());
+    needles.extend(number.map(|number| format!("{number}")));
+    shortest(needles)
+}
+
+/// Those of which no other one is a part.
+fn shortest(mut needles: Vec<String>) -> Vec<String> {
     needles.sort_by_key(String::len);
     let mut shortest: Vec<String> = Vec::new();
     for needle in needles {
@@ -48,11 +64,21 @@ pub(super) fn holds(needles: &[String], parameters: &mut Parameters) -> String {
     if any.is_empty() { "TRUE".into() } else { format!("({})", any.join(" OR ")) }
 }
 
+/// A value that a filter asks for.
+struct Wanted<'a> {
+    key: &'a str,
+    value: &'a str,
+    needles: Vec<String>,
+    is_tag: bool,
+}
+
 /// Rows of which few may pass a filter.
 pub(super) struct Held {
     needles: Vec<String>,
     /// Documents that have the value as a constant.
     constant: Vec<i32>,
+    /// Resources that have it, where that is asked.
+    resources: Vec<i32>,
 }
 
 /// What rows hold that pass a filter, where that leaves few of them.
@@ -62,48 +88,79 @@ pub(super) async fn held(
     filter: &Filter,
     last: i32,
 ) -> Result<Option<Held>> {
-    // A short text is in many rows by chance.
-    let asked = filter.attributes.iter().filter_map(|condition| match &condition.test {
-        Test::Is(value) => Some((condition, value, needles(value))),
+    let attributes = filter.attributes.iter().filter_map(|condition| match &condition.test {
+        Test::Is(value) => {
+            Some(Wanted { key: &condition.key, value, needles: needles(value), is_tag: false })
+        }
         _ => None,
     });
-    let shortest = |needles: &[String]| needles.iter().map(String::len).min().unwrap_or(0);
-    let Some((condition, value, needles)) = asked.max_by_key(|(.., needles)| shortest(needles)) else {
+    let tags = filter.tags.iter().map(|(key, value)| Wanted {
+        key,
+        value,
+        needles: needles_of_tag(value),
+        is_tag: true,
+    });
+    let length = |wanted: &Wanted<'_>| wanted.needles.iter().map(String::len).min().unwrap_or(0);
+    let Some(wanted) = attributes.chain(tags).max_by_key(length).filter(|wanted| length(wanted) >= SHORTEST)
+    else {
         return Ok(None);
     };
-    if shortest(&needles) < 3 {
-        return Ok(None);
-    }
     let schema = &store.sql().schema;
     let mut parameters = Parameters::default();
-    let is_constant = is_constant(condition, value, &mut parameters);
+    let is_constant = wanted.is_constant(&mut parameters);
     let sql = format!(
         "SELECT d.id FROM {schema}.span_documents d WHERE ({is_constant}) AND d.id <= {} LIMIT {}",
         parameters.bind(last),
         CONSTANT + 1
     );
-    let rows = connection.query_prepared(&sql, &parameters.as_slice()).await.map_err(reading(filter))?;
-    let constant: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
-    Ok((constant.len() <= CONSTANT).then_some(Held { needles, constant }))
+    let constant = ids(connection, &sql, parameters, filter).await?;
+    let mut resources = Vec::new();
+    if wanted.is_tag {
+        let mut parameters = Parameters::default();
+        let has = tags::on_resources(wanted.key, wanted.value, schema, &mut parameters);
+        let sql = format!("SELECT s.id FROM {schema}.span_resources s WHERE {has}");
+        resources = ids(connection, &sql, parameters, filter).await?;
+    }
+    Ok((constant.len() <= CONSTANT).then_some(Held { needles: wanted.needles, constant, resources }))
 }
 
-/// Whether a document `d` may have the value as a constant.
-fn is_constant(condition: &Condition, value: &str, parameters: &mut Parameters) -> String {
-    let mut forms = vec![json!(value), json!([value])];
-    // A number or a boolean stands there as such.
-    forms.extend(
-        serde_json::from_str::<Json>(value).ok().filter(|json| json.is_number() || json.is_boolean()),
-    );
-    let mut any = Vec::new();
-    for name in &names_of(&condition.key) {
-        for form in &forms {
-            let object = json!({ *name: form }).to_string();
-            any.push(format!("d.attributes @> {}::text::jsonb", parameters.bind(object)));
+async fn ids(
+    connection: &Connection,
+    sql: &str,
+    parameters: Parameters,
+    filter: &Filter,
+) -> Result<Vec<i32>> {
+    let rows = connection.query_prepared(sql, &parameters.as_slice()).await.map_err(reading(filter))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+impl Wanted<'_> {
+    /// Whether a document `d` may have the value as a constant.
+    fn is_constant(&self, parameters: &mut Parameters) -> String {
+        let mut forms = vec![json!(self.value), json!([self.value])];
+        // A number or a boolean stands there as such.
+        forms.extend(
+            serde_json::from_str::<Json>(self.value)
+                .ok()
+                .filter(|json| json.is_number() || json.is_boolean()),
+        );
+        if self.is_tag {
+            forms.extend(self.value.parse::<f64>().ok().filter(|number| number.is_finite()).map(Json::from));
         }
+        let mut any = Vec::new();
+        for name in &names_of(self.key) {
+            for form in &forms {
+                let object = json!({ *name: form }).to_string();
+                any.push(format!("d.attributes @> {}::text::jsonb", parameters.bind(object)));
+            }
+        }
+        let body_tells = if self.is_tag { tags::IN_BODY } else { tags::ATTRIBUTES_UNKNOWN };
+        for needle in &self.needles {
+            let needle = parameters.bind(needle.replace('%', "%%"));
+            any.push(format!("(({body_tells}) AND strpos(d.body, {needle}) > 0)"));
+        }
+        any.join(" OR ")
     }
-    let in_body = parameters.bind(in_json(value).replace('%', "%%"));
-    any.push(format!("(d.attributes IS NULL AND strpos(d.body, {in_body}) > 0)"));
-    any.join(" OR ")
 }
 
 impl Held {
@@ -131,14 +188,16 @@ impl Held {
 
     /// Whether a row `r` may pass, as SQL.
     fn on_rows(&self, parameters: &mut Parameters) -> String {
-        let holds = holds(&self.needles, parameters);
-        match self.constant.is_empty() {
-            true => holds,
-            false => format!(
-                "({holds} OR r.document_id IN (SELECT unnest({}::integer[])))",
-                parameters.bind(self.constant.clone())
-            ),
+        let mut any = vec![holds(&self.needles, parameters)];
+        for (column, ids) in [("document_id", &self.constant), ("resource_id", &self.resources)] {
+            if !ids.is_empty() {
+                any.push(format!(
+                    "r.{column} IN (SELECT unnest({}::integer[]))",
+                    parameters.bind(ids.clone())
+                ));
+            }
         }
+        format!("({})", any.join(" OR "))
     }
 }
 

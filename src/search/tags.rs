@@ -5,6 +5,12 @@
 use super::conditions::{Parameters, in_json, like};
 use crate::span::names_of;
 
+/// The attributes of a document that does not tell them.
+pub(super) const ATTRIBUTES_UNKNOWN: &str = "d.attributes IS NULL";
+/// Documents that may have a tag elsewhere than among the attributes that they tell: in those, in events, links, or the scope.
+pub(super) const IN_BODY: &str = "d.attributes IS NULL OR d.body LIKE '%\"events\":%' OR d.body LIKE '%\"links\":%' \
+                                  OR d.body LIKE '%\"scope\":{%\"attributes\":%'";
+
 /// What a document has to be, so that a span of it may have the tag.
 pub(super) fn on_documents(key: &str, value: &str, schema: &str, parameters: &mut Parameters) -> String {
     // Events and links, and attributes of the scope, are not looked into here.
@@ -69,5 +75,19 @@ fn is(json: &str, value: &str, schema: &str, parameters: &mut Parameters) -> Str
             "CASE jsonb_typeof({json}) WHEN 'number' THEN {schema}.attribute_number({json}) = {number}::float8::numeric END"
         ));
     }
+    format!("({})", any.join(" OR "))
+}
+
+/// Whether a resource `s` has the tag.
+pub(super) fn on_resources(key: &str, value: &str, schema: &str, parameters: &mut Parameters) -> String {
+    let any: Vec<String> = names_of(key)
+        .iter()
+        .map(|name| {
+            let name = parameters.bind((*name).to_owned());
+            let has =
+                is(&format!("s.body::jsonb -> 'attributes' -> {name}::text"), value, schema, parameters);
+            format!("coalesce({has}, false)")
+        })
+        .collect();
     format!("({})", any.join(" OR "))
 }

@@ -1,12 +1,13 @@
 //! The newest spans that pass conditions, among spans of hundreds of documents: found by time.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::support::database::TestDatabase;
 use crate::support::operations::{span, spans};
 use opentelemetry_pgvector::TraceStore;
 use opentelemetry_pgvector::search::{Condition, Filter, SearchQuery, Status};
-use opentelemetry_pgvector::span::{StatusCode, Value};
+use opentelemetry_pgvector::span::{Event, Resource, StatusCode, Value};
 
 async fn stored(database: &TestDatabase) -> TraceStore {
     let store = database.store();
@@ -199,4 +200,79 @@ async fn a_value_is_found_however_documents_and_rows_share_it() {
         }
     }
     assert!(overviews > 10, "{overviews} overviews");
+}
+
+/// Whether a span has a tag, in SQL.
+fn has_tag(key: &str, value: &str) -> String {
+    let value = value.replace('\'', "''");
+    let is = |json: &str| {
+        let number = match value.parse::<f64>() {
+            Ok(number) if number.is_finite() => format!(
+                "CASE jsonb_typeof({json}) WHEN 'number' THEN ({json})::numeric = '{number}'::float8::numeric END"
+            ),
+            _ => "false".into(),
+        };
+        format!("({json} #>> '{{}}' = '{value}' OR {json} @> to_jsonb('{value}'::text) OR {number})")
+    };
+    format!(
+        "({} OR {} OR EXISTS (SELECT FROM jsonb_array_elements(events) AS event WHERE {}))",
+        is(&format!("attributes -> '{key}'")),
+        is(&format!("resource -> '{key}'")),
+        is(&format!("event -> 'attributes' -> '{key}'"))
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_is_found_wherever_a_span_has_it() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    let (mut spans, values) = (spans(), values());
+    let resources: Vec<Arc<Resource>> = (0..4)
+        .map(|number| {
+            let pod = Value::String(format!("pod-{number:04}").into());
+            let attributes = vec![("service.name".into(), Value::String("shop".into())), ("pod".into(), pod)];
+            Arc::new(Resource { attributes, ..Resource::default() })
+        })
+        .collect();
+    for (number, span) in spans.iter_mut().enumerate() {
+        let value = |at: usize| values[at % values.len()].clone();
+        span.resource = Arc::clone(&resources[number % resources.len()]);
+        match number % 3 {
+            0 => span.attributes.push(("order.id".into(), value(number))),
+            1 => span.events.push(Event {
+                time: span.start,
+                name: "paid".into(),
+                attributes: vec![("order.id".into(), value(number / 2)), ("tier".into(), value(number % 5))],
+                dropped_attributes_count: 0,
+            }),
+            _ => span.attributes.push(("pod".into(), value(number / 7))),
+        }
+    }
+    for batch in spans.chunks(500) {
+        store.batch_store(batch).await.expect("stored");
+    }
+    let documents: i64 = database.value("SELECT count(*) FROM otel.span_documents").await;
+    assert!(documents > 250, "{documents} documents");
+    let texts = ["ord-00123", "u4711", "u471", "00012", "12345", "12345.0", "123456", "1e21", "100000"];
+    let more =
+        ["say \"x1234\" \\ now", "%1$s and 5678", "日本語-1234", "ada@example.com paid", "pod-0002", "true"];
+    let (mut found, mut nowhere) = (0, 0);
+    for changed in ["", "UPDATE otel.span_documents SET attributes = NULL WHERE id % 2 = 0"] {
+        database.execute(changed).await;
+        for key in ["order.id", "tier", "pod"] {
+            for text in texts.into_iter().chain(more) {
+                let expected: Vec<String> = database
+                    .value(&format!(
+                        "SELECT coalesce(array_agg(trace_id::text ORDER BY start_time DESC, trace_id), '{{}}') \
+                         FROM otel.spans WHERE {}",
+                        has_tag(key, text)
+                    ))
+                    .await;
+                let query = SearchQuery::filtered(Filter::default().tag(key, text)).limit(1000);
+                assert_eq!(ids(&store, query).await, expected, "{key} = {text} {changed}");
+                *if expected.is_empty() { &mut nowhere } else { &mut found } += 1;
+            }
+        }
+    }
+    assert!(found > 30 && nowhere > 10, "{found} found, {nowhere} nowhere");
 }
