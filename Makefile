@@ -23,7 +23,7 @@ demo-stop: ## Stop the demo's page and database, and delete its data
 
 # What the server's version has no part in runs on one: networks that fail, models, settings, splitting, servers of a test's own.
 TEST_16 = --test cli --test exporter --test import --test search --test serve --test store -- \
-	--skip faults:: --skip hangs:: --skip load:: --skip tls:: --skip cardinality:: --skip split::
+	--skip faults:: --skip hangs:: --skip load:: --skip server_faults:: --skip tls:: --skip cardinality:: --skip split::
 
 test: servers ## Check formatting, lints and documentation, run the tests on PostgreSQL 18, and on 16 too what depends on it
 	$(CARGO) fmt --check

@@ -253,7 +253,8 @@ async fn a_tag_is_found_wherever_a_span_has_it() {
     }
     let documents: i64 = database.value("SELECT count(*) FROM otel.span_documents").await;
     assert!(documents > 250, "{documents} documents");
-    let texts = ["ord-00123", "u4711", "u471", "00012", "12345", "12345.0", "123456", "1e21", "100000"];
+    let texts =
+        ["GET", "ord-00123", "u4711", "u471", "00012", "12345", "12345.0", "123456", "1e21", "100000"];
     let more =
         ["say \"x1234\" \\ now", "%1$s and 5678", "日本語-1234", "ada@example.com paid", "pod-0002", "true"];
     let (mut found, mut nowhere) = (0, 0);
