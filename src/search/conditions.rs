@@ -109,8 +109,8 @@ pub(super) fn on_rows(filter: &Filter, schema: &str, parameters: &mut Parameters
             "r.resource_id = ANY(ARRAY(SELECT s.id FROM {schema}.span_resources s WHERE {passes}))"
         ));
     }
-    for (key, value) in &filter.tags {
-        all.push(tags::on_rows(key, value, schema, parameters));
+    for (at, (key, value)) in filter.tags.iter().enumerate() {
+        all.push(tags::on_rows((key, value), &format!("tag_{at}"), schema, parameters));
     }
     if let Some(has) = filter.exception {
         // Where the document holds the events, it is the same for each of its spans.
@@ -151,6 +151,9 @@ pub(super) fn columns(filter: &Filter, parameters: &mut Parameters) -> String {
             }
             columns += &format!(" AS varies_{at}");
         }
+    }
+    for (at, (_, value)) in filter.tags.iter().enumerate() {
+        columns += &format!(", {} AS tag_{at}", tags::in_document(value, parameters));
     }
     for (at, phrase) in filter.phrases.iter().enumerate() {
         let text = parameters.bind(like(phrase));

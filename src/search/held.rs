@@ -35,7 +35,7 @@ pub(super) fn needles(value: &str) -> Vec<String> {
 }
 
 /// The same for a tag, for which numbers are compared by their value: `7.0` is found as `7`, too.
-fn needles_of_tag(value: &str) -> Vec<String> {
+pub(super) fn needles_of_tag(value: &str) -> Vec<String> {
     let mut needles = needles(value);
     let number = value.parse().ok().filter(|number: &f64| number.is_finite() && !needles.is_empty());
     needles.extend(number.map(|number| format!("{number}")));

@@ -3,6 +3,7 @@
 //! In SQL the document is `d`, the row `r`.
 
 use super::conditions::{Parameters, in_json, like};
+use super::held::{holds, needles_of_tag};
 use crate::span::names_of;
 
 /// The attributes of a document that does not tell them.
@@ -36,23 +37,38 @@ pub(super) fn on_documents(key: &str, value: &str, schema: &str, parameters: &mu
     format!("({})", any.join(" OR "))
 }
 
-/// What a row of such a document has to be.
-pub(super) fn on_rows(key: &str, value: &str, schema: &str, parameters: &mut Parameters) -> String {
+/// Whether a document has some of the value as a constant anywhere: a column of `d` for [`on_rows`].
+pub(super) fn in_document(value: &str, parameters: &mut Parameters) -> String {
+    let needles = needles_of_tag(value);
+    let any: Vec<String> = needles
+        .iter()
+        .map(|needle| format!("strpos(d.body, {}) > 0", parameters.bind(needle.replace('%', "%%"))))
+        .collect();
+    if any.is_empty() { "true".into() } else { format!("({})", any.join(" OR ")) }
+}
+
+/// What a row of such a document has to be; `in_document` is the column of this name.
+pub(super) fn on_rows(
+    (key, value): (&str, &str),
+    in_document: &str,
+    schema: &str,
+    parameters: &mut Parameters,
+) -> String {
     let decoded = format!("{schema}.span_body(d.body, r.fillers)");
-    let mut any = Vec::new();
+    let (mut own, mut of_resource) = (Vec::new(), Vec::new());
     for name in names_of(key) {
         let bound = format!("{}::text", parameters.bind(name.to_owned()));
         let attribute = format!("{schema}.span_attribute(d.attributes, d.body, r.fillers, {bound})");
-        any.push(format!("coalesce({}, false)", is(&attribute, value, schema, parameters)));
+        own.push(format!("coalesce({}, false)", is(&attribute, value, schema, parameters)));
         let resource = is(&format!("s.body::jsonb -> 'attributes' -> {bound}"), value, schema, parameters);
-        any.push(format!(
+        of_resource.push(format!(
             "r.resource_id = ANY(ARRAY(SELECT s.id FROM {schema}.span_resources s WHERE {resource}))"
         ));
         // A span is decoded only where the key is somewhere in it.
         let in_body = parameters.bind(like(&in_json(name).replace('%', "%%")));
         let in_fillers = parameters.bind(like(&in_json(name)));
         let inner = is(&format!("part -> {bound}"), value, schema, parameters);
-        any.push(format!(
+        own.push(format!(
             "CASE WHEN d.body LIKE {in_body} OR r.fillers LIKE {in_fillers} THEN \
              EXISTS (SELECT FROM ( \
                  SELECT jsonb_path_query({decoded}, 'lax $.events[*].attributes') \
@@ -61,7 +77,13 @@ pub(super) fn on_rows(key: &str, value: &str, schema: &str, parameters: &mut Par
              ELSE false END"
         ));
     }
-    format!("({})", any.join(" OR "))
+    // Looking for the text in a row takes a fraction of decoding it.
+    format!(
+        "({} OR CASE WHEN d.{in_document} OR {} THEN {} ELSE false END)",
+        of_resource.join(" OR "),
+        holds(&needles_of_tag(value), parameters),
+        own.join(" OR ")
+    )
 }
 
 /// Whether a jsonb value is written so, is a number of that value, or a list that has the text.
