@@ -55,15 +55,11 @@ pub(super) fn on_rows(
     parameters: &mut Parameters,
 ) -> String {
     let decoded = format!("{schema}.span_body(d.body, r.fillers)");
-    let (mut own, mut of_resource) = (Vec::new(), Vec::new());
+    let mut own = Vec::new();
     for name in names_of(key) {
         let bound = format!("{}::text", parameters.bind(name.to_owned()));
         let attribute = format!("{schema}.span_attribute(d.attributes, d.body, r.fillers, {bound})");
         own.push(format!("coalesce({}, false)", is(&attribute, value, schema, parameters)));
-        let resource = is(&format!("s.body::jsonb -> 'attributes' -> {bound}"), value, schema, parameters);
-        of_resource.push(format!(
-            "r.resource_id = ANY(ARRAY(SELECT s.id FROM {schema}.span_resources s WHERE {resource}))"
-        ));
         // A span is decoded only where the key is somewhere in it.
         let in_body = parameters.bind(like(&in_json(name).replace('%', "%%")));
         let in_fillers = parameters.bind(like(&in_json(name)));
@@ -79,8 +75,9 @@ pub(super) fn on_rows(
     }
     // Looking for the text in a row takes a fraction of decoding it.
     format!(
-        "({} OR CASE WHEN d.{in_document} OR {} THEN {} ELSE false END)",
-        of_resource.join(" OR "),
+        "(r.resource_id = ANY(ARRAY(SELECT s.id FROM {schema}.span_resources s WHERE {})) \
+         OR CASE WHEN d.{in_document} OR {} THEN {} ELSE false END)",
+        on_resources(key, value, schema, parameters),
         holds(&needles_of_tag(value), parameters),
         own.join(" OR ")
     )
