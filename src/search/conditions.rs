@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio_postgres::types::ToSql;
 
 use super::filter::{Filter, Test};
-use super::held::{holds, needles};
+use super::needles::{holds, needles};
 use super::tags;
 use super::time::Time;
 use crate::span::{Timestamp, escape_into, names_of};

@@ -20,6 +20,7 @@ mod held;
 mod hidden;
 mod hit;
 mod names;
+mod needles;
 mod novel;
 mod operations;
 mod overview;

@@ -3,48 +3,42 @@
 //! In SQL the document is `d`, the row `r`.
 
 use super::conditions::{Parameters, in_json, like};
-use super::held::{holds, needles_of_tag};
+use super::needles::{holds, in_body, needles_of_tag};
 use crate::span::names_of;
 
-/// The attributes of a document that does not tell them.
+/// A document that does not tell its attributes.
 pub(super) const ATTRIBUTES_UNKNOWN: &str = "d.attributes IS NULL";
-/// Documents that may have a tag elsewhere than among the attributes that they tell: in those, in events, links, or the scope.
-pub(super) const IN_BODY: &str = "d.attributes IS NULL OR d.body LIKE '%\"events\":%' OR d.body LIKE '%\"links\":%' \
-                                  OR d.body LIKE '%\"scope\":{%\"attributes\":%'";
+const EVENTS_OR_LINKS: &str = "d.body LIKE '%\"events\":%' OR d.body LIKE '%\"links\":%'";
+const ATTRIBUTES_OF_SCOPE: &str = "d.body LIKE '%\"scope\":{%\"attributes\":%'";
+
+/// Documents that may have a tag elsewhere than among the attributes that they tell.
+pub(super) fn in_body_only() -> String {
+    format!("{ATTRIBUTES_UNKNOWN} OR {EVENTS_OR_LINKS} OR {ATTRIBUTES_OF_SCOPE}")
+}
 
 /// What a document has to be, so that a span of it may have the tag.
 pub(super) fn on_documents(key: &str, value: &str, schema: &str, parameters: &mut Parameters) -> String {
     // Events and links, and attributes of the scope, are not looked into here.
-    let mut any = vec![
-        "d.attributes IS NULL".to_owned(),
-        "d.body LIKE '%\"events\":%'".to_owned(),
-        "d.body LIKE '%\"links\":%'".to_owned(),
-    ];
+    let mut any = vec![ATTRIBUTES_UNKNOWN.to_owned(), EVENTS_OR_LINKS.to_owned()];
     for name in names_of(key) {
-        let bound = format!("{}::text", parameters.bind(name.to_owned()));
-        let attribute = format!("d.attributes -> {bound}");
+        let attribute = format!("d.attributes -> {}::text", parameters.bind(name.to_owned()));
         let passes = is(&attribute, value, schema, parameters);
         any.push(format!(
             "CASE jsonb_typeof({attribute}) WHEN 'object' THEN true ELSE coalesce({passes}, false) END"
         ));
         let of_scope = parameters.bind(like(&in_json(name).replace('%', "%%")));
-        any.push(format!("(d.body LIKE '%\"scope\":{{%\"attributes\":%' AND d.body LIKE {of_scope})"));
-        let resource = is(&format!("s.body::jsonb -> 'attributes' -> {bound}"), value, schema, parameters);
-        any.push(format!(
-            "EXISTS (SELECT FROM {schema}.span_resources s WHERE s.service = d.service AND {resource})"
-        ));
+        any.push(format!("({ATTRIBUTES_OF_SCOPE} AND d.body LIKE {of_scope})"));
     }
+    let of_resource = on_resources(key, value, schema, parameters);
+    any.push(format!(
+        "EXISTS (SELECT FROM {schema}.span_resources s WHERE s.service = d.service AND {of_resource})"
+    ));
     format!("({})", any.join(" OR "))
 }
 
 /// Whether a document has some of the value as a constant anywhere: a column of `d` for [`on_rows`].
 pub(super) fn in_document(value: &str, parameters: &mut Parameters) -> String {
-    let needles = needles_of_tag(value);
-    let any: Vec<String> = needles
-        .iter()
-        .map(|needle| format!("strpos(d.body, {}) > 0", parameters.bind(needle.replace('%', "%%"))))
-        .collect();
-    if any.is_empty() { "true".into() } else { format!("({})", any.join(" OR ")) }
+    in_body(&needles_of_tag(value), parameters)
 }
 
 /// What a row of such a document has to be; `in_document` is the column of this name.

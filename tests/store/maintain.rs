@@ -116,6 +116,18 @@ async fn a_move_that_was_interrupted_is_taken_up_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn calls_that_are_locked_are_counted_by_the_next_maintenance() {
+    let (database, store) = database().await;
+    let client = database.client().await;
+    client.batch_execute("BEGIN; LOCK TABLE otel.service_dependencies").await.expect("locked");
+    let maintained = store.maintain().await.expect("maintained");
+    assert!(maintained.left.len() == 1 && maintained.left[0].contains("calls"), "{maintained:?}");
+    client.batch_execute("ROLLBACK").await.expect("open again");
+    let maintained = store.maintain().await.expect("maintained");
+    assert!(maintained.left.is_empty(), "{maintained:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_deleted_while_it_is_moved_does_not_come_back() {
     let (database, store) = database().await;
     insert(&database, 50, 20_000).await;
