@@ -1,4 +1,5 @@
-//! What a span costs before anything is sent: conversion from the SDK, and splitting with known documents.
+//! What a span costs before anything is sent: conversion from the SDK, and splitting with known documents. And what it costs to
+//! look through long texts in which a literal seems to begin at every other sign, against prose: whoever sends a URL may write one.
 //!
 //! `cargo bench --bench split [-- --quick] [-- --generated]`. No database is needed, so this is what to profile:
 //! `valgrind --tool=callgrind target/release/deps/split-* --quick`.
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry_pgvector::span::{
-    Halves, Resource, Scopes, Span, Splitter, resource_from_sdk, span_from_sdk,
+    Halves, Resource, Scopes, Span, Splitter, Value, resource_from_sdk, span_from_sdk,
 };
 use opentelemetry_sdk::trace::SpanData;
 use support::figure::{Round, print_rounds};
@@ -42,6 +43,34 @@ fn main() {
     }
     let against = format!("conversion from SpanData ({})", traffic.origin);
     print_rounds("split", "ns/span", &against, &rounds[1..]);
+    deceptive_texts(&mut client);
+}
+
+/// Long texts, each in an attribute of its own kind, in turns with prose of the same length.
+fn deceptive_texts(client: &mut Client) {
+    const BYTES: usize = 32_000;
+    let filled =
+        |start: &str, part: &str| format!("{start}{}", part.repeat((BYTES - start.len()) / part.len()));
+    let prose = filled("", "lorem ipsum dolor ");
+    for (bench, key, text) in [
+        ("split/addresses", "exception.message", filled("@", "a.")),
+        ("split/quotes", "db.query.text", filled("", "'a ")),
+        ("split/query", "url.full", filled("http://host/items?", "a=+b")),
+    ] {
+        let mut nanoseconds_per_byte = |text: &str| {
+            let mut span = Span::default();
+            span.attributes.push((key.into(), Value::String(text.into())));
+            let start = work_time();
+            for _ in 0..10 {
+                std::hint::black_box(client.split(std::slice::from_ref(&span)));
+            }
+            work_time().saturating_sub(start).as_nanos() as f64 / (10 * text.len()) as f64
+        };
+        let rounds: Vec<Round> = (0..5)
+            .map(|_| Round { value: nanoseconds_per_byte(&text), against: nanoseconds_per_byte(&prose) })
+            .collect();
+        print_rounds(bench, "ns/byte", &format!("prose of the same length in `{key}`"), &rounds);
+    }
 }
 
 /// The part of an exporter that needs no database.

@@ -39,13 +39,12 @@ pub(crate) fn mask<'a>(text: &'a str, style: Style, pieces: &mut Vec<Piece<'a>>)
         pieces.push(Piece::Filler(text));
         return;
     }
-    let scanner = Scanner { text, bytes: text.as_bytes(), style, has_at: text.contains('@') };
+    let mut scanner = Scanner::new(text, style);
     let mut constant = 0;
     let mut at = 0;
-    let mut in_query = false;
     let mut fillers = 0;
     while at < text.len() {
-        let (start, end) = match scanner.literal_at(at, &mut in_query) {
+        let (start, end) = match scanner.literal_at(at) {
             Found::Literal(start, end) => (start, end),
             Found::Skip(next) => {
                 at = next;
@@ -91,6 +90,7 @@ pub(crate) fn literals(text: &str) -> [Vec<&str>; 4] {
     })
 }
 
+#[derive(Debug, PartialEq)]
 enum Found {
     /// A literal from start to end.
     Literal(usize, usize),
@@ -98,25 +98,54 @@ enum Found {
     Skip(usize),
 }
 
+/// Remembers what it looked for in vain, so that a text takes time in proportion to its length: whoever sends a URL or a header
+/// may write one that has what looks like an e-mail address, or a quote, at every other sign.
 struct Scanner<'a> {
     text: &'a str,
     bytes: &'a [u8],
     style: Style,
     has_at: bool,
+    in_query: bool,
+    /// No e-mail address begins before this position.
+    no_email_before: usize,
+    /// Quotes that nothing closes any more.
+    unclosed: Vec<u8>,
+    value: QueryValue,
 }
 
-impl Scanner<'_> {
-    fn literal_at(&self, at: usize, in_query: &mut bool) -> Found {
+/// The value in a URL's query that was read last.
+#[derive(Clone, Copy, Default)]
+struct QueryValue {
+    end: usize,
+    /// Where the last sign is that parts its words.
+    last_gap: Option<usize>,
+}
+
+impl<'a> Scanner<'a> {
+    fn new(text: &'a str, style: Style) -> Self {
+        Scanner {
+            text,
+            bytes: text.as_bytes(),
+            style,
+            has_at: text.contains('@'),
+            in_query: false,
+            no_email_before: 0,
+            unclosed: Vec::new(),
+            value: QueryValue::default(),
+        }
+    }
+
+    fn literal_at(&mut self, at: usize) -> Found {
         let byte = self.bytes[at];
         match byte {
             b'\'' => self.quoted(at, b'\''),
             b'"' if self.style == Style::Plain => self.quoted(at, b'"'),
             b'%' if self.style == Style::Url && self.is_percent_encoded(at) => Found::Skip(at + 3),
             b'?' if self.style == Style::Url => {
-                *in_query = true;
+                self.in_query = true;
                 Found::Skip(at + 1)
             }
-            b'=' if *in_query => self.query_value(at + 1),
+            b'=' if self.in_query => self.query_value(at + 1),
             _ if is_word(byte) => self.word(at),
             _ => Found::Skip(at + 1),
         }
@@ -127,14 +156,24 @@ impl Scanner<'_> {
     }
 
     /// A quoted text: the quote opens after something other than a word, and closes before something other than a word.
-    fn quoted(&self, at: usize, quote: u8) -> Found {
+    fn quoted(&mut self, at: usize, quote: u8) -> Found {
         if at > 0 && is_word(self.bytes[at - 1]) {
+            return Found::Skip(at + 1);
+        }
+        // Nothing is between them.
+        if self.bytes.get(at + 1) == Some(&quote) && !self.bytes.get(at + 2).copied().is_some_and(is_word) {
+            return Found::Skip(at + 2);
+        }
+        if self.unclosed.contains(&quote) {
             return Found::Skip(at + 1);
         }
         let mut close = at + 1;
         loop {
             match self.bytes.get(close) {
-                None => return Found::Skip(at + 1),
+                None => {
+                    self.unclosed.push(quote);
+                    return Found::Skip(at + 1);
+                }
                 // A doubled quote is SQL's way to write one.
                 Some(&byte)
                     if byte == quote && self.bytes.get(close + 1) == Some(&quote) && close > at + 1 =>
@@ -147,27 +186,30 @@ impl Scanner<'_> {
                 Some(_) => close += 1,
             }
         }
-        if close == at + 1 {
-            return Found::Skip(at + 2);
-        }
         Found::Literal(at + 1, self.list_end(close, Some(quote)))
     }
 
     /// A value in a URL's query, up to `&`: one word is a literal as a whole, several words are searched.
-    fn query_value(&self, start: usize) -> Found {
-        let rest = &self.bytes[start..];
-        let length = rest
-            .iter()
-            .position(|byte| matches!(byte, b'&' | b'#' | b' ' | b'"' | b'\''))
-            .unwrap_or(rest.len());
-        let value = &self.text[start..start + length];
-        if length == 0 || value.contains('+') || value.contains("%20") {
+    fn query_value(&mut self, start: usize) -> Found {
+        // A value may hold further `=`.
+        if start > self.value.end {
+            let rest = &self.bytes[start..];
+            let length = rest
+                .iter()
+                .position(|byte| matches!(byte, b'&' | b'#' | b' ' | b'"' | b'\''))
+                .unwrap_or(rest.len());
+            let value = &self.text[start..start + length];
+            let last_gap = value.rfind('+').max(value.rfind("%20")).map(|gap| start + gap);
+            self.value = QueryValue { end: start + length, last_gap };
+        }
+        let QueryValue { end, last_gap } = self.value;
+        if start == end || last_gap.is_some_and(|gap| gap >= start) {
             return Found::Skip(start);
         }
-        Found::Literal(start, start + length)
+        Found::Literal(start, end)
     }
 
-    fn word(&self, at: usize) -> Found {
+    fn word(&mut self, at: usize) -> Found {
         if self.has_at
             && let Some(end) = self.email_end(at)
         {
@@ -283,14 +325,27 @@ impl Scanner<'_> {
         self.bytes.get(at..).map_or(0, |rest| rest.iter().take_while(|byte| **byte == b' ').count())
     }
 
-    fn email_end(&self, at: usize) -> Option<usize> {
-        let local = self.run(at, |byte| byte.is_ascii_alphanumeric() || b"._%+-".contains(&byte));
-        if self.bytes.get(local) != Some(&b'@') {
+    fn email_end(&mut self, at: usize) -> Option<usize> {
+        if at < self.no_email_before {
             return None;
         }
-        let domain = self.run(local + 1, |byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
-        let name = self.text.get(local + 1..domain)?.trim_end_matches(['.', '-']);
-        name.contains('.').then_some(local + 1 + name.len())
+        let local = self.run(at, |byte| byte.is_ascii_alphanumeric() || b"._%+-".contains(&byte));
+        let end = self.domain_end(local);
+        if end.is_none() {
+            // What begins between here and there has the same end.
+            self.no_email_before = local;
+        }
+        end
+    }
+
+    /// The end of the domain behind the `@` at this position.
+    fn domain_end(&self, at: usize) -> Option<usize> {
+        if self.bytes.get(at) != Some(&b'@') {
+            return None;
+        }
+        let domain = self.run(at + 1, |byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
+        let name = self.text.get(at + 1..domain)?.trim_end_matches(['.', '-']);
+        name.contains('.').then_some(at + 1 + name.len())
     }
 
     fn uuid_end(&self, at: usize) -> Option<usize> {
@@ -396,6 +451,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_was_looked_for_before_changes_nothing(text in "[a1'\"@.?=&%2+0 -]{0,60}", style in 0..4usize) {
+            let style = [Style::Plain, Style::Sql, Style::Url, Style::Stack][style];
+            let mut scanner = Scanner::new(&text, style);
+            let mut at = 0;
+            while at < text.len() {
+                let mut forgetful = Scanner { in_query: scanner.in_query, ..Scanner::new(&text, style) };
+                let found = scanner.literal_at(at);
+                prop_assert_eq!(&found, &forgetful.literal_at(at), "at {} of {}", at, text);
+                let (Found::Literal(_, next) | Found::Skip(next)) = found;
+                prop_assert!(next > at);
+                at = next;
+            }
+        }
+
         #[test]
         fn the_pieces_join_to_the_text(text in "\\PC{0,60}|[a-z0-9'\"@.?=&%,+ -]{0,80}", style in 0..4usize) {
             let style = [Style::Plain, Style::Sql, Style::Url, Style::Stack][style];
