@@ -104,7 +104,6 @@ struct Scanner<'a> {
     text: &'a str,
     bytes: &'a [u8],
     style: Style,
-    has_at: bool,
     in_query: bool,
     /// No e-mail address begins before this position.
     no_email_before: usize,
@@ -127,9 +126,8 @@ impl<'a> Scanner<'a> {
             text,
             bytes: text.as_bytes(),
             style,
-            has_at: text.contains('@'),
             in_query: false,
-            no_email_before: 0,
+            no_email_before: if text.contains('@') { 0 } else { text.len() },
             unclosed: Vec::new(),
             value: QueryValue::default(),
         }
@@ -210,9 +208,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn word(&mut self, at: usize) -> Found {
-        if self.has_at
-            && let Some(end) = self.email_end(at)
-        {
+        if let Some(end) = self.email_end(at) {
             return Found::Literal(at, end);
         }
         let (mut length, mut any) = (0, 0);
