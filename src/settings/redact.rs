@@ -141,7 +141,14 @@ fn is_wildcard(sign: char) -> bool {
 
 /// Whether a glob fits the whole of `words`, or what follows a dot in it.
 fn fits(glob: &str, words: &str) -> bool {
-    matches(glob.chars(), words.chars()) || matches("*.".chars().chain(glob.chars()), words.chars())
+    let end = glob.trim_start_matches('*');
+    if end.contains(is_wildcard) {
+        return matches(glob.chars(), words.chars())
+            || matches("*.".chars().chain(glob.chars()), words.chars());
+    }
+    // Of most rules the end decides, however long a key is.
+    let starts_word = |before: &str| before.is_empty() || before.ends_with('.');
+    words.strip_suffix(end).is_some_and(|before| glob.starts_with('*') || starts_word(before))
 }
 
 /// Whether a glob fits a text: `*` is any text, `?` one sign.
@@ -255,6 +262,18 @@ mod tests {
             ("schlüssel=drop", "SCHLÜSSEL", true),
         ] {
             assert_eq!(decision(pattern, key).is_some(), expected, "{pattern} {key}");
+        }
+    }
+
+    #[test]
+    fn a_glob_of_which_the_end_decides_fits_as_any_other() {
+        let of_all = |glob: &str, words: &str| {
+            matches(glob.chars(), words.chars()) || matches("*.".chars().chain(glob.chars()), words.chars())
+        };
+        for glob in ["a", "ab", "a.b", "*", "*a", "*ab", "**b", "*.a", "*a.b", "b*", "?b", "*?"] {
+            for words in ["", "a", "b", "ab", "a.b", "b.ab", "bab", "b.a", "aa.b", "ba.b", "ab.", ".a"] {
+                assert_eq!(fits(glob, words), of_all(glob, words), "{glob} {words}");
+            }
         }
     }
 

@@ -63,11 +63,16 @@ pub fn on_day(day: i128, count: usize) -> Vec<Span<'static>> {
 
 /// Spans with ids of their own that started so many nanoseconds after 1970.
 pub fn at(start: i128, count: usize) -> Vec<Span<'static>> {
-    let like = &super::arbitrary::sample(1)[0];
     let started = |_| {
         let id = Uuid::new_v4().as_u128();
-        let (trace_id, span_id) = (TraceId::from(id), SpanId::from(id as u64));
-        Span { trace_id, span_id, start: Timestamp(start), end: Timestamp(start + 1000), ..like.clone() }
+        Span {
+            trace_id: TraceId::from(id),
+            span_id: SpanId::from(id as u64),
+            name: "check out".into(),
+            start: Timestamp(start),
+            end: Timestamp(start + 1000),
+            ..Span::default()
+        }
     };
     (0..count).map(started).collect()
 }
