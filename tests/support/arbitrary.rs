@@ -16,16 +16,16 @@ use proptest::test_runner::TestRunner;
 /// Texts: names, literals, format signs, control characters, other scripts; no NUL.
 pub fn text() -> BoxedStrategy<String> {
     prop_oneof![
-        Just(String::new()),
-        "[a-zA-Z ./_-]{1,20}",
-        "[ -~]{0,40}",
-        "(select|update) [a-z]{1,5} where id = [0-9]{1,9} and x = '[a-z ']{0,8}'",
-        "https?://[a-z]{1,8}/[a-z0-9]{0,6}/[0-9]{1,6}\\?[a-z]=[a-z0-9%+]{0,9}&b=2",
-        "\\PC{0,12}",
-        "[%$1s{}\"\\\\\u{1}-\u{1f}\u{7f}…]{0,12}",
-        "[a-z]{3}@[a-z]{3}\\.org",
-        Just("%s %1$s %% %".to_owned()),
-        Just("x".repeat(100_000)),
+        10 => Just(String::new()),
+        10 => "[a-zA-Z ./_-]{1,20}",
+        10 => "[ -~]{0,40}",
+        10 => "(select|update) [a-z]{1,5} where id = [0-9]{1,9} and x = '[a-z ']{0,8}'",
+        10 => "https?://[a-z]{1,8}/[a-z0-9]{0,6}/[0-9]{1,6}\\?[a-z]=[a-z0-9%+]{0,9}&b=2",
+        10 => "\\PC{0,12}",
+        10 => "[%$1s{}\"\\\\\u{1}-\u{1f}\u{7f}…]{0,12}",
+        10 => "[a-z]{3}@[a-z]{3}\\.org",
+        10 => Just("%s %1$s %% %".to_owned()),
+        1 => Just("x".repeat(100_000)),
     ]
     .boxed()
 }
@@ -158,10 +158,9 @@ where
     prop_oneof![4 => any::<[u8; N]>(), 1 => Just([0; N]), 1 => Just([0xff; N])]
 }
 
-/// Some arbitrary spans of different traces.
+/// Some arbitrary spans of different traces, the same in every run but for the traces' ids.
 pub fn sample(count: usize) -> Vec<Span<'static>> {
-    let mut runner =
-        TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() });
+    let mut runner = TestRunner::deterministic();
     let tree = proptest::collection::vec(span(), count).new_tree(&mut runner).expect("spans");
     let mut spans = tree.current();
     for span in &mut spans {
