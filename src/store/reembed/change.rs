@@ -17,14 +17,16 @@ const SWITCH: &str = include_str!("../../../sql/switch_model.sql");
 const LOCK_TIMEOUT: &str = "1s";
 /// How long everyone else goes on until the next attempt.
 const PAUSE: Duration = Duration::from_millis(700);
-/// So many documents that came last are embedded under the lock, which takes a tenth of a second.
-const LAST: i64 = 8;
+/// So many documents that came last are embedded under the lock at the first attempt, which takes a tenth of a second.
+pub(super) const LAST: u32 = 8;
+/// At each attempt it may be twice as many, up to these: where documents keep coming, it ends all the same.
+pub(super) const MOST_LAST: u32 = 128;
 
 /// What became of an attempt to make the change.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Switch {
-    /// The new model is the schema's.
-    Done,
+    /// The new model is the schema's, and so many documents were embedded under the lock.
+    Done(u64),
     /// More documents than a few came meanwhile.
     Later,
 }
@@ -116,30 +118,37 @@ impl TraceStore {
         Ok(())
     }
 
-    /// Puts the new column in the place of the old one, if no more than a few documents are missing in it.
-    pub(super) async fn switch(&self, own: &Model, report: &impl Fn(ReembedProgress)) -> Result<Switch> {
+    /// Puts the new column in the place of the old one, if no more than so many documents are missing in it.
+    pub(super) async fn switch(
+        &self,
+        own: &Model,
+        last: u32,
+        report: &impl Fn(ReembedProgress),
+    ) -> Result<Switch> {
         let doing = || Error::database("changing the model");
         report(ReembedProgress::Changing);
         let connection = self.documents_alone(report).await?;
         let ready = async {
             if !self.is_changing_to(&connection, own).await? {
-                return Ok(Some(Switch::Done));
+                return Ok(Err(Switch::Done(0)));
             }
-            if self.left(&connection).await? > LAST.unsigned_abs() {
-                return Ok(Some(Switch::Later));
+            if self.left(&connection).await? > last.into() {
+                return Ok(Err(Switch::Later));
             }
-            self.fill_next(&connection, LAST, "").await?;
-            Ok(None)
+            self.fill_next(&connection, last.into(), "").await.map(Ok)
         };
-        if let Some(ended) = ready.await? {
-            connection.batch_execute("ROLLBACK").await.map_err(doing())?;
-            connection.give_back();
-            return Ok(ended);
-        }
+        let embedded = match ready.await? {
+            Ok(embedded) => embedded,
+            Err(ended) => {
+                connection.batch_execute("ROLLBACK").await.map_err(doing())?;
+                connection.give_back();
+                return Ok(ended);
+            }
+        };
         connection.batch_execute(SWITCH).await.map_err(doing())?;
         connection.batch_execute("COMMIT").await.map_err(doing())?;
         connection.give_back();
-        Ok(Switch::Done)
+        Ok(Switch::Done(embedded))
     }
 
     /// A transaction of the owner's that has the documents to itself. Whoever is in the way is waited for, but never long,

@@ -18,7 +18,7 @@ use super::connection::Connection;
 use super::model::Model;
 use super::vector::Vector;
 use crate::error::{Error, Result};
-use change::Switch;
+use change::{LAST, MOST_LAST, Switch};
 
 /// Documents embedded at a time. A transaction holds their rows meanwhile, and large models take their time.
 const CHUNK: i64 = 32;
@@ -109,18 +109,21 @@ impl TraceStore {
         if !self.begin_change(&done.to, &report).await? {
             return Ok(done);
         }
+        let mut last = LAST;
         loop {
-            if self.embed_next(&mut done, &report).await? {
+            if self.embed_next(&mut done, last, &report).await? {
                 break;
             }
             report(ReembedProgress::Indexing);
             let turn = self.turn().await?;
-            let switch = self.index_and_switch(&done.to, &report).await?;
+            let switch = self.index_and_switch(&done.to, last, &report).await?;
             turn.batch_execute("COMMIT").await.map_err(Error::database("ending a turn"))?;
             turn.give_back();
-            if switch == Switch::Done {
+            if let Switch::Done(embedded) = switch {
+                done.embedded += embedded;
                 break;
             }
+            last = (last * 2).min(MOST_LAST);
         }
         self.embed_all_words().await?;
         let (connection, _) = self.connection().await?;
@@ -131,20 +134,31 @@ impl TraceStore {
     }
 
     /// To be called in turn.
-    async fn index_and_switch(&self, own: &Model, report: &impl Fn(ReembedProgress)) -> Result<Switch> {
+    async fn index_and_switch(
+        &self,
+        own: &Model,
+        last: u32,
+        report: &impl Fn(ReembedProgress),
+    ) -> Result<Switch> {
         let (connection, _) = self.connection().await?;
         let changing = self.is_changing_to(&connection, own).await?;
         connection.give_back();
         // Another process may have had its turn before.
         if !changing {
-            return Ok(Switch::Done);
+            return Ok(Switch::Done(0));
         }
         self.index_next().await?;
-        self.switch(own, report).await
+        self.switch(own, last, report).await
     }
 
-    /// Embeds until no document is left; returns whether another process has made the change meanwhile.
-    async fn embed_next(&self, done: &mut Reembedded, report: &impl Fn(ReembedProgress)) -> Result<bool> {
+    /// Embeds until no more than so many documents are left, since writers may always make some; returns whether another
+    /// process has made the change meanwhile.
+    async fn embed_next(
+        &self,
+        done: &mut Reembedded,
+        last: u32,
+        report: &impl Fn(ReembedProgress),
+    ) -> Result<bool> {
         loop {
             match self.embed_next_chunk(&done.to).await? {
                 Step::Embedded(count) => done.embedded += count,
@@ -159,6 +173,9 @@ impl TraceStore {
             connection.give_back();
             let of = done.documents;
             report(ReembedProgress::Embedding { done: of.saturating_sub(done.left), of });
+            if done.left <= last.into() {
+                return Ok(false);
+            }
         }
     }
 
