@@ -1,5 +1,6 @@
 //! What a span costs before anything is sent: conversion from the SDK, and splitting with known documents. And what it costs to
 //! look through long texts in which a literal seems to begin at every other sign, against prose: whoever sends a URL may write one.
+//! And what a batch costs in which each span has a resource of its own.
 //!
 //! `cargo bench --bench split [-- --quick] [-- --generated]`. No database is needed, so this is what to profile:
 //! `valgrind --tool=callgrind target/release/deps/split-* --quick`.
@@ -11,8 +12,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use opentelemetry_pgvector::Settings;
 use opentelemetry_pgvector::span::{
-    Halves, Resource, Scopes, Span, Splitter, Value, resource_from_sdk, span_from_sdk,
+    Halves, Resource, Scopes, Scrubber, Span, Splitter, Value, resource_from_sdk, span_from_sdk,
 };
 use opentelemetry_sdk::trace::SpanData;
 use support::figure::{Round, print_rounds};
@@ -44,6 +46,7 @@ fn main() {
     let against = format!("conversion from SpanData ({})", traffic.origin);
     print_rounds("split", "ns/span", &against, &rounds[1..]);
     deceptive_texts(&mut client);
+    many_resources(&mut client);
 }
 
 /// Long texts, each in an attribute of its own kind, in turns with prose of the same length.
@@ -71,6 +74,33 @@ fn deceptive_texts(client: &mut Client) {
             .collect();
         print_rounds(bench, "ns/byte", &format!("prose of the same length in `{key}`"), &rounds);
     }
+}
+
+/// As many resources as spans, in turns with as many that share one.
+fn many_resources(client: &mut Client) {
+    const SPANS: usize = 20_000;
+    let scrubber = Scrubber::new(&Settings::default()).expect("valid settings");
+    let resource = |number: usize| {
+        let instance = Value::String(format!("instance {number}").into());
+        let attributes = vec![("service.instance.id".into(), instance)];
+        Arc::new(Resource { attributes, ..Resource::default() })
+    };
+    let shared = resource(0);
+    let mut nanoseconds_per_span = |resource: &dyn Fn(usize) -> Arc<Resource>| {
+        let mut spans: Vec<Span<'_>> =
+            (0..SPANS).map(|number| Span { resource: resource(number), ..Span::default() }).collect();
+        let start = work_time();
+        scrubber.scrub(&mut spans);
+        std::hint::black_box(client.split(&spans));
+        work_time().saturating_sub(start).as_nanos() as f64 / SPANS as f64
+    };
+    let rounds: Vec<Round> = (0..5)
+        .map(|_| Round {
+            value: nanoseconds_per_span(&resource),
+            against: nanoseconds_per_span(&|_| Arc::clone(&shared)),
+        })
+        .collect();
+    print_rounds("split/resources", "ns/span", "spans of one resource", &rounds);
 }
 
 /// The part of an exporter that needs no database.

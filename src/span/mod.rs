@@ -1,6 +1,7 @@
 //! A span and its two halves: the *document* (what is constant) and the *row* (what varies).
 
 mod body;
+mod distinct;
 mod document;
 mod encode;
 mod guard;
@@ -21,6 +22,8 @@ mod split;
 mod words;
 
 pub(crate) use body::{resource_from_json, resource_json};
+#[cfg(feature = "serve")]
+pub(crate) use distinct::Distinct;
 pub use document::Document;
 pub use join::{StoredRow, Template};
 pub(crate) use json::escape_into;

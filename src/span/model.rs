@@ -1,6 +1,7 @@
 //! The span as this crate sees it: everything that the SDK's `SpanData` and OTLP can say, and nothing else.
 
 use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -54,7 +55,7 @@ pub struct Span<'a> {
 }
 
 /// The entity that produces telemetry, such as one instance of a service.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Resource {
     /// The attributes, `service.name` among them.
     pub attributes: Vec<Attribute<'static>>,
@@ -78,7 +79,7 @@ impl Resource {
 }
 
 /// The instrumentation scope: the library that made the span.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Scope {
     /// Its name.
     pub name: String,
@@ -178,6 +179,25 @@ impl PartialEq for Value<'_> {
             (Value::Array(a), Value::Array(b)) => a == b,
             (Value::KeyValues(a), Value::KeyValues(b)) => a == b,
             _ => false,
+        }
+    }
+}
+
+impl Eq for Value<'_> {}
+
+impl Hash for Value<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        std::mem::discriminant(self).hash(state);
+        match self {
+            Value::Empty => {}
+            Value::Bool(value) => value.hash(state),
+            Value::Int(value) => value.hash(state),
+            Value::Double(value) if value.is_nan() => f64::NAN.to_bits().hash(state),
+            Value::Double(value) => value.to_bits().hash(state),
+            Value::String(text) => text.hash(state),
+            Value::Bytes(bytes) => bytes.hash(state),
+            Value::Array(values) => values.hash(state),
+            Value::KeyValues(pairs) => pairs.hash(state),
         }
     }
 }

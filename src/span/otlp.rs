@@ -10,6 +10,7 @@ use opentelemetry_proto::tonic::common::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource as OtlpResource;
 use opentelemetry_proto::tonic::trace::v1 as otlp;
 
+use super::distinct::Distinct;
 use super::model::{Attribute, Event, Link, Resource, Scope, Span, Status, StatusCode, Timestamp, Value};
 
 /// The spans of an OTLP message; its texts are borrowed.
@@ -29,41 +30,27 @@ pub fn spans_from_otlp(message: &otlp::ResourceSpans) -> Vec<Result<Span<'_>, St
 ///
 /// Times that OTLP cannot hold (before 1970, after 2554) are limited to what it can.
 pub fn spans_to_otlp(spans: &[Span<'_>]) -> otlp::TracesData {
-    let mut groups: Vec<Group<'_>> = Vec::new();
+    let mut resources = Distinct::default();
+    let mut messages: Vec<(Distinct<'_, Scope>, otlp::ResourceSpans)> = Vec::new();
     for span in spans {
-        let at =
-            groups.iter().rposition(|group| is_same(group.resource, &span.resource)).unwrap_or_else(|| {
-                let message = resource_spans(&span.resource);
-                groups.push(Group { resource: &span.resource, scopes: Vec::new(), message });
-                groups.len() - 1
-            });
-        let Some(group) = groups.get_mut(at) else { continue };
-        let at = group.scopes.iter().rposition(|scope| is_same(scope, &span.scope)).unwrap_or_else(|| {
-            group.scopes.push(&span.scope);
-            group.message.scope_spans.push(otlp::ScopeSpans {
+        let resource = resources.number(&span.resource);
+        if resource == messages.len() {
+            messages.push((Distinct::default(), resource_spans(&span.resource)));
+        }
+        let Some((scopes, message)) = messages.get_mut(resource) else { continue };
+        let scope = scopes.number(&span.scope);
+        if scope == message.scope_spans.len() {
+            message.scope_spans.push(otlp::ScopeSpans {
                 scope: Some(scope_to_otlp(&span.scope)),
                 spans: Vec::new(),
                 schema_url: span.scope.schema_url.clone(),
             });
-            group.scopes.len() - 1
-        });
-        if let Some(scope_spans) = group.message.scope_spans.get_mut(at) {
+        }
+        if let Some(scope_spans) = message.scope_spans.get_mut(scope) {
             scope_spans.spans.push(span_to_otlp(span));
         }
     }
-    otlp::TracesData { resource_spans: groups.into_iter().map(|group| group.message).collect() }
-}
-
-/// The spans of a resource, with the scopes of its message in their order.
-struct Group<'a> {
-    resource: &'a Arc<Resource>,
-    scopes: Vec<&'a Arc<Scope>>,
-    message: otlp::ResourceSpans,
-}
-
-/// Usually they are one and the same, and need not be compared.
-fn is_same<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
-    Arc::ptr_eq(one, other) || one == other
+    otlp::TracesData { resource_spans: messages.into_iter().map(|(_, message)| message).collect() }
 }
 
 fn resource(message: &otlp::ResourceSpans) -> Resource {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashMap;
+
 use super::limits::{Limits, keep_first};
 use super::model::{Attribute, Resource, Scope, Span, Value};
 use super::parameters;
@@ -55,7 +57,7 @@ impl Scrubber {
         }
         let mut pass =
             Pass { reader: self.redaction.reader(), limits: self.limits, counts: Scrubbed::default() };
-        let (mut resources, mut scopes) = (Vec::new(), Vec::new());
+        let (mut resources, mut scopes) = (Shared::new(), Shared::new());
         for span in spans {
             pass.span(span);
             shared(&mut resources, &mut span.resource, |resource| pass.resource(resource));
@@ -75,20 +77,14 @@ impl std::fmt::Debug for Scrubber {
     }
 }
 
+/// What spans share, by its address, which is kept from being another's, and what became of it.
+type Shared<T> = HashMap<*const T, (Arc<T>, Option<Arc<T>>)>;
+
 /// Replaces what spans share by what `scrub` makes of it, once for all that share it.
-fn shared<T>(
-    seen: &mut Vec<(Arc<T>, Option<Arc<T>>)>,
-    here: &mut Arc<T>,
-    scrub: impl FnOnce(&T) -> Option<T>,
-) {
-    let at = match seen.iter().rposition(|(before, _)| Arc::ptr_eq(before, here)) {
-        Some(at) => at,
-        None => {
-            seen.push((Arc::clone(here), scrub(here).map(Arc::new)));
-            seen.len() - 1
-        }
-    };
-    if let Some((_, Some(scrubbed))) = seen.get(at) {
+fn shared<T>(seen: &mut Shared<T>, here: &mut Arc<T>, scrub: impl FnOnce(&T) -> Option<T>) {
+    let (_, scrubbed) =
+        seen.entry(Arc::as_ptr(here)).or_insert_with(|| (Arc::clone(here), scrub(here).map(Arc::new)));
+    if let Some(scrubbed) = scrubbed {
         *here = Arc::clone(scrubbed);
     }
 }

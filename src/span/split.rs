@@ -5,13 +5,14 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::body::{events_into, links_into, offset_into, scope_into};
+use super::distinct::Distinct;
 use super::document::Document;
 use super::encode::{Constants, Encoded, Encoder, Slot};
 use super::guard::{Guard, Level, Service};
 use super::json;
 use super::keys::Class;
 use super::mask::{Piece, Style, mask};
-use super::model::{Attribute, Resource, Scope, Span, Value};
+use super::model::{Attribute, Resource, Span, Value};
 use super::row::{Row, time_parts};
 
 /// Splits spans, and remembers what it has seen so that the number of documents stays bounded.
@@ -50,13 +51,20 @@ impl Splitter {
     pub fn split(&mut self, spans: &[Span<'_>], is_known: impl Fn(u128) -> bool) -> Halves {
         let mut halves = Halves { rows: Vec::with_capacity(spans.len()), ..Halves::default() };
         let mut built = hashbrown::HashMap::<u128, ()>::new();
-        let mut scopes: Vec<(&Arc<Scope>, String)> = Vec::new();
+        let (mut resources, mut scopes) = (Distinct::default(), Distinct::default());
+        // Written once for the spans that share it.
+        let mut scope_bodies: Vec<String> = Vec::new();
         let mut room = Room::default();
         for span in spans {
             let service = self.guard.service(span.resource.service_name());
             let start = halves.fillers.len();
-            let scope = scope_index(&mut scopes, &span.scope);
-            let mut walk = Walk::new(service, span, &scopes[scope].1, &mut room);
+            let scope = scopes.number(&span.scope);
+            if scope == scope_bodies.len() {
+                let mut body = String::new();
+                scope_into(&mut body, &span.scope);
+                scope_bodies.push(body);
+            }
+            let mut walk = Walk::new(service, span, &scope_bodies[scope], &mut room);
             let (mut key, mut nuls, level) = walk.fitting_level(&mut self.constants, &mut halves.fillers);
             if !is_known(key) && !built.contains_key(&key) {
                 // The second walk may find that a key varies since the first: what it wrote is what counts.
@@ -71,34 +79,13 @@ impl Splitter {
                 }
             }
             halves.nuls += u64::from(nuls);
-            let resource = resource_index(&mut halves.resources, &span.resource);
+            let resource = resources.number(&span.resource);
+            if resource == halves.resources.len() {
+                halves.resources.push(Arc::clone(&span.resource));
+            }
             halves.rows.push(Row::new(span, key, resource, start..halves.fillers.len()));
         }
         halves
-    }
-}
-
-/// A batch has one resource as a rule: the last one seen is looked at first.
-fn resource_index(resources: &mut Vec<Arc<Resource>>, resource: &Arc<Resource>) -> usize {
-    match resources.iter().rposition(|known| Arc::ptr_eq(known, resource) || known == resource) {
-        Some(index) => index,
-        None => {
-            resources.push(Arc::clone(resource));
-            resources.len() - 1
-        }
-    }
-}
-
-/// The scope's JSON, written once for the spans of a batch that share it.
-fn scope_index<'a>(scopes: &mut Vec<(&'a Arc<Scope>, String)>, scope: &'a Arc<Scope>) -> usize {
-    match scopes.iter().rposition(|(known, _)| Arc::ptr_eq(known, scope)) {
-        Some(index) => index,
-        None => {
-            let mut json = String::new();
-            scope_into(&mut json, scope);
-            scopes.push((scope, json));
-            scopes.len() - 1
-        }
     }
 }
 

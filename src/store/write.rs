@@ -47,10 +47,12 @@ impl Batch {
         let mut days = Vec::new();
         for row in &self.halves.rows {
             let day = row.start_us.div_euclid(DAY_US) as i32;
-            if days.last() != Some(&day) && !days.contains(&day) {
+            if days.last() != Some(&day) {
                 days.push(day);
             }
         }
+        days.sort_unstable();
+        days.dedup();
         days
     }
 }

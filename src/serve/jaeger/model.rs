@@ -3,7 +3,6 @@
 //! It is the way back of `import jaeger`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -11,7 +10,7 @@ use opentelemetry::trace::{SpanId, TraceId};
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
-use crate::span::{Attribute, Event, Link, Resource, Span, StatusCode, Timestamp, Value};
+use crate::span::{Attribute, Distinct, Event, Link, Resource, Span, StatusCode, Timestamp, Value};
 
 /// The largest integer that a number of JavaScript holds, and so the largest that is written as a number.
 const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
@@ -80,20 +79,23 @@ struct Tag {
 
 /// A trace of its spans.
 pub(super) fn trace(trace_id: TraceId, spans: &[Span<'_>]) -> Trace {
-    let mut resources: Vec<&Arc<Resource>> = Vec::new();
+    let mut resources = Distinct::default();
+    let mut processes = BTreeMap::new();
     let spans = spans
         .iter()
         .map(|span| {
-            let at = resources.iter().position(|known| **known == span.resource).unwrap_or_else(|| {
-                resources.push(&span.resource);
-                resources.len() - 1
-            });
-            self::span(span, format!("p{}", at + 1))
+            let at = resources.number(&span.resource);
+            if at == processes.len() {
+                processes.insert(process_id(at), process(&span.resource));
+            }
+            self::span(span, process_id(at))
         })
         .collect();
-    let processes =
-        resources.iter().enumerate().map(|(at, resource)| (format!("p{}", at + 1), process(resource)));
-    Trace { trace_id: self::trace_id(trace_id), spans, processes: processes.collect(), warnings: None }
+    Trace { trace_id: self::trace_id(trace_id), spans, processes, warnings: None }
+}
+
+fn process_id(number: usize) -> String {
+    format!("p{}", number + 1)
 }
 
 fn span(span: &Span<'_>, process_id: String) -> JaegerSpan {
