@@ -19,7 +19,8 @@ const LOCK_TIMEOUT: &str = "1s";
 const PAUSE: Duration = Duration::from_millis(700);
 /// So many documents that came last are embedded under the lock at the first attempt, which takes a tenth of a second.
 pub(super) const LAST: u32 = 8;
-/// At each attempt it may be twice as many, up to these: where documents keep coming, it ends all the same.
+/// At each attempt it may be twice as many, up to these, which take about a second: where documents keep coming, it ends
+/// all the same.
 pub(super) const MOST_LAST: u32 = 128;
 
 /// What became of an attempt to make the change.

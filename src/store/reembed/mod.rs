@@ -1,8 +1,8 @@
 //! From one model to another, while everything goes on.
 //!
 //! The embeddings of the new model are made in a column beside the old one, `span_documents.embedding_next`, in small
-//! transactions that skip what others hold. Writers and search know nothing of it. When none is missing and their index
-//! is built, one short transaction puts the column in the place of the old one. All state is in the database, so the
+//! transactions that skip what others hold. Writers and search know nothing of it. When only a few are missing and their
+//! index is built, one short transaction puts the column in the place of the old one. All state is in the database, so the
 //! work may be interrupted anywhere, and several processes may share it.
 
 mod change;
