@@ -186,13 +186,6 @@ pub(super) fn within(filter: &Filter, parameters: &mut Parameters) -> String {
     )
 }
 
-/// Rows of these traces, a parameter of hexadecimal ids: by the index on them, and for a Citus cluster by the column itself.
-pub(super) fn of_traces(ids: &str) -> String {
-    format!(
-        "encode(uuid_send(r.trace_id), 'hex') COLLATE \"C\" = ANY({ids}) AND r.trace_id = ANY({ids}::text[]::uuid[])"
-    )
-}
-
 /// A query for the ids of traces with a span that passes, in their order.
 #[cfg(feature = "import")]
 pub(crate) fn ids_of_traces(filter: &Filter, schema: &str, parameters: &mut Parameters) -> String {

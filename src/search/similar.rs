@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::TraceHit;
 use super::traces::summarized;
 use crate::error::{Error, Result};
-use crate::store::{Connection, TraceStore};
+use crate::store::{Connection, TraceIds, TraceStore, of_traces};
 
 /// A trace that is like another one.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,15 +87,19 @@ async fn similar(
     for row in &rows {
         let candidate = TraceId::from_bytes(row.get::<_, Uuid>(0).into_bytes());
         if candidate != trace_id && candidates.len() < MAX_TRACES && seen.insert(candidate) {
-            candidates.push(candidate.to_string());
+            candidates.push(candidate);
         }
     }
     let documents = format!(
         "SELECT trace_id, array_agg(DISTINCT document_id), max(start_time) FROM {schema}.span_rows \
-         WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1) AND trace_id = ANY($1::text[]::uuid[]) GROUP BY trace_id \
-         ORDER BY max(start_time) DESC"
+         WHERE {} GROUP BY trace_id \
+         ORDER BY max(start_time) DESC",
+        of_traces("$1", "$2")
     );
-    let rows = connection.query_prepared(&documents, &[&candidates]).await.map_err(doing())?;
+    let rows = connection
+        .query_prepared(&documents, &TraceIds::new(candidates).as_parameters())
+        .await
+        .map_err(doing())?;
     let whole: f64 = weights.values().sum();
     let mut found: Vec<(f64, TraceId, [usize; 3])> = rows
         .iter()

@@ -9,7 +9,6 @@ use opentelemetry::trace::TraceId;
 use uuid::Uuid;
 
 use super::by_time::newest_passing;
-use super::conditions::of_traces;
 use super::query::{Found, SearchQuery, trace_id};
 use super::ranked::{Ranked, end, per_document, ranked};
 use super::score::Document;
@@ -18,7 +17,7 @@ use super::whole::{Best, complete, whole};
 use super::{SpanHit, TraceHit};
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
-use crate::store::{Connection, SchemaInfo, TraceStore};
+use crate::store::{Connection, SchemaInfo, TraceIds, TraceStore, of_traces};
 
 /// The most matched spans that a trace shows.
 const SPANS_PER_TRACE: usize = 5;
@@ -115,12 +114,14 @@ pub(super) async fn with_trace_ids(store: &TraceStore, query: &SearchQuery) -> R
         let sql = format!(
             "SELECT DISTINCT r.trace_id FROM {}.span_rows r WHERE {}",
             store.sql().schema,
-            of_traces("$1")
+            of_traces("$1", "$2")
         );
-        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let ids = TraceIds::new(ids);
         let (connection, _) = store.connection().await?;
-        let rows =
-            connection.query_prepared(&sql, &[&ids]).await.map_err(Error::database("looking for traces"))?;
+        let rows = connection
+            .query_prepared(&sql, &ids.as_parameters())
+            .await
+            .map_err(Error::database("looking for traces"))?;
         connection.give_back();
         let stored: Vec<TraceId> =
             rows.iter().map(|row| TraceId::from_bytes(row.get::<_, Uuid>(0).into_bytes())).collect();

@@ -6,13 +6,13 @@ use std::time::Duration;
 use opentelemetry::trace::TraceId;
 use tokio_postgres::Row;
 
-use super::conditions::{Parameters, columns, of_traces, on_rows, within};
+use super::conditions::{Parameters, columns, on_rows, within};
 use super::filter::Filter;
 use super::spans::{COLUMNS, SHOWN, found, reading, span_hit};
 use super::{SpanHit, TraceHit};
 use crate::error::Result;
 use crate::span::Timestamp;
-use crate::store::{Connection, Microseconds, TraceStore};
+use crate::store::{Connection, Microseconds, TraceIds, TraceStore, of_traces};
 
 /// Which spans of a trace match: those of the first documents, the newest of each first.
 pub(super) struct Best<'a> {
@@ -43,8 +43,8 @@ pub(super) async fn whole(
 ) -> Result<(HashMap<TraceId, Summary>, Vec<(i32, SpanHit)>)> {
     let schema = &store.sql().schema;
     let mut parameters = Parameters::default();
-    let ids: Vec<String> = traces.iter().map(|trace| trace.trace_id.to_string()).collect();
-    let of_traces = of_traces(&parameters.bind(ids));
+    let TraceIds { text, ids } = TraceIds::new(traces.iter().map(|trace| trace.trace_id));
+    let of_traces = of_traces(&parameters.bind(text), &parameters.bind(ids));
     let any = Filter::default();
     let filter = best.as_ref().map_or(&any, |best| best.filter);
     let columns = columns(filter, &mut parameters);

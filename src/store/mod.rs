@@ -26,6 +26,7 @@ mod scrub;
 mod sizes;
 mod sql;
 mod tls;
+mod trace_ids;
 mod upkeep;
 mod vector;
 mod vocabulary;
@@ -60,6 +61,7 @@ pub(crate) use copy::POSTGRES_EPOCH_US;
 pub(crate) use read::Microseconds;
 pub(crate) use schema::SchemaInfo;
 use sql::Sql;
+pub(crate) use trace_ids::{TraceIds, of_traces};
 pub(crate) use vector::Vector;
 
 /// Traces in PostgreSQL with pgvector.

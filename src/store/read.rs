@@ -6,12 +6,13 @@ use std::sync::Arc;
 use moka::sync::Cache;
 use opentelemetry::trace::{SpanId, TraceId};
 use tokio_postgres::Row;
-use tokio_postgres::types::{FromSql, ToSql, Type};
+use tokio_postgres::types::{FromSql, Type};
 use uuid::Uuid;
 
 use super::TraceStore;
 use super::connection::Connection;
 use super::copy::POSTGRES_EPOCH_US;
+use super::trace_ids::TraceIds;
 use crate::error::{Error, Result};
 use crate::span::{Span, StoredRow, Template, resource_from_json};
 
@@ -65,12 +66,12 @@ impl TraceStore {
     pub(crate) async fn stored_of(&self, spans: &[(TraceId, SpanId)]) -> Result<HashSet<(TraceId, SpanId)>> {
         self.timed("looking for spans", async {
             let (connection, _) = self.connection().await?;
-            let traces: BTreeSet<String> = spans.iter().map(|(trace, _)| trace.to_string()).collect();
-            let traces: Vec<String> = traces.into_iter().collect();
+            let traces: HashSet<TraceId> = spans.iter().map(|(trace, _)| *trace).collect();
+            let traces = TraceIds::new(traces);
+            let [text, traces] = traces.as_parameters();
             let ids: Vec<i64> = spans.iter().map(|(_, id)| i64::from_be_bytes(id.to_bytes())).collect();
-            let parameters: [&(dyn ToSql + Sync); 2] = [&traces, &ids];
             let find = &self.inner.sql.find_spans;
-            let rows = connection.query_prepared(find, &parameters).await.map_err(reading())?;
+            let rows = connection.query_prepared(find, &[text, traces, &ids]).await.map_err(reading())?;
             connection.give_back();
             let found = |row: &Row| {
                 let (trace, id): (Uuid, i64) = (row.get(0), row.get(1));
@@ -90,9 +91,9 @@ impl TraceStore {
     ) -> Result<std::collections::HashSet<(TraceId, SpanId, i64)>> {
         self.timed("looking for spans that are stored", async {
             let (connection, _) = self.connection().await?;
-            let ids: Vec<String> = trace_ids.iter().map(TraceId::to_string).collect();
+            let ids = TraceIds::new(trace_ids.iter().copied());
             let find = &self.inner.sql.spans_of_traces;
-            let rows = connection.query_prepared(find, &[&ids]).await.map_err(reading())?;
+            let rows = connection.query_prepared(find, &ids.as_parameters()).await.map_err(reading())?;
             connection.give_back();
             let span = |row: &Row| {
                 (
@@ -111,9 +112,9 @@ impl TraceStore {
     pub(crate) async fn get_traces(&self, trace_ids: &[TraceId]) -> Result<Vec<Span<'static>>> {
         self.timed("reading traces", async {
             let (connection, _) = self.connection().await?;
-            let ids: Vec<String> = trace_ids.iter().map(TraceId::to_string).collect();
+            let ids = TraceIds::new(trace_ids.iter().copied());
             let find = &self.inner.sql.rows_of_traces;
-            let rows = connection.query_prepared(find, &[&ids]).await.map_err(reading())?;
+            let rows = connection.query_prepared(find, &ids.as_parameters()).await.map_err(reading())?;
             let spans = self.join(&connection, &rows).await;
             connection.give_back();
             spans
@@ -129,9 +130,9 @@ impl TraceStore {
     ) -> Result<std::collections::HashMap<TraceId, u64>> {
         self.timed("counting the spans of traces", async {
             let (connection, _) = self.connection().await?;
-            let ids: Vec<String> = trace_ids.iter().map(TraceId::to_string).collect();
+            let ids = TraceIds::new(trace_ids.iter().copied());
             let count = &self.inner.sql.sizes_of_traces;
-            let rows = connection.query_prepared(count, &[&ids]).await.map_err(reading())?;
+            let rows = connection.query_prepared(count, &ids.as_parameters()).await.map_err(reading())?;
             connection.give_back();
             let size = |row: &Row| {
                 let trace = TraceId::from_bytes(row.get::<_, Uuid>(0).into_bytes());

@@ -1,5 +1,6 @@
 //! The statements of one schema. Values travel as parameters; only the schema's name is part of the text.
 
+use super::trace_ids::of_traces;
 use crate::settings::Settings;
 
 /// Quotes an identifier.
@@ -64,6 +65,7 @@ pub(crate) struct Sql {
 impl Sql {
     pub(super) fn new(settings: &Settings) -> Self {
         let schema = quoted(&settings.schema);
+        let of_traces = of_traces("$1", "$2");
         Sql {
             // With RETURNING, Citus tells a conflict by its own code, and not as an internal error.
             enter_batch: format!(
@@ -115,24 +117,24 @@ impl Sql {
             ),
             find_spans: format!(
                 "SELECT trace_id, span_id FROM {schema}.span_rows \
-                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1) AND trace_id = ANY($1::text[]::uuid[]) AND span_id = ANY($2)"
+                 WHERE {of_traces} AND span_id = ANY($3)"
             ),
             #[cfg(feature = "import")]
             rows_of_traces: format!(
                 "SELECT trace_id, span_id, parent_span_id, start_time, duration_ns, document_id, resource_id, start_ns, \
                  flags, fillers FROM {schema}.span_rows \
-                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1) AND trace_id = ANY($1::text[]::uuid[]) \
+                 WHERE {of_traces} \
                  ORDER BY encode(uuid_send(trace_id), 'hex') COLLATE \"C\", start_time, start_ns, span_id"
             ),
             #[cfg(feature = "import")]
             spans_of_traces: format!(
                 "SELECT trace_id, span_id, start_time FROM {schema}.span_rows \
-                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1) AND trace_id = ANY($1::text[]::uuid[])"
+                 WHERE {of_traces}"
             ),
             #[cfg(feature = "serve")]
             sizes_of_traces: format!(
                 "SELECT trace_id, count(*) FROM {schema}.span_rows \
-                 WHERE encode(uuid_send(trace_id), 'hex') COLLATE \"C\" = ANY($1) AND trace_id = ANY($1::text[]::uuid[]) \
+                 WHERE {of_traces} \
                  GROUP BY trace_id"
             ),
             document_bodies: format!("SELECT id, body FROM {schema}.span_documents WHERE id = ANY($1)"),
