@@ -141,7 +141,12 @@ impl ByTime<'_> {
         let mut parameters = Parameters::default();
         let found = match &self.held {
             Some(held) => held.select(COLUMNS, filter, self.last, schema, &mut parameters),
-            None => self.select(filter, row_by_row, &mut parameters),
+            None if row_by_row || self.info.distributed => self.select(filter, row_by_row, &mut parameters),
+            // Fenced, since for a few of many rows the planner would compare each row with each document.
+            None => {
+                let found = self.select(filter, row_by_row, &mut parameters);
+                format!("SELECT {COLUMNS} FROM ({found} OFFSET 0) AS r")
+            }
         };
         let sql = format!("{found} ORDER BY {NEWEST_FIRST} LIMIT {}", parameters.bind(limit as i64));
         match row_by_row {

@@ -4,6 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use serde_json::Value as Json;
 use tokio_postgres::types::ToSql;
 
 use super::filter::{Filter, Test};
@@ -113,10 +114,9 @@ pub(super) fn on_rows(filter: &Filter, schema: &str, parameters: &mut Parameters
         all.push(tags::on_rows((key, value), &format!("tag_{at}"), schema, parameters));
     }
     if let Some(has) = filter.exception {
-        // Where the document holds the events, it is the same for each of its spans.
         all.push(format!(
-            "{}(CASE WHEN d.body LIKE '%\"events\":[%' THEN d.body LIKE '%\"events\":[%\"name\":\"exception\"%' \
-                     WHEN d.body LIKE '%\"events\":%' THEN ({decoded} -> 'events') @> '[{{\"name\": \"exception\"}}]' \
+            "{}(CASE WHEN d.begins_with_exception THEN true \
+                     WHEN d.may_have_exception THEN ({decoded} -> 'events') @> '[{{\"name\": \"exception\"}}]' \
                      ELSE false END)",
             if has { "" } else { "NOT " }
         ));
@@ -155,11 +155,23 @@ pub(super) fn columns(filter: &Filter, parameters: &mut Parameters) -> String {
     for (at, (_, value)) in filter.tags.iter().enumerate() {
         columns += &format!(", {} AS tag_{at}", tags::in_document(value, parameters));
     }
+    if filter.exception.is_some() {
+        // As a rule the first event is the exception, and the same for each span of the document. Other names of events are
+        // told apart from attributes, and read from rows, where a span is decoded.
+        columns += ", d.body ~ '\"events\":[[][{]\"offset_ns\":%[0-9]+[$]s,\"name\":\"exception\"' AS begins_with_exception, \
+             d.body ~ '\"events\":(%|.*\"name\":\"(exception\"|%))' AS may_have_exception";
+    }
     for (at, phrase) in filter.phrases.iter().enumerate() {
         let text = parameters.bind(like(phrase));
         let in_body = match is_field(phrase) {
             true => "false".into(),
-            false => format!("d.body ILIKE {}", parameters.bind(like(&in_json(phrase).replace('%', "%%")))),
+            false => {
+                let body = match is_placeholder(phrase) {
+                    true => without_placeholders(parameters),
+                    false => "d.body".into(),
+                };
+                format!("{body} ILIKE {}", parameters.bind(like(&in_json(phrase).replace('%', "%%"))))
+            }
         };
         // Without a subquery, which Citus would refuse here; so it is not more of them than tell rows apart.
         let mut not_in_body = Vec::new();
@@ -257,21 +269,40 @@ fn test(test: &Test, value: &str, schema: &str, parameters: &mut Parameters) -> 
     let text = format!("({value} #>> '{{}}')");
     match test {
         Test::Exists => format!("({value}) IS NOT NULL"),
-        Test::Is(wanted) => {
-            let wanted = parameters.bind(wanted.clone());
-            format!("({text} = {wanted} OR ({value}) @> to_jsonb({wanted}::text))")
+        Test::Is(wanted) => is(wanted, value, parameters),
+        Test::IsNot(other) => {
+            format!("(({value}) IS NOT NULL AND NOT coalesce({}, false))", is(other, value, parameters))
         }
-        Test::IsNot(other) => format!("{text} <> {}", parameters.bind(other.clone())),
         Test::Matches(regex) => format!("{text} ~ {}", parameters.bind(regex.clone())),
         Test::MatchesNot(regex) => format!("{text} !~ {}", parameters.bind(regex.clone())),
         Test::Compares(comparison, number) => {
             let operator = comparison.sign();
-            format!(
-                "{schema}.attribute_number({value}) {operator} {}::float8::numeric",
-                parameters.bind(*number)
-            )
+            format!("{schema}.attribute_number({value}) {operator} {}", numeric(*number, parameters))
         }
     }
+}
+
+/// Whether a jsonb value reads so, or is a list that has it.
+fn is(wanted: &str, value: &str, parameters: &mut Parameters) -> String {
+    let text = parameters.bind(wanted.to_owned());
+    let of_list = match number_or_boolean(wanted) {
+        None => String::new(),
+        Some(json) => format!(
+            " OR CASE jsonb_typeof({value}) WHEN 'array' THEN ({value}) @> {}::text::jsonb END",
+            parameters.bind(json.to_string())
+        ),
+    };
+    format!("(({value} #>> '{{}}') = {text} OR ({value}) @> to_jsonb({text}::text){of_list})")
+}
+
+/// What a text is in JSON where it is a number or a boolean.
+pub(super) fn number_or_boolean(text: &str) -> Option<Json> {
+    serde_json::from_str(text).ok().filter(|json: &Json| json.is_number() || json.is_boolean())
+}
+
+/// A number as a parameter. A cast of `float8` would leave 15 digits of it.
+pub(super) fn numeric(number: f64, parameters: &mut Parameters) -> String {
+    format!("{}::text::numeric", parameters.bind(number.to_string()))
 }
 
 /// A text somewhere in the span. Decoding every span would take a minute for ten million: only those are decoded in
@@ -339,6 +370,17 @@ const FIELDS: &[&str] = &[
     "$double",
     "$bytes",
 ];
+
+/// Whether a text may be in what stands for a filler in a body, such as `%12$s`.
+fn is_placeholder(text: &str) -> bool {
+    text.chars().all(|character| character.is_ascii_digit() || "%$sS".contains(character))
+}
+
+/// A body without what stands for fillers. A percent sign of its own is doubled.
+fn without_placeholders(parameters: &mut Parameters) -> String {
+    let [pattern, kept] = [r"(%%)|%\d+\$s", r"\1"].map(|text| parameters.bind(text));
+    format!("regexp_replace(d.body, {pattern}, {kept}, 'g')")
+}
 
 /// A pattern of LIKE for a text somewhere.
 pub(super) fn like(text: &str) -> String {

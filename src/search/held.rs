@@ -5,7 +5,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::conditions::{Parameters, columns, on_documents, on_rows, within};
+use super::conditions::{Parameters, columns, number_or_boolean, on_documents, on_rows, within};
 use super::filter::{Filter, Test};
 use super::needles::{holds, in_body, needles, needles_of_tag};
 use super::spans::reading;
@@ -94,11 +94,7 @@ impl Wanted<'_> {
     fn is_constant(&self, parameters: &mut Parameters) -> String {
         let mut forms = vec![json!(self.value), json!([self.value])];
         // A number or a boolean stands there as such.
-        forms.extend(
-            serde_json::from_str::<Json>(self.value)
-                .ok()
-                .filter(|json| json.is_number() || json.is_boolean()),
-        );
+        forms.extend(number_or_boolean(self.value).into_iter().flat_map(|json| [json!([&json]), json]));
         if self.is_tag {
             forms.extend(self.value.parse::<f64>().ok().filter(|number| number.is_finite()).map(Json::from));
         }

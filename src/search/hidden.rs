@@ -1,10 +1,15 @@
 //! Why a search found nothing.
 
+use std::time::Duration;
+
 use super::filter::Filter;
 use super::query::SearchQuery;
 use super::traces;
 use crate::error::{Error, Result};
 use crate::store::TraceStore;
+
+/// How long is looked for what hides results: that there are none is known already.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What a search would find that asks for less.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,33 +21,41 @@ pub struct Hidden {
     pub conditions: Vec<String>,
     /// How many documents wait for their embedding, and cannot be found by meaning yet.
     pub waiting: u64,
+    /// Whether everything was looked at in time.
+    pub is_whole: bool,
 }
 
 impl TraceStore {
     /// What hides results from a search that finds nothing: the threshold, or one of the conditions.
     ///
-    /// It searches once for each condition.
+    /// It searches once for each condition, for 3 seconds in all; then it tells what it knows.
     ///
     /// # Errors
     /// As [`search_traces`](Self::search_traces).
     pub async fn what_hides(&self, query: &SearchQuery) -> Result<Hidden> {
-        self.timed("looking for what hides results", async {
-            let open = query.clone().similarity_threshold(0.0).limit(1);
-            let mut hidden = Hidden::default();
-            if !query.text.is_empty() {
-                hidden.best_score = traces::spans(self, &open).await?.hits.first().map(|hit| hit.score);
-                hidden.waiting = self.count_waiting().await?;
+        let mut hidden = Hidden::default();
+        let looking = self.timed("looking for what hides results", self.look_for(query, &mut hidden));
+        if let Ok(looked) = tokio::time::timeout(PATIENCE, looking).await {
+            looked?;
+            hidden.is_whole = true;
+        }
+        Ok(hidden)
+    }
+
+    async fn look_for(&self, query: &SearchQuery, hidden: &mut Hidden) -> Result<()> {
+        let open = query.clone().similarity_threshold(0.0).limit(1);
+        if !query.text.is_empty() {
+            hidden.best_score = traces::spans(self, &open).await?.hits.first().map(|hit| hit.score);
+            hidden.waiting = self.count_waiting().await?;
+        }
+        for (name, filter) in without_each(&query.filter) {
+            let mut wider = query.clone().limit(1);
+            wider.filter = filter;
+            if !traces::spans(self, &wider).await?.is_empty() {
+                hidden.conditions.push(name);
             }
-            for (name, filter) in without_each(&query.filter) {
-                let mut wider = query.clone().limit(1);
-                wider.filter = filter;
-                if !traces::spans(self, &wider).await?.is_empty() {
-                    hidden.conditions.push(name);
-                }
-            }
-            Ok(hidden)
-        })
-        .await
+        }
+        Ok(())
     }
 
     async fn count_waiting(&self) -> Result<u64> {

@@ -24,7 +24,7 @@ pub(super) async fn operations(store: &TraceStore, query: &SearchQuery) -> Resul
     if query.text.is_empty() {
         let (connection, info, last) = begin(store).await?;
         let found = by_conditions(store, &connection, &info, query, last).await?;
-        let Found { hits, next } = query.paged(found, last);
+        let Found { hits, next } = query.paged(found, |found| found.example.start, last);
         let hits = operation_hits(store, &connection, hits, &[]).await?;
         connection.give_back();
         return Ok(Found { hits, next });
@@ -36,7 +36,7 @@ pub(super) async fn operations(store: &TraceStore, query: &SearchQuery) -> Resul
     };
     let Ranked { connection, documents, spans, last } = ranked(store, query, 1, operations).await?;
     let found = distinct(store, &connection, spans, query.wanted()).await?;
-    let Found { hits, next } = query.paged(found, last);
+    let Found { hits, next } = query.paged(found, |found| found.example.start, last);
     let hits = operation_hits(store, &connection, hits, &documents).await?;
     end(connection).await?;
     Ok(Found { hits, next })

@@ -37,7 +37,8 @@ pub struct SearchQuery {
 /// Where a page begins, and what it is a page of: what was stored when the first one was asked for.
 ///
 /// As text, for links and command lines: `20.1764000000000000.4711`. Pages do not shift when spans are stored meanwhile,
-/// except for those that started before the first page was asked for. All pages of a search have the same limit.
+/// except for those that started before the first page was asked for, or before its newest result where a clock is ahead. All
+/// pages of a search have the same limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
     pub(super) offset: usize,
@@ -154,15 +155,23 @@ impl SearchQuery {
         self.limit + 1
     }
 
-    /// The page of results that were found up to [`wanted`](Self::wanted); `document` is the last document there is.
-    pub(super) fn paged<T>(&self, mut found: Vec<T>, document: i32) -> Found<T> {
+    /// The page of results that were found up to [`wanted`](Self::wanted), of which each began at `start`; `document` is the
+    /// last document there is.
+    pub(super) fn paged<T>(
+        &self,
+        mut found: Vec<T>,
+        start: impl Fn(&T) -> Timestamp,
+        document: i32,
+    ) -> Found<T> {
+        // Clocks may be ahead of this one: what the first page counts is in the later ones, too.
+        let newest = found.iter().map(start).max().map_or(0, |newest| microseconds(newest).saturating_add(1));
         let offset = self.page.offset.min(MAX_OFFSET);
         let more = found.len() > offset + self.limit && offset + self.limit <= MAX_OFFSET;
         found.truncate(offset + self.limit);
         let hits = found.split_off(offset.min(found.len()));
         let next = more.then(|| Page {
             offset: offset + self.limit,
-            until_us: if self.page == Page::FIRST { now_us() } else { self.page.until_us },
+            until_us: if self.page == Page::FIRST { now_us().max(newest) } else { self.page.until_us },
             document: self.page.document.min(document),
         });
         Found { hits, next }
@@ -247,7 +256,11 @@ pub(crate) fn trace_id(text: &str) -> Option<TraceId> {
 }
 
 fn now_us() -> i64 {
-    i64::try_from(Timestamp::from(SystemTime::now()).0 / 1000).unwrap_or(i64::MAX)
+    microseconds(Timestamp::from(SystemTime::now()))
+}
+
+fn microseconds(time: Timestamp) -> i64 {
+    i64::try_from(time.0 / 1000).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -276,7 +289,7 @@ mod tests {
         let mut seen = Vec::new();
         loop {
             let found = all.iter().copied().take(query.wanted()).collect();
-            let page = query.paged(found, 7);
+            let page = query.paged(found, |_| Timestamp(0), 7);
             seen.extend(page.hits);
             let Some(next) = page.next else { break };
             assert_eq!(next.to_string().parse::<Page>().expect("a page"), next);

@@ -2,7 +2,7 @@
 //!
 //! In SQL the document is `d`, the row `r`.
 
-use super::conditions::{Parameters, in_json, like};
+use super::conditions::{Parameters, in_json, like, numeric};
 use super::needles::{holds, in_body, needles_of_tag};
 use crate::span::names_of;
 
@@ -83,9 +83,9 @@ fn is(json: &str, value: &str, schema: &str, parameters: &mut Parameters) -> Str
     let mut any =
         vec![format!("({json} #>> '{{}}') = {text}"), format!("({json}) @> to_jsonb({text}::text)")];
     if let Some(number) = value.parse::<f64>().ok().filter(|number| number.is_finite()) {
-        let number = parameters.bind(number);
+        let number = numeric(number, parameters);
         any.push(format!(
-            "CASE jsonb_typeof({json}) WHEN 'number' THEN {schema}.attribute_number({json}) = {number}::float8::numeric END"
+            "CASE jsonb_typeof({json}) WHEN 'number' THEN {schema}.attribute_number({json}) = {number} END"
         ));
     }
     format!("({})", any.join(" OR "))

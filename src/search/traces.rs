@@ -34,7 +34,7 @@ pub(super) async fn traces(store: &TraceStore, query: &SearchQuery) -> Result<Fo
     };
     let Ranked { connection, documents, spans, last } =
         ranked(store, query, per_document(query), traces).await?;
-    let Found { hits: traces, next } = query.paged(grouped(spans, query.wanted()), last);
+    let Found { hits: traces, next } = query.paged(grouped(spans, query.wanted()), newest_start, last);
     let mut hits: Vec<TraceHit> = traces.iter().map(|spans| found(spans)).collect();
     // A trace shows all its spans that match, not only those it was found by.
     let filter = query.bounded_filter();
@@ -60,7 +60,7 @@ async fn traces_by_conditions(store: &TraceStore, query: &SearchQuery) -> Result
         }
         count *= 8;
     };
-    let Found { hits: traces, next } = query.paged(traces, last);
+    let Found { hits: traces, next } = query.paged(traces, newest_start, last);
     let mut hits: Vec<TraceHit> = traces.iter().map(|spans| found(spans)).collect();
     let (spans, (summaries, _)) = future::try_join(
         shown(store, &connection, traces.into_iter().flatten().collect()),
@@ -78,7 +78,7 @@ pub(super) async fn spans(store: &TraceStore, query: &SearchQuery) -> Result<Fou
         let (connection, info, last) = begin(store).await?;
         let (filter, to) = (query.bounded_filter(), last.min(query.page.document));
         let spans = newest_passing(store, &connection, &info, &filter, to, query.wanted()).await?;
-        let Found { hits, next } = query.paged(spans, last);
+        let Found { hits, next } = query.paged(spans, |span| span.start, last);
         let hits = shown(store, &connection, hits).await?;
         connection.give_back();
         return Ok(Found { hits: hits.into_iter().map(|(_, span)| span).collect(), next });
@@ -86,7 +86,7 @@ pub(super) async fn spans(store: &TraceStore, query: &SearchQuery) -> Result<Fou
     let Ranked { connection, documents, mut spans, last } =
         ranked(store, query, per_document(query), |_, spans| spans.len()).await?;
     spans.truncate(query.wanted());
-    let Found { hits, next } = query.paged(spans, last);
+    let Found { hits, next } = query.paged(spans, |span| span.start, last);
     let hits = scored(shown(store, &connection, hits).await?, &documents);
     end(connection).await?;
     Ok(Found { hits: hits.into_iter().map(|(_, span)| span).collect(), next })
@@ -162,6 +162,11 @@ fn grouped(spans: Vec<FoundSpan>, limit: usize) -> Vec<Vec<FoundSpan>> {
         }
     }
     traces
+}
+
+/// When the newest of a trace's spans that were found started.
+fn newest_start(spans: &Vec<FoundSpan>) -> Timestamp {
+    spans.iter().map(|span| span.start).max().unwrap_or(Timestamp(0))
 }
 
 /// A trace that was found by spans, of which nothing else is known yet.

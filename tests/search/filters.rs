@@ -125,9 +125,14 @@ async fn attributes_of_every_type_are_compared_as_they_read() {
         |span| span.attributes.push(("cart.total".into(), Value::Double(12.5))),
         |span| span.attributes.push(("cart.total".into(), Value::Double(f64::NAN))),
         |span| span.attributes.push(("cart.gift".into(), Value::Bool(true))),
-        |span| span.attributes.push(("tags".into(), Value::Array(vec![text("new"), Value::Int(3)]))),
+        |span| {
+            span.attributes
+                .push(("tags".into(), Value::Array(vec![text("new"), Value::Int(3), Value::Bool(true)])))
+        },
         |span| span.attributes.push(("db.statement".into(), text("SELECT * FROM t WHERE id = 9"))),
         |span| span.attributes.push(("empty".into(), text(""))),
+        |span| span.attributes.push(("at_us".into(), Value::Int(1_764_503_735_000_123))),
+        |span| span.attributes.push(("ratio".into(), Value::Double(0.123_456_789_012_345_6))),
     ]);
     store.batch_store(&spans).await.expect("stored");
     for (condition, expected) in [
@@ -146,10 +151,19 @@ async fn attributes_of_every_type_are_compared_as_they_read() {
         ("cart.total=12.5", vec![5]),
         ("cart.gift=true", vec![7]),
         ("tags=new", vec![8]),
+        ("tags=3", vec![8]),
+        ("tags=true", vec![8]),
+        ("tags!=new", vec![]),
+        ("tags!=3", vec![]),
+        ("tags!=old", vec![8]),
         ("db.query.text=SELECT * FROM t WHERE id = 9", vec![9]),
         ("db.query.text~id = \\d$", vec![9]),
         ("db.query.text=SELECT * FROM t WHERE id = 8", vec![]),
         ("empty=", vec![10]),
+        ("at_us<1764503735000124", vec![11]),
+        ("at_us<=1764503735000123", vec![11]),
+        ("at_us<1764503735000123", vec![]),
+        ("ratio>=0.1234567890123456", vec![12]),
         ("nothing", vec![]),
         ("nothing!=x", vec![]),
     ] {
@@ -232,6 +246,82 @@ async fn pages_are_the_whole_without_doubles_also_while_spans_are_stored() {
         .await
         .expect("streamed");
     assert_eq!(streamed.len(), 95);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_have_no_hole_where_clocks_are_ahead() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    let ahead: Vec<_> = (0..30u64)
+        .map(|number| {
+            let mut span = span(u128::from(number) + 1, |_| {});
+            span.start = Timestamp::from(
+                SystemTime::now() + Duration::from_secs(3600 * number) - Duration::from_secs(36_000),
+            );
+            span.end = span.start;
+            span
+        })
+        .collect();
+    store.batch_store(&ahead).await.expect("stored");
+    let query = SearchQuery::filtered(Filter::default()).limit(4);
+    let streamed: Vec<_> = store.stream_traces(query).try_collect().await.expect("streamed");
+    let ids: Vec<_> = streamed.iter().map(|hit| u128::from_be_bytes(hit.trace_id.to_bytes())).collect();
+    assert_eq!(ids, (1..=30).rev().collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exception_is_an_event_of_this_name_wherever_it_is_stored() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    let event = |name: &str, attribute: &str| Event {
+        time: Timestamp::from(now()),
+        name: name.to_owned().into(),
+        attributes: vec![("name".into(), text(attribute))],
+        dropped_attributes_count: 0,
+    };
+    let letters =
+        |number: u128| number.to_string().bytes().map(|digit| char::from(digit + 50)).collect::<String>();
+    // So many names of events that the document does not hold them any more; one only calls an attribute so.
+    let mut spans: Vec<_> = (1..=320)
+        .map(|number| {
+            let mut span = span(number, |_| {});
+            span.events.push(event(&letters(number), "exception"));
+            span
+        })
+        .collect();
+    for (trace, name) in [(400, "exception"), (401, "begin")] {
+        let mut span = span(trace, |_| {});
+        span.events.extend([event("begin", "x"), event(name, "x")]);
+        spans.push(span);
+    }
+    let last = spans.len() - 2;
+    spans[last - 1].events[0] = event("exception", "x");
+    store.batch_store(&spans).await.expect("stored");
+    assert_eq!(found(&store, Filter::default().exception(true)).await, [320, 400]);
+    assert_eq!(found(&store, Filter::default().exception(false)).await.len(), 320);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phrase_of_digits_is_not_found_in_what_stands_for_a_varying_value() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    let spans: Vec<_> = (1..=300u128)
+        .map(|number| {
+            let mut span = span(number, |_| {});
+            let values = (b'a'..=b'p').map(|key| {
+                let value: String = number.to_string().bytes().map(|digit| char::from(digit + 50)).collect();
+                (char::from(key).to_string().into(), text(&value))
+            });
+            span.attributes.extend(values);
+            span
+        })
+        .collect();
+    store.batch_store(&spans).await.expect("stored");
+    let bodies = "SELECT count(*) FROM otel.span_documents WHERE body LIKE '%\\%13$s%'";
+    assert!(database.value::<i64>(bodies).await > 0, "a document with so many varying values");
+    let in_ids = |digits: &str| found(&store, Filter::default().phrase(digits));
+    assert_eq!(in_ids("13").await, Vec::<u128>::new());
+    assert_eq!(in_ids("13$s").await, Vec::<u128>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,6 @@ use crate::terminal::one_line;
 
 /// Says on the standard error what hides results.
 pub async fn say_why(store: &TraceStore, query: &SearchQuery, min_score: Option<f64>) -> Result<()> {
-    let hidden = store.what_hides(query).await?;
     let threshold = min_score.unwrap_or(store.settings().similarity_threshold);
     // What a phrase finds is not measured by its score.
     let scored = !query.text().is_empty() && query.conditions().phrases.is_empty();
@@ -16,6 +15,13 @@ pub async fn say_why(store: &TraceStore, query: &SearchQuery, min_score: Option<
         true => eprintln!("nothing found with a score of {threshold} or more"),
         false => eprintln!("nothing found"),
     }
+    let hidden = match store.what_hides(query).await {
+        Ok(hidden) => hidden,
+        Err(error) => {
+            eprintln!("  what hides results is not known: {error}");
+            return Ok(());
+        }
+    };
     let below = hidden.best_score.filter(|best| scored && *best < threshold);
     if let Some(best) = below {
         // Rounded down, so that it finds it.
@@ -31,7 +37,9 @@ pub async fn say_why(store: &TraceStore, query: &SearchQuery, min_score: Option<
         let documents = count(hidden.waiting, "kind");
         eprintln!("  {documents} of spans wait to be embedded, and are not found by meaning yet");
     }
-    if below.is_none() && hidden.conditions.is_empty() {
+    if !hidden.is_whole {
+        eprintln!("  there was no time to look at all conditions");
+    } else if below.is_none() && hidden.conditions.is_empty() {
         let mut given = given(query.conditions());
         if scored {
             given.insert(0, "a lower --min-score".into());

@@ -40,7 +40,9 @@ pub(super) async fn why(pages: &Pages, asked: &Asked) -> Result<Markup> {
             @if hidden.waiting > 0 {
                 p { (human::count(hidden.waiting, "kind")) " of spans wait to be embedded, and are not found by words yet." }
             }
-            @if !is_explained {
+            @if !hidden.is_whole {
+                p { "There was no time to look at all filters." }
+            } @else if !is_explained {
                 p { "No single filter hides results: take several away, or use other words." }
             }
             p { a href="/" { "Newest traces" } }
