@@ -161,6 +161,24 @@ fn without_a_model_spans_are_stored_and_a_warning_says_so() {
     assert!(run.stderr.contains("warning: the spans are stored, but not found by meaning yet"), "{run:?}");
 }
 
+#[test]
+fn files_keep_what_they_have_while_the_database_is_away() {
+    let (folder, path) = file("kept.gz", b"of yesterday");
+    let (_input, input) = file("t.jsonl", line(0, "").as_bytes());
+    let (path_text, input) = (path.to_str().expect("UTF-8"), input.to_str().expect("UTF-8"));
+    for arguments in [
+        &["export", "otlp", "-o", path_text][..],
+        &["import", "otlp", input, "--no-embedding", "--rejects", path_text],
+    ] {
+        let mut command = command(arguments);
+        command.env("OTEL_STORAGE_CONNECTION_STRING", "postgresql://app@127.0.0.1:1/db");
+        let run = Run::of(command.output().expect("run"));
+        assert!(run.code == Some(1) && run.stderr.contains("cannot connect"), "{run:?}");
+        assert_eq!(std::fs::read(&path).expect("the file"), b"of yesterday", "{arguments:?}");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1, "no part is left");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_ends_an_import_with_a_hint_and_it_can_go_on() {

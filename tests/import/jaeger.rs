@@ -181,6 +181,8 @@ async fn a_bad_span_is_written_aside_and_the_rest_is_stored() {
     let damaged = text("jaeger/ui_download.json").replace("\"b7ad6b7169203331\"", "\"not hexadecimal\"");
     let (folder, download) = file("download.json", damaged.as_bytes());
     let rejects = folder.path().join("rejects.jsonl");
+    std::fs::write(&rejects, "of an earlier import, and longer than what comes now".repeat(100))
+        .expect("written");
     let run = database.run(&[
         "import",
         "jaeger",

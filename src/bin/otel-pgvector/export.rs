@@ -14,6 +14,7 @@ use crate::args::{ExportOptions, OutputFormat};
 use crate::failure::{Failure, Outcome};
 use crate::human;
 use crate::terminal::stdout;
+use crate::whole_file::WholeFile;
 
 pub async fn otlp(store: TraceStore, options: &ExportOptions) -> Outcome {
     let started = Instant::now();
@@ -32,10 +33,11 @@ async fn write(store: &TraceStore, options: &ExportOptions) -> Result<Exported, 
         return run(store, options, stdout()).await;
     };
     let doing = |source| Error::Io { doing: format!("writing {}", path.display()), source };
-    let file = File::create(path).map_err(doing)?;
+    let (whole, file) = WholeFile::create(path).map_err(doing)?;
     let mut output = compressed(path, file).map_err(doing)?;
     let exported = run(store, options, &mut output).await?;
-    output.finish().and_then(|file| file.into_inner().map_err(io::Error::from)?.sync_all()).map_err(doing)?;
+    let file = output.finish().and_then(|file| file.into_inner().map_err(io::Error::from)).map_err(doing)?;
+    whole.complete(file).map_err(doing)?;
     Ok(exported)
 }
 

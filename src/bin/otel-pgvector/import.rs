@@ -57,7 +57,7 @@ async fn run(
         .on_rejected(move |error| reporter.suspend(|| report(error)));
     if let Some(path) = &options.rejects {
         let doing = |source| Error::Io { doing: format!("creating {}", path.display()), source };
-        importer = importer.with_rejects(File::create(path).map_err(doing)?);
+        importer = importer.with_rejects(Rejects::open(path).map_err(doing)?);
     }
 
     let work = async {
@@ -155,6 +155,34 @@ async fn drawing<T>(bar: &ProgressBar, position: &AtomicU64, work: impl Future<O
             result = &mut work => return result,
             _ = draw.tick() => bar.set_position(position.load(Ordering::Relaxed)),
         }
+    }
+}
+
+/// A file for rejected records. What an earlier import wrote there goes when the first one comes.
+struct Rejects {
+    file: File,
+    is_begun: bool,
+}
+
+impl Rejects {
+    fn open(path: &Path) -> io::Result<Rejects> {
+        let file = File::options().write(true).create(true).truncate(false).open(path)?;
+        Ok(Rejects { file, is_begun: false })
+    }
+}
+
+impl Write for Rejects {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // A device or a pipe has no length.
+        if !self.is_begun && self.file.metadata()?.is_file() {
+            self.file.set_len(0)?;
+        }
+        self.is_begun = true;
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 

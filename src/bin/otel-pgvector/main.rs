@@ -28,6 +28,7 @@ mod tail;
 mod terminal;
 mod time;
 mod waterfall;
+mod whole_file;
 
 use std::process::ExitCode;
 

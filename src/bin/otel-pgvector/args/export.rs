@@ -28,7 +28,8 @@ Examples:
 
 #[derive(Args)]
 pub struct ExportOptions {
-    /// The file to write, packed where its name ends in .gz or .zst. By default the standard output.
+    /// The file to write, packed where its name ends in .gz or .zst. By default the standard output. It is written as
+    /// FILE.part and takes the place of an earlier one only when it is whole.
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
 

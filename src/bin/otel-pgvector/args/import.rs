@@ -106,7 +106,8 @@ pub struct ImportOptions {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Write records that are not understood into this file: a line of JSON each, with origin, reason and record.
+    /// Write records that are not understood into this file: a line of JSON each, with origin, reason and record. The
+    /// first replaces what the file had.
     #[arg(long, value_name = "FILE")]
     pub rejects: Option<PathBuf>,
 
