@@ -47,7 +47,7 @@ use crate::Result;
 use connection::ConnectionString;
 use keys::KEYS;
 use layer::setting_error;
-use rule::HIDDEN;
+use rule::{HIDDEN, Rule};
 
 /// The section of a YAML file that holds the settings.
 pub const SECTION: &str = "otel_storage";
@@ -124,10 +124,12 @@ impl Settings {
     pub(crate) fn connection(&self) -> Result<ConnectionString> {
         let text = self.connection_text()?;
         connection::parse(&text).map_err(|reason| match &self.connection_string_file {
-            Some(path) if self.connection_string.is_empty() => {
-                let shown = path.display().to_string();
-                setting_error("connection_string_file", shown, BUILDER_LAYER, format!("its content {reason}"))
-            }
+            Some(path) if self.connection_string.is_empty() => setting_error(
+                "connection_string_file",
+                shown(path),
+                BUILDER_LAYER,
+                format!("its content {reason}"),
+            ),
             _ => setting_error("connection_string", HIDDEN, BUILDER_LAYER, reason),
         })
     }
@@ -137,7 +139,7 @@ impl Settings {
             Some(path) if self.connection_string.is_empty() => {
                 let text = std::fs::read_to_string(path).map_err(|error| {
                     let reason = format!("cannot be read: {error}");
-                    setting_error("connection_string_file", path.display().to_string(), BUILDER_LAYER, reason)
+                    setting_error("connection_string_file", shown(path), BUILDER_LAYER, reason)
                 })?;
                 Ok(text.trim().to_owned().into())
             }
@@ -157,6 +159,11 @@ impl Settings {
             .with_max_queue_size(SDK_QUEUE_SIZE.max(self.batch_size.saturating_mul(8)))
             .build()
     }
+}
+
+/// The path of a file in a form for error messages.
+fn shown(path: &Path) -> String {
+    Rule::Path.shown_in_error(&path.display().to_string().into())
 }
 
 impl fmt::Debug for Settings {

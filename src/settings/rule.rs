@@ -122,6 +122,9 @@ impl Rule {
     pub(super) fn shown_in_error(&self, value: &ValueKind) -> String {
         match (self, value) {
             (Rule::Connection | Rule::Secret { .. }, _) => HIDDEN.to_owned(),
+            (Rule::Path, ValueKind::String(path)) if connection::is_in_place_of_file(path) => {
+                HIDDEN.to_owned()
+            }
             (_, ValueKind::String(text)) if text.is_empty() => "\"\"".to_owned(),
             (_, ValueKind::String(text)) => text.escape_debug().to_string(),
             (_, ValueKind::Table(_)) => "a map".to_owned(),

@@ -49,8 +49,10 @@ pub(super) fn given(settings: &Settings, string: &ConnectionString) -> Result<Op
 }
 
 fn from_file(path: &Path) -> Result<Vec<u8>, String> {
-    let mut password = fs::read(path)
-        .map_err(|error| format!("`password_file` {} cannot be read: {error}", path.display()))?;
+    // Without the path: it may be the password itself, given in the place of its file.
+    let mut password = fs::read(path).map_err(|error| {
+        format!("`password_file` cannot be read: {error}; it names a file that holds the password")
+    })?;
     if password.ends_with(b"\n") {
         password.pop();
         if password.ends_with(b"\r") {

@@ -44,7 +44,7 @@ impl TraceStore {
         let (config, tls) = (&string.config, &string.tls);
         let password = given(settings, &string).map_err(|reason| Error::Setting {
             key: "password_file".into(),
-            value: settings.password_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+            value: "<hidden>".into(),
             layer: "builder".into(),
             reason,
         })?;

@@ -112,6 +112,22 @@ fn wrong_usage_and_wrong_settings_exit_with_2() {
 }
 
 #[test]
+fn what_is_wrong_with_an_option_that_may_be_secret_is_told_without_it() {
+    let import = ["import", "jaeger", "http://127.0.0.1:1", "--dry-run", "--header"];
+    let with_header = |header| [&import[..], &[header]].concat();
+    for (arguments, code, expected) in [
+        (vec!["health", "--set", "password:hunter2"], 2, "error: --set <KEY=VALUE>: there is no `=`"),
+        (vec!["health", "--set", "postgresql://app:hunter2@db/x"], 2, "error: --set <KEY=VALUE>: "),
+        (with_header("Authorization Bearer hunter2"), 2, "error: --header <NAME: VALUE>: there is no `:`"),
+        (with_header("Authorization Bearer hunter2: x"), 1, "error: --header: what stands before"),
+    ] {
+        let run = Run::of(command(&arguments).output().expect("run"));
+        assert!(run.code == Some(code) && run.stderr.starts_with(expected), "{run:?}");
+        assert!(!run.stderr.contains("hunter2"), "{run:?}");
+    }
+}
+
+#[test]
 fn settings_come_from_a_file_and_options_win() {
     let database = database();
     let yaml = format!("otel_storage:\n  connection_string: {}\n  schema: from_file\n", database.url());

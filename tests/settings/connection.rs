@@ -69,6 +69,18 @@ fn a_connection_string_may_be_in_a_file() {
 }
 
 #[test]
+fn a_connection_string_in_place_of_its_file_is_not_shown() {
+    for text in [URL, "host=db password=hunter2", "host=db Password = hunter2"] {
+        let loaded = loader().set("connection_string_file", text).load_with_layers().unwrap();
+        assert_no_password(&loaded);
+        assert_no_password(&loaded.layers());
+        let (key, value, _, reason) = setting_error(loaded.settings.validate());
+        assert_eq!((key.as_str(), value.as_str()), ("connection_string_file", "<hidden>"));
+        assert!(reason.starts_with("cannot be read"), "{reason}");
+    }
+}
+
+#[test]
 fn parameters_of_libpq_are_understood_in_both_forms() {
     for (text, shown) in [
         (
@@ -130,6 +142,14 @@ fn a_malformed_connection_string_is_refused_without_a_piece_of_the_password() {
         "host=db port=hunter2",
         "dbname=postgresql://app:hunter2@db/otel host=db",
         "host=app:hunter2@db",
+        "host=db;user=app;password=hunter2;dbname=x",
+        "host=/run/postgresql;password=hunter2",
+        "host=db user=app;password=hunter2",
+        "host=db dbname=x;PWD=hunter2",
+        "postgresql://app@db/x;password=hunter2",
+        "postgresql://app@db/x&Password=hunter2",
+        "postgresql://app@db;password=hunter2/x",
+        "postgresql://app@db/x?sslrootcert=/a.crt;password=hunter2",
         "password=hunter2 user=app", // No host.
         "hunter2",
     ] {
@@ -155,6 +175,7 @@ fn the_reason_for_refusing_a_connection_string_says_how_to_mend_it() {
         ("postgresql://app@db:port/otel", "invalid value for option `port`"),
         ("postgresql://app@db/otel?sslcrl=ca.pem", "option `sslcrl`, which is not supported"),
         ("user=app", "names no host"),
+        ("host=db;dbname=x", "separated by blanks"),
         ("nonsense", "neither a postgresql:// URL nor key=value pairs"),
     ] {
         let (_, _, _, reason) = setting_error(loader().set("connection_string", text).load());

@@ -71,9 +71,11 @@ impl Client {
     }
 
     pub(super) fn add_header(&mut self, name: &str, value: &str) -> Result<()> {
-        let wrong = || unexpected("--header", format!("{name:?} is no header with a value that can be sent"));
-        let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| wrong())?;
-        let mut value = HeaderValue::from_str(value.trim()).map_err(|_| wrong())?;
+        // What is no name may have a piece of the value.
+        let name = HeaderName::from_bytes(name.trim().as_bytes())
+            .map_err(|_| unexpected("--header", "what stands before the colon is no name of a header"))?;
+        let mut value = HeaderValue::from_str(value.trim())
+            .map_err(|_| unexpected("--header", format!("{name} has a value that cannot be sent")))?;
         value.set_sensitive(true);
         self.headers.append(name, value);
         Ok(())

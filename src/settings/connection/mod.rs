@@ -77,7 +77,28 @@ pub(super) fn parse(text: &str) -> Result<ConnectionString, String> {
     {
         return Err("holds a URL within a key=value pair: give the URL alone".to_owned());
     }
+    // Parts in the form of other systems end up in a name or a path, and would be shown with it.
+    let names = [config.get_user(), config.get_dbname()].into_iter().flatten();
+    let values = ours.iter().map(|(_, value)| value.as_str());
+    if hosts(&config).iter().any(|host| host.contains([';', '=', '&']))
+        || names.chain(values).any(names_password)
+    {
+        return Err("holds parts that are not separated: key=value pairs are separated by blanks, parameters of a URL \
+                    by `?` before the first and `&` before the others"
+            .to_owned());
+    }
     ConnectionString::new(config, &ours)
+}
+
+/// Whether a password may follow its name in the text.
+fn names_password(text: &str) -> bool {
+    let text: String = text.to_ascii_lowercase().split_whitespace().collect();
+    ["password=", "pwd="].iter().any(|name| text.contains(name))
+}
+
+/// Whether the path of a file may be a connection string, given in its place.
+pub(super) fn is_in_place_of_file(path: &str) -> bool {
+    path.contains("://") || names_password(path)
 }
 
 impl ConnectionString {

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 
+use super::values::Pair;
 use crate::time;
 
 #[derive(Subcommand)]
@@ -92,7 +93,7 @@ pub struct HttpOptions {
     pub services: Vec<String>,
 
     /// A header of each request; may be given several times. It is visible to other users of this machine.
-    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = Pair(':'))]
     pub headers: Vec<(String, String)>,
 
     /// The most traces in one answer.
@@ -123,10 +124,4 @@ pub struct ImportOptions {
     /// The summary as one JSON object.
     #[arg(long)]
     pub json: bool,
-}
-
-/// The value may be a secret, so the message must not have it.
-fn header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').ok_or("expected NAME: VALUE")?;
-    Ok((name.trim().to_owned(), value.trim().to_owned()))
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use opentelemetry_pgvector::settings::{LoadedSettings, SettingsLoader};
 use opentelemetry_pgvector::{Result, Settings, TraceStore};
 
-use super::values::key_value;
+use super::values::Pair;
 
 #[derive(clap::Args, Clone)]
 #[command(next_help_heading = "Settings")]
@@ -27,7 +27,7 @@ pub struct SettingsOptions {
     embedding_model: Option<String>,
 
     /// Any other setting, such as `similarity_threshold=0.3`. May be given several times.
-    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = key_value)]
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = Pair('='))]
     set: Vec<(String, String)>,
 }
 

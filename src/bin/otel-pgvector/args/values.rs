@@ -1,12 +1,30 @@
 //! How values of the command line are read.
 
+use std::ffi::OsStr;
+
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{Arg, Command, Error};
 use opentelemetry::trace::TraceId;
 use opentelemetry_pgvector::search::{Kind, Status};
 
-pub fn key_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
-    Ok((key.trim().to_owned(), value.to_owned()))
+/// A name and its value, with this character between them. What has none is not repeated: it may be a secret.
+#[derive(Clone)]
+pub struct Pair(pub char);
+
+impl TypedValueParser for Pair {
+    type Value = (String, String);
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<Self::Value, Error> {
+        match value.to_str().and_then(|text| text.split_once(self.0)) {
+            Some((name, value)) => Ok((name.trim().to_owned(), value.to_owned())),
+            None => {
+                let option = arg.map(Arg::to_string).unwrap_or_default();
+                let text = format!("{option}: there is no `{}` in the value\n", self.0);
+                Err(Error::raw(ErrorKind::ValueValidation, text).with_cmd(command))
+            }
+        }
+    }
 }
 
 pub fn score(text: &str) -> Result<f64, String> {
