@@ -177,6 +177,20 @@ fn without_a_model_spans_are_stored_and_a_warning_says_so() {
     assert!(run.stderr.contains("warning: the spans are stored, but not found by meaning yet"), "{run:?}");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_standard_error_ends_nothing() {
+    let lines = format!("{}\nnonsense\n{}\n", line(0, ""), line(1, ""));
+    let (_folder, path) = file("t.jsonl", lines.as_bytes());
+    let mut command = command(&["import", "otlp", path.to_str().expect("UTF-8"), "--dry-run"]);
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("a device");
+    let run = Run::of(command.stderr(full).output().expect("run"));
+    assert!(
+        run.code == Some(1) && run.stdout.starts_with("read 2 spans, stored nothing, 1 rejected"),
+        "{run:?}"
+    );
+}
+
 #[test]
 fn files_keep_what_they_have_while_the_database_is_away() {
     let (folder, path) = file("kept.gz", b"of yesterday");

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::args::{OperationsOptions, ServicesOptions};
 use crate::failure::{Failure, Outcome};
-use crate::terminal::{Paint, cut, fit_between, one_line, stdout, write_json};
+use crate::terminal::{Paint, cut, fit_between, one_line, stdout, tell, write_json};
 use crate::{human, suggest, time};
 
 pub async fn services(store: TraceStore, options: &ServicesOptions) -> Outcome {
@@ -22,7 +22,7 @@ pub async fn services(store: TraceStore, options: &ServicesOptions) -> Outcome {
     }
     out.flush()?;
     if services.is_empty() {
-        eprintln!("nothing is stored yet");
+        tell!("nothing is stored yet");
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::args::{ExportOptions, OutputFormat};
 use crate::failure::{Failure, Outcome};
 use crate::human;
-use crate::terminal::stdout;
+use crate::terminal::{stdout, tell};
 use crate::whole_file::WholeFile;
 
 pub async fn otlp(store: TraceStore, options: &ExportOptions) -> Outcome {
@@ -24,8 +24,7 @@ pub async fn otlp(store: TraceStore, options: &ExportOptions) -> Outcome {
         result = write(&store, options) => result,
     };
     store.close().await;
-    summarize(result?, started.elapsed(), options.json)?;
-    Ok(())
+    Ok(summarize(result?, started.elapsed(), options.json)?)
 }
 
 async fn write(store: &TraceStore, options: &ExportOptions) -> Result<Exported, Failure> {
@@ -76,11 +75,11 @@ struct Summary {
 }
 
 fn summarize(exported: Exported, elapsed: Duration, as_json: bool) -> io::Result<()> {
-    let mut out = io::stderr().lock();
     if as_json {
         let elapsed_s = (elapsed.as_secs_f64() * 1000.0).round() / 1000.0;
-        serde_json::to_writer(&mut out, &Summary { exported, elapsed_s })?;
-        return writeln!(out);
+        tell!("{}", serde_json::to_string(&Summary { exported, elapsed_s })?);
+    } else {
+        tell!("exported {} in {}", described(exported), human::duration(elapsed));
     }
-    writeln!(out, "exported {} in {}", described(exported), human::duration(elapsed))
+    Ok(())
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use opentelemetry_pgvector::Error;
 
-use crate::terminal::{Paint, one_line};
+use crate::terminal::{Paint, one_line, tell};
 
 /// `Ok` is exit code 0.
 pub type Outcome = Result<(), Failure>;
@@ -58,7 +58,7 @@ pub fn exit_code(outcome: Outcome) -> ExitCode {
         }
         Failure::Reported => 1,
         Failure::NotFound(what) => {
-            eprintln!("{}", one_line(&what));
+            tell!("{}", one_line(&what));
             3
         }
         Failure::Usage(text) => {
@@ -79,7 +79,7 @@ pub fn report(error: &Error) {
     while let Some(inner) = cause {
         let text = inner.to_string();
         if !message.contains(&text) && !matches!(error, Error::Database { .. }) {
-            eprintln!("  caused by: {}", one_line(&text));
+            tell!("  caused by: {}", one_line(&text));
         }
         cause = inner.source();
     }
@@ -92,5 +92,5 @@ pub fn warn(text: &str) {
 fn say(what: &str, text: &str) {
     let paint = Paint::stderr();
     let label = if what == "error" { paint.red(what) } else { paint.yellow(what) };
-    eprintln!("{label}: {}", one_line(text));
+    tell!("{label}: {}", one_line(text));
 }

@@ -18,7 +18,7 @@ use crate::failure::{Failure, Outcome, report, warn};
 use crate::human;
 use crate::import_progress::{TICK, bytes, parts, spinner};
 use crate::import_source::{Source, sources};
-use crate::terminal::stdout;
+use crate::terminal::{stdout, tell};
 
 /// Where the traces come from.
 #[derive(Clone, Copy, PartialEq)]
@@ -85,12 +85,12 @@ async fn run(
     summarize(imported, *result.as_ref().unwrap_or(&started.elapsed()), options)?;
     match result {
         Err(Failure::Interrupted) => {
-            eprintln!("interrupted: run the same command again to go on; nothing is stored twice");
+            tell!("interrupted: run the same command again to go on; nothing is stored twice");
             Err(Failure::Interrupted)
         }
         Err(failure) => {
             if imported.spans > 0 {
-                eprintln!("run the same command again to go on; nothing is stored twice");
+                tell!("run the same command again to go on; nothing is stored twice");
             }
             Err(failure)
         }
@@ -112,9 +112,7 @@ async fn import_all(
                 let warner = Arc::clone(bar);
                 let source = http.source(&url)?.on_warning(move |text| warner.suspend(|| warn(text)));
                 if http.since.is_none() {
-                    bar.suspend(|| {
-                        eprintln!("{}: the last 14 days; --since takes more or less", source.name())
-                    });
+                    bar.suspend(|| tell!("{}: the last 14 days; --since takes more or less", source.name()));
                 }
                 let position = source.progress();
                 parts(bar, source.name(), importer);

@@ -8,7 +8,7 @@ use crate::args::NewOptions;
 use crate::failure::Outcome;
 use crate::hits::{Shown, score};
 use crate::search::print;
-use crate::terminal::{fit_between, one_line};
+use crate::terminal::{fit_between, one_line, tell};
 use crate::{human, suggest, time};
 
 pub async fn new(store: TraceStore, options: &NewOptions) -> Outcome {
@@ -18,7 +18,7 @@ pub async fn new(store: TraceStore, options: &NewOptions) -> Outcome {
     print(&found, options.json, |new| as_json(new, &shown), |new| text(new, &shown))?;
     if found.is_empty() {
         suggest::known_services(&store, options.service.as_slice()).await?;
-        eprintln!("nothing is new: every operation was seen before; try an earlier --since");
+        tell!("nothing is new: every operation was seen before; try an earlier --since");
     }
     Ok(())
 }

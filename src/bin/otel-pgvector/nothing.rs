@@ -4,7 +4,7 @@ use opentelemetry_pgvector::search::{Filter, SearchQuery};
 use opentelemetry_pgvector::{Result, TraceStore};
 
 use crate::human::count;
-use crate::terminal::one_line;
+use crate::terminal::{one_line, tell};
 
 /// Says on the standard error what hides results.
 pub async fn say_why(store: &TraceStore, query: &SearchQuery, min_score: Option<f64>) -> Result<()> {
@@ -12,8 +12,8 @@ pub async fn say_why(store: &TraceStore, query: &SearchQuery, min_score: Option<
     // What a phrase finds is not measured by its score.
     let scored = !query.text().is_empty() && query.conditions().phrases.is_empty();
     match scored {
-        true => eprintln!("nothing found with a score of {threshold} or more"),
-        false => eprintln!("nothing found"),
+        true => tell!("nothing found with a score of {threshold} or more"),
+        false => tell!("nothing found"),
     }
     let hidden = match store.what_hides(query).await {
         Ok(hidden) => hidden,
@@ -25,17 +25,17 @@ pub async fn say_why(store: &TraceStore, query: &SearchQuery, min_score: Option<
     let below = hidden.best_score.filter(|best| scored && *best < threshold);
     if let Some(best) = below {
         // Rounded down, so that it finds it.
-        eprintln!(
+        tell!(
             "  the best score is {best:.3}: try --min-score {:.2}",
             (best * 100.0).floor().max(0.0) / 100.0
         );
     }
     for condition in &hidden.conditions {
-        eprintln!("  there are results without {}", one_line(&option(condition)));
+        tell!("  there are results without {}", one_line(&option(condition)));
     }
     if hidden.waiting > 0 {
         let documents = count(hidden.waiting, "kind");
-        eprintln!("  {documents} of spans wait to be embedded, and are not found by meaning yet");
+        tell!("  {documents} of spans wait to be embedded, and are not found by meaning yet");
     }
     if !hidden.is_whole {
         eprintln!("  there was no time to look at all conditions");
@@ -45,9 +45,9 @@ pub async fn say_why(store: &TraceStore, query: &SearchQuery, min_score: Option<
             given.insert(0, "a lower --min-score".into());
         }
         if given.len() > 1 {
-            eprintln!("  no single condition hides them: try {}", one_line(&given.join(", ")));
+            tell!("  no single condition hides them: try {}", one_line(&given.join(", ")));
         }
-        eprintln!("  `otel-pgvector health` says what is stored, and whether it is embedded");
+        tell!("  `otel-pgvector health` says what is stored, and whether it is embedded");
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::args::ReembedOptions;
 use crate::failure::{Failure, Outcome};
 use crate::human::{count, duration, thousands};
-use crate::terminal::stdout;
+use crate::terminal::{stdout, tell};
 
 /// How often the progress is drawn.
 const TICK: Duration = Duration::from_millis(200);
@@ -33,7 +33,7 @@ pub async fn reembed(store: TraceStore, options: &ReembedOptions) -> Outcome {
     // The model must not be running when the process exits.
     store.close().await;
     if matches!(result, Err(Failure::Interrupted)) {
-        eprintln!("interrupted: run the same command again to go on");
+        tell!("interrupted: run the same command again to go on");
     }
     summarize(&store, &result?, started, options)
 }

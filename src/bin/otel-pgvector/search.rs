@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::args::{By, NewOptions, SearchOptions};
 use crate::failure::{Failure, Outcome};
 use crate::hits::Shown;
-use crate::terminal::{cut, stdout, write_json};
+use crate::terminal::{cut, stdout, tell, write_json};
 use crate::{new, nothing, suggest};
 
 pub async fn search(store: TraceStore, options: &SearchOptions) -> Outcome {
@@ -47,10 +47,10 @@ pub async fn search(store: TraceStore, options: &SearchOptions) -> Outcome {
         }
     };
     if let Some(page) = next {
-        eprintln!("next page: the same command with --page {page}");
+        tell!("next page: the same command with --page {page}");
     }
     if count == 0 && options.page.is_some() {
-        eprintln!("there are no more results");
+        tell!("there are no more results");
     } else if count == 0 {
         // For a script, no results are results too: this is no failure, unless a service's name is wrong.
         suggest::known_services(&store, &query.conditions().services).await?;

@@ -6,6 +6,7 @@ use opentelemetry_pgvector::serve::{Config, Credentials, Limits, Receive, Server
 
 use crate::args::{CommandSettings, ServeOptions};
 use crate::failure::{Failure, Outcome, warn};
+use crate::terminal::tell;
 
 pub async fn serve(settings: CommandSettings, options: &ServeOptions) -> Outcome {
     let (looking, writing) = settings.into_looking_and_writing(variable("OTEL_PGVECTOR_SERVE_WRITER"))?;
@@ -30,12 +31,12 @@ pub async fn serve(settings: CommandSettings, options: &ServeOptions) -> Outcome
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let server = Server::bind(config)?;
     let addresses = server.addresses();
-    eprintln!("Jaeger's API: {scheme}://{}", addresses.api);
+    tell!("Jaeger's API: {scheme}://{}", addresses.api);
     if let Some(address) = addresses.otlp_grpc {
-        eprintln!("OTLP by gRPC: {scheme}://{address}");
+        tell!("OTLP by gRPC: {scheme}://{address}");
     }
     if let Some(address) = addresses.otlp_http {
-        eprintln!("OTLP by HTTP: {scheme}://{address}/v1/traces");
+        tell!("OTLP by HTTP: {scheme}://{address}/v1/traces");
     }
     let all = [Some(addresses.api), addresses.otlp_grpc, addresses.otlp_http];
     if is_open && all.into_iter().flatten().any(|address| !address.ip().is_loopback()) {

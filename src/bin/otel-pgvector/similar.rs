@@ -9,6 +9,7 @@ use crate::failure::{Failure, Outcome};
 use crate::hits::{Shown, score};
 use crate::human;
 use crate::search::print;
+use crate::terminal::tell;
 
 pub async fn similar(store: TraceStore, options: &SimilarOptions) -> Outcome {
     let found = store.similar_traces(options.id, options.limit as usize).await?;
@@ -18,7 +19,7 @@ pub async fn similar(store: TraceStore, options: &SimilarOptions) -> Outcome {
         if store.get_trace(options.id).await?.is_empty() {
             return Err(Failure::NotFound(format!("no trace {} is stored", options.id)));
         }
-        eprintln!("no other trace has an operation in common with it");
+        tell!("no other trace has an operation in common with it");
     }
     Ok(())
 }

@@ -73,6 +73,15 @@ impl Paint {
     }
 }
 
+/// A line on the standard error. Where that is closed or full, nobody can be told, and the work goes on.
+macro_rules! tell {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+pub(crate) use tell;
+
 /// The standard output, with few system calls.
 pub fn stdout() -> BufWriter<StdoutLock<'static>> {
     BufWriter::new(io::stdout().lock())
