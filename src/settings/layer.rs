@@ -66,6 +66,8 @@ impl Layer {
 
     /// Reads the section `otel_storage` of YAML text that came from `path`.
     pub(super) fn from_yaml(path: &Path, text: &str, origin: &str) -> Result<Layer> {
+        // Editors put a byte order mark in front, which the parser takes for a part of the first key.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut root = FileFormat::Yaml
             .parse(None, text)
             .map_err(|error| file_error(path, explain_yaml(error.as_ref())))?;

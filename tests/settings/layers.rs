@@ -217,6 +217,12 @@ fn yaml_without_the_section_sets_nothing() {
 }
 
 #[test]
+fn a_byte_order_mark_is_no_part_of_the_yaml() {
+    let text = "\u{feff}otel_storage: { batch_size: 200 }";
+    assert_eq!(loader().with_yaml_str(text).load().unwrap().batch_size, 200);
+}
+
+#[test]
 fn a_null_in_yaml_sets_nothing() {
     let text = "otel_storage: { batch_size: ~, onnxruntime_library: null }";
     assert_eq!(loader().with_yaml_str(text).load().unwrap(), Settings::default());
