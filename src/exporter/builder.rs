@@ -77,6 +77,8 @@ impl SpanExporterBuilder {
     /// [`Error::Setting`](crate::Error::Setting) or [`Error::SettingsFile`](crate::Error::SettingsFile) with the key,
     /// the value, the range and the layer; [`Error::Io`](crate::Error::Io) where the system refuses threads.
     pub fn build(self) -> Result<SpanExporter> {
-        SpanExporter::new(self.loader.load()?, self.meter)
+        let loaded = self.loader.load_with_layers()?;
+        loaded.validate()?;
+        SpanExporter::new(loaded.settings, self.meter)
     }
 }

@@ -11,7 +11,7 @@ use super::keys::KEYS;
 use super::layer::{Layer, setting_error};
 use super::value::SettingValue;
 use super::{BUILDER_LAYER, DEFAULT_ENV_PREFIX, DEFAULTS_LAYER, SECTION, Settings};
-use crate::Result;
+use crate::{Error, Result};
 
 /// Collects the layers of settings; made by [`Settings::loader`].
 ///
@@ -170,6 +170,21 @@ pub struct LoadedSettings {
 }
 
 impl LoadedSettings {
+    /// As [`Settings::validate`], and an error names the layer that the value came from.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`](crate::Error::Setting) for the first setting that is not allowed.
+    pub fn validate(&self) -> Result<()> {
+        self.settings.validate().map_err(|error| match error {
+            Error::Setting { key, value, layer, reason } => {
+                let layer = self.layers.get(key.as_str()).cloned().unwrap_or(layer);
+                Error::Setting { key, value, layer, reason }
+            }
+            error => error,
+        })
+    }
+
     /// Every setting with its value and origin, for listings; secrets are hidden.
     pub fn layers(&self) -> Vec<EffectiveSetting> {
         KEYS.iter()

@@ -10,6 +10,7 @@ use super::connection::Connection;
 use super::roles::Roles;
 use super::sql::quoted;
 use crate::error::{Error, Result};
+use crate::settings::Settings;
 
 /// The migrations, in their order; a migration's number is its place.
 const MIGRATIONS: &[(&str, &str)] = &[
@@ -227,8 +228,9 @@ impl TraceStore {
         if version < SCHEMA_VERSION {
             let state = if version == 0 { "is missing".into() } else { format!("has version {version}") };
             return Err(Error::Schema(format!(
-                "schema \"{}\" {state}, version {SCHEMA_VERSION} is needed. Run: otel-pgvector migrate (or set migrate: true)",
-                self.inner.settings.schema
+                "schema \"{}\" {state}, version {SCHEMA_VERSION} is needed. Run: {}",
+                self.inner.settings.schema,
+                self.migrate_command()
             )));
         }
         let doing = || Error::database("checking the schema");
@@ -268,6 +270,17 @@ impl TraceStore {
         })
     }
 
+    /// What to type in a shell so that this schema is made or brought up to date.
+    fn migrate_command(&self) -> String {
+        let name = &self.inner.settings.schema;
+        if *name == Settings::default().schema {
+            return "otel-pgvector migrate".to_owned();
+        }
+        let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let quoted = if is_plain { name.clone() } else { format!("'{}'", name.replace('\'', "'\\''")) };
+        format!("otel-pgvector migrate --schema {quoted}")
+    }
+
     /// An error while migrating from a version; for a missing right, with what to run.
     fn denied(&self, error: tokio_postgres::Error, version: i32) -> Error {
         if error.code() != Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
@@ -275,16 +288,17 @@ impl TraceStore {
         }
         let (schema, name) = (&self.inner.sql.schema, &self.inner.settings.schema);
         let reason = crate::error::database_message(&error);
+        let command = self.migrate_command();
         Error::Schema(if version == 0 {
             format!(
                 "schema \"{name}\" is missing, and this role may not create it with its tables ({reason}). Run as a role that \
-                 may: otel-pgvector migrate; or ask an administrator to run, in this database: CREATE SCHEMA IF NOT EXISTS \
+                 may: {command}; or ask an administrator to run, in this database: CREATE SCHEMA IF NOT EXISTS \
                  {schema} AUTHORIZATION <role>; (or GRANT USAGE, CREATE ON SCHEMA {schema} TO <role>;)"
             )
         } else {
             format!(
                 "schema \"{name}\" has version {version}, version {SCHEMA_VERSION} is needed, and this role may not migrate it \
-                 ({reason}). Run as the schema's owner or a member of it: otel-pgvector migrate"
+                 ({reason}). Run as the schema's owner or a member of it: {command}"
             )
         })
     }

@@ -65,6 +65,9 @@ fn health_is_bad_before_migrate_and_says_what_to_run() {
     assert!(before.json()["server_version"].is_string(), "{before:?}");
     assert_eq!(before.json()["schema_version"], 0);
     assert!(before.json()["error"].as_str().is_some_and(|error| error.contains("migrate")), "{before:?}");
+    assert!(!before.stdout.contains("migrate: true"), "a command that looks ignores it: {before:?}");
+    let other = database.run(&["services", "--schema", "my traces"]);
+    assert!(other.stderr.ends_with("Run: otel-pgvector migrate --schema 'my traces'\n"), "{other:?}");
     database.run(&["migrate"]).ok();
     let after = database.run(&["health"]).ok();
     for expected in ["state        healthy", "spans        0", "pgvector", "database     "] {
@@ -109,6 +112,17 @@ fn wrong_usage_and_wrong_settings_exit_with_2() {
         assert_eq!(run.code, Some(2), "{arguments:?} {run:?}");
         assert!(run.stderr.starts_with("error: "), "{run:?}");
     }
+}
+
+#[test]
+fn an_error_of_a_setting_names_where_it_is_from() {
+    let run = Run::of(command(&["health", "--set", "batch_size=5"]).output().expect("run"));
+    assert!(run.stderr.starts_with("error: setting `batch_size` = 5 (from command line): "), "{run:?}");
+    let mut command = command(&["health"]);
+    command.env("OTEL_STORAGE_CONNECTION_STRING_FILE", "/no/such/file");
+    let run = Run::of(command.output().expect("run"));
+    let from = "(from environment variable OTEL_STORAGE_CONNECTION_STRING_FILE): cannot be read";
+    assert!(run.code == Some(2) && run.stderr.contains(from), "{run:?}");
 }
 
 #[test]

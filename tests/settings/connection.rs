@@ -48,6 +48,10 @@ fn a_connection_string_may_be_in_a_file() {
     let settings = loader().set("connection_string_file", path_text.as_str()).load().unwrap();
     let (key, value, _, reason) = setting_error(settings.validate());
     assert_eq!((key.as_str(), &value), ("connection_string_file", &path_text));
+    let variable = ("OTEL_STORAGE_CONNECTION_STRING_FILE", path_text.as_str());
+    let loaded = loader().with_env([variable]).load_with_layers().unwrap();
+    let (_, _, layer, _) = setting_error(loaded.validate());
+    assert_eq!(layer, "environment variable OTEL_STORAGE_CONNECTION_STRING_FILE");
     assert!(reason.starts_with("cannot be read"), "{reason}");
 
     std::fs::write(&path, format!("{URL}\n")).unwrap();
@@ -176,6 +180,9 @@ fn the_reason_for_refusing_a_connection_string_says_how_to_mend_it() {
         ("postgresql://app@db/otel?sslcrl=ca.pem", "option `sslcrl`, which is not supported"),
         ("user=app", "names no host"),
         ("host=db;dbname=x", "separated by blanks"),
+        ("postgresql://app@db/otel?pgbouncer=true", "option `pgbouncer`, which is not supported"),
+        ("host=db requiressl=1", "option `requiressl`, which is not supported"),
+        ("postgresql://app@db/otel?hunter2=x", "that is not supported: leave it out"),
         ("nonsense", "neither a postgresql:// URL nor key=value pairs"),
     ] {
         let (_, _, _, reason) = setting_error(loader().set("connection_string", text).load());

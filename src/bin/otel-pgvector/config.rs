@@ -5,7 +5,7 @@ use std::io::Write;
 use opentelemetry_pgvector::settings::{EffectiveSetting, LoadedSettings};
 use serde_json::json;
 
-use crate::args::ConfigOptions;
+use crate::args::{ConfigOptions, layer};
 use crate::failure::{Failure, Outcome};
 use crate::suggest;
 use crate::terminal::{Paint, cut, fit_between, one_line, pad, stdout, write_json};
@@ -29,14 +29,14 @@ pub fn config(loaded: &LoadedSettings, options: &ConfigOptions) -> Outcome {
             let object = json!({
                 "key": setting.key,
                 "value": setting.value,
-                "layer": layer(setting),
+                "layer": layer(&setting.layer),
                 "description": setting.description,
                 "allowed": setting.allowed,
             });
             write_json(&mut out, &object.to_string())?;
             continue;
         }
-        let origin = paint.dim(&format!("  ({})", one_line(layer(setting))));
+        let origin = paint.dim(&format!("  ({})", one_line(layer(&setting.layer))));
         // What somebody chose stands out from what is as ever.
         let name = pad(setting.key, NAME);
         let name = if setting.layer == "defaults" { name } else { paint.bold(&name) };
@@ -47,9 +47,4 @@ pub fn config(loaded: &LoadedSettings, options: &ConfigOptions) -> Outcome {
         }
     }
     Ok(out.flush()?)
-}
-
-/// What the library calls its builder is the command line here.
-fn layer(setting: &EffectiveSetting) -> &str {
-    if setting.layer == "builder" { "command line" } else { &setting.layer }
 }

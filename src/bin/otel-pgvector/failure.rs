@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use opentelemetry_pgvector::Error;
 
+use crate::args::layer;
 use crate::terminal::{Paint, one_line, tell};
 
 /// `Ok` is exit code 0.
@@ -45,7 +46,10 @@ impl From<io::Error> for Failure {
 pub fn exit_code(outcome: Outcome) -> ExitCode {
     let Err(failure) = outcome else { return ExitCode::SUCCESS };
     ExitCode::from(match failure {
-        Failure::Failed(error) => {
+        Failure::Failed(mut error) => {
+            if let Error::Setting { layer: origin, .. } = &mut error {
+                *origin = layer(origin).to_owned();
+            }
             report(&error);
             let usage = matches!(error, Error::Setting { .. } | Error::SettingsFile { .. });
             if usage { 2 } else { 1 }

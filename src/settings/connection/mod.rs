@@ -20,8 +20,8 @@ pub(crate) use tls::{RootCert, SslMode, Tls, Verification};
 
 const SCHEMES: [&str; 2] = ["postgresql://", "postgres://"];
 
-/// Options of libpq that tutorials and cloud consoles put into connection strings, and that are not supported.
-const UNSUPPORTED_OPTIONS: [&str; 8] = [
+/// Options of libpq and of others that tutorials and cloud consoles put into connection strings, and that are not supported.
+const UNSUPPORTED_OPTIONS: [&str; 22] = [
     "sslcrl",
     "sslpassword",
     "sslcompression",
@@ -30,6 +30,20 @@ const UNSUPPORTED_OPTIONS: [&str; 8] = [
     "gssencmode",
     "krbsrvname",
     "client_encoding",
+    "sslcertmode",
+    "sslcrldir",
+    "sslsni",
+    "requiressl",
+    "requirepeer",
+    "require_auth",
+    "ssl_max_protocol_version",
+    "gsslib",
+    "fallback_application_name",
+    "pgbouncer",
+    "schema",
+    "currentSchema",
+    "connection_limit",
+    "pool_timeout",
 ];
 
 /// How long a silent connection lives before it is probed, between probes, and after how many it is dead.
@@ -59,7 +73,8 @@ pub(super) fn parse(text: &str) -> Result<ConnectionString, String> {
         }
     }
     let (rest, ours) = parameters::take(text);
-    let config: Config = rest.parse().map_err(|error| explain(&error))?;
+    let is_url = SCHEMES.iter().any(|scheme| text.starts_with(scheme));
+    let config: Config = rest.parse().map_err(|error| explain(&error, is_url))?;
     if hosts(&config).is_empty() {
         return Err("names no host".to_owned());
     }
@@ -161,7 +176,7 @@ impl ConnectionString {
     }
 }
 
-fn explain(error: &tokio_postgres::Error) -> String {
+fn explain(error: &tokio_postgres::Error, is_url: bool) -> String {
     let reason = error.source().map(ToString::to_string).unwrap_or_default();
     if reason.starts_with("invalid value for option") {
         return format!("has an {reason}");
@@ -169,6 +184,10 @@ fn explain(error: &tokio_postgres::Error) -> String {
     let unsupported = UNSUPPORTED_OPTIONS.iter().find(|name| reason == format!("unknown option `{name}`"));
     match unsupported {
         Some(option) => format!("has the option `{option}`, which is not supported"),
+        // Within key=value pairs its name may be a piece of the password.
+        None if is_url && reason.starts_with("unknown option") => {
+            "has an option behind its `?` that is not supported: leave it out".to_owned()
+        }
         None => {
             "is neither a postgresql:// URL nor key=value pairs; special characters in a password must be \
                  percent-encoded in a URL, and 'quoted' in a key=value pair"

@@ -34,6 +34,11 @@ pub struct SettingsOptions {
 /// The settings of the command line, over those of the library's other layers.
 pub struct CommandSettings(SettingsLoader);
 
+/// The layer as it is told to who types commands: what the library calls its builder is the command line here.
+pub fn layer(layer: &str) -> &str {
+    if layer == "builder" { "command line" } else { layer }
+}
+
 impl SettingsOptions {
     pub fn layered(&self) -> CommandSettings {
         let mut loader = Settings::loader();
@@ -60,7 +65,7 @@ impl SettingsOptions {
 impl CommandSettings {
     /// The store; a command that only reads does not create tables.
     pub fn open(self, writes: bool) -> Result<TraceStore> {
-        let mut settings = self.0.load()?;
+        let mut settings = self.valid()?;
         settings.migrate &= writes;
         TraceStore::new(settings)
     }
@@ -75,7 +80,7 @@ impl CommandSettings {
 
     /// The store, with the connections that changing the model takes.
     pub fn open_to_reembed(self, changes: bool) -> Result<TraceStore> {
-        let mut settings = self.0.load()?;
+        let mut settings = self.valid()?;
         settings.migrate &= changes;
         settings.pool_size = settings.pool_size.max(2);
         TraceStore::new(settings)
@@ -99,6 +104,13 @@ impl CommandSettings {
     /// The schema alone, which needs no database.
     pub fn schema(self) -> Result<String> {
         Ok(self.offline()?.schema)
+    }
+
+    /// The settings where a database is needed.
+    fn valid(self) -> Result<Settings> {
+        let loaded = self.loaded()?;
+        loaded.validate()?;
+        Ok(loaded.settings)
     }
 
     /// With the layer of each.
