@@ -295,8 +295,17 @@ async fn what_passes_by_itself_is_tried_again() {
     })
     .await;
     let database = TestDatabase::create().await;
-    let imported = import_from(&store(&database), &source(&server, 10)).await;
+    let warnings = Arc::new(Mutex::new(Vec::new()));
+    let warned = Arc::clone(&warnings);
+    let source =
+        source(&server, 10).on_warning(move |text| warned.lock().expect("no panic").push(text.to_owned()));
+    let imported = import_from(&store(&database), &source).await;
     assert_eq!(imported.stored, 6);
+    let warnings = warnings.lock().expect("no panic");
+    assert!(
+        matches!(warnings.as_slice(), [once] if once.contains("503") && once.contains("trying again")),
+        "{warnings:?}"
+    );
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Requests that are repeated until there is an answer.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backoff::ExponentialBackoffBuilder;
@@ -27,6 +28,9 @@ pub(super) struct Client {
     base: Url,
     headers: HeaderMap,
     name: String,
+    on_warning: Box<dyn Fn(&str) + Send + Sync>,
+    /// Whether it was told that requests are repeated.
+    has_warned: AtomicBool,
 }
 
 /// What came of a request.
@@ -39,7 +43,12 @@ pub(super) enum Answer {
 
 enum Attempt {
     Done(Answer),
-    Again { reason: String, after: Option<Duration> },
+    Again {
+        reason: String,
+        after: Option<Duration>,
+        /// Whether the answer may be too much for the server.
+        is_overload: bool,
+    },
 }
 
 impl Client {
@@ -67,7 +76,17 @@ impl Client {
         let mut shown = base.clone();
         shown.set_query(None);
         let name = shown.as_str().trim_end_matches('/').to_owned();
-        Ok(Client { http, base, headers, name })
+        let has_warned = AtomicBool::new(false);
+        Ok(Client { http, base, headers, name, on_warning: Box::new(|_| {}), has_warned })
+    }
+
+    pub(super) fn on_warning(&mut self, warn: impl Fn(&str) + Send + Sync + 'static) {
+        self.on_warning = Box::new(warn);
+    }
+
+    /// Tells a warning, with the source's name.
+    pub(super) fn warn(&self, text: &str) {
+        (self.on_warning)(&format!("{}: {text}", self.name));
     }
 
     pub(super) fn add_header(&mut self, name: &str, value: &str) -> Result<()> {
@@ -122,17 +141,19 @@ impl Client {
             .with_max_elapsed_time(Some(GIVE_UP))
             .build();
         loop {
-            let (reason, after) = match self.attempt(&url, limit).await {
+            let (reason, after, is_overload) = match self.attempt(&url, limit).await {
                 Ok(Attempt::Done(answer)) => return Ok(answer),
-                Ok(Attempt::Again { reason, after }) => (reason, after),
+                Ok(Attempt::Again { reason, after, is_overload }) => (reason, after, is_overload),
                 Err(reason) => return Err(unexpected(&self.origin(path), reason)),
             };
             let Some(pause) = pauses.next_backoff() else {
-                return Err(unexpected(
-                    &self.origin(path),
-                    format!("{reason}, for {} s; a smaller --page-size may help", GIVE_UP.as_secs()),
-                ));
+                let hint = if is_overload { "; a smaller --page-size may help" } else { "" };
+                let reason = format!("{reason}, for {} s{hint}", GIVE_UP.as_secs());
+                return Err(unexpected(&self.origin(path), reason));
             };
+            if !self.has_warned.swap(true, Ordering::Relaxed) {
+                self.warn(&format!("{reason}; trying again, for {} s at most", GIVE_UP.as_secs()));
+            }
             let pause = after.unwrap_or(pause).max(pause).min(GIVE_UP);
             otel_debug!(name: "Import.Retry", reason = reason, pause_ms = pause.as_millis() as u64);
             tokio::time::sleep(pause).await;
@@ -153,7 +174,10 @@ impl Client {
     /// `Err` is for good.
     async fn attempt(&self, url: &Url, limit: usize) -> Result<Attempt, String> {
         let request = self.http.get(url.clone()).headers(self.headers.clone());
-        let again = |error: reqwest::Error| Attempt::Again { reason: message(error), after: None };
+        let again = |error: reqwest::Error| {
+            let is_overload = error.is_timeout() && !error.is_connect();
+            Attempt::Again { reason: message(error), after: None, is_overload }
+        };
         let mut response = match request.send().await {
             Ok(response) => response,
             Err(error) if error.is_builder() || error.is_redirect() => return Err(message(error)),
@@ -165,12 +189,12 @@ impl Client {
         }
         if !status.is_success() {
             let reason = refusal(&mut response).await;
-            let passes = status.is_server_error()
-                || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
+            let is_overload = status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT;
+            let passes = is_overload || status == StatusCode::TOO_MANY_REQUESTS;
             let after =
                 response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
             return if passes {
-                Ok(Attempt::Again { reason, after: after.map(Duration::from_secs) })
+                Ok(Attempt::Again { reason, after: after.map(Duration::from_secs), is_overload })
             } else {
                 Err(reason)
             };
@@ -231,4 +255,18 @@ fn message(error: reqwest::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn no_smaller_page_helps_where_nobody_listens() {
+        let client = Client::new("http://127.0.0.1:1").expect("a URL");
+        match client.attempt(&client.url("/api/services", &[]), MAX_ANSWER).await {
+            Ok(Attempt::Again { reason, is_overload, .. }) => assert!(!is_overload, "{reason}"),
+            _ => panic!("nobody listens there"),
+        }
+    }
 }

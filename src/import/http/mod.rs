@@ -34,7 +34,6 @@ pub struct HttpSource {
     since: SystemTime,
     until: SystemTime,
     page_size: usize,
-    on_warning: Box<dyn Fn(&str) + Send + Sync>,
     /// How far it is, in millionths.
     progress: Arc<AtomicU64>,
     /// What was read of a trace already.
@@ -55,7 +54,6 @@ impl HttpSource {
             since: now.checked_sub(RANGE).unwrap_or(UNIX_EPOCH),
             until: now,
             page_size: PAGE_SIZE,
-            on_warning: Box::new(|_| {}),
             progress: Arc::default(),
             seen: Cache::new(REMEMBERED),
         })
@@ -94,9 +92,9 @@ impl HttpSource {
         self
     }
 
-    /// With a function that is told what may be missing.
+    /// With a function that is told what may be missing, and the first time that a request is repeated.
     pub fn on_warning(mut self, warn: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        self.on_warning = Box::new(warn);
+        self.client.on_warning(warn);
         self
     }
 
@@ -116,7 +114,7 @@ impl HttpSource {
     }
 
     fn warn(&self, text: &str) {
-        (self.on_warning)(&format!("{}: {text}", self.name()));
+        self.client.warn(text);
     }
 
     /// Whether so many spans of a trace were not read yet; they count as read then.
