@@ -136,6 +136,20 @@ fn the_command_writes_files_that_it_reads_again() {
     }
     let run = database.run(&["export", "otlp", "--trace-id", &format!("{:032x}", 0xabc0_0007_u32)]).ok();
     assert_eq!(run.json_lines().len(), 1);
+    let path = folder.path().join("traces.jsonl");
+    let before = std::fs::read(&path).expect("the file");
+    for (arguments, said) in [
+        (["--service", "nope"], "no service `nope`; `otel-pgvector services` lists them\n"),
+        (
+            ["--trace-id", "0000000000000000000000000000000f"],
+            "no trace 0000000000000000000000000000000f is stored\n",
+        ),
+    ] {
+        let run =
+            database.run(&[&["export", "otlp", "-o", &path.to_string_lossy()], &arguments[..]].concat());
+        assert_eq!((run.code, run.stderr.as_str()), (Some(3), said));
+        assert_eq!(std::fs::read(&path).expect("the file"), before);
+    }
     let run = database.run(&["export", "otlp", "--since", "1h", "--json"]).ok();
     assert_eq!((run.stdout.as_str(), run.stderr.starts_with("{\"traces\":0,\"spans\":0")), ("", true));
 }

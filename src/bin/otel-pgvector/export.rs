@@ -12,9 +12,9 @@ use serde::Serialize;
 
 use crate::args::{ExportOptions, OutputFormat};
 use crate::failure::{Failure, Outcome};
-use crate::human;
 use crate::terminal::{stdout, tell};
 use crate::whole_file::WholeFile;
+use crate::{human, suggest};
 
 pub async fn otlp(store: TraceStore, options: &ExportOptions) -> Outcome {
     let started = Instant::now();
@@ -29,15 +29,34 @@ pub async fn otlp(store: TraceStore, options: &ExportOptions) -> Outcome {
 
 async fn write(store: &TraceStore, options: &ExportOptions) -> Result<Exported, Failure> {
     let Some(path) = &options.output else {
-        return run(store, options, stdout()).await;
+        let exported = run(store, options, stdout()).await?;
+        known_names(store, options, exported).await?;
+        return Ok(exported);
     };
     let doing = |source| Error::Io { doing: format!("writing {}", path.display()), source };
     let (whole, file) = WholeFile::create(path).map_err(doing)?;
     let mut output = compressed(path, file).map_err(doing)?;
     let exported = run(store, options, &mut output).await?;
+    // Before the file takes its place: a wrong name is no reason to lose an earlier export.
+    known_names(store, options, exported).await?;
     let file = output.finish().and_then(|file| file.into_inner().map_err(io::Error::from)).map_err(doing)?;
     whole.complete(file).map_err(doing)?;
     Ok(exported)
+}
+
+/// Fails where nothing was found since there is no such service or trace. Conditions that nothing meets are no failure.
+async fn known_names(store: &TraceStore, options: &ExportOptions, exported: Exported) -> Outcome {
+    if exported.traces > 0 {
+        return Ok(());
+    }
+    let filter = options.filter();
+    suggest::known_services(store, &filter.services).await?;
+    for id in &filter.trace_ids {
+        if store.get_trace(*id).await?.is_empty() {
+            return Err(Failure::NotFound(format!("no trace {id} is stored")));
+        }
+    }
+    Ok(())
 }
 
 fn compressed(path: &Path, file: File) -> io::Result<Compressed<io::BufWriter<File>>> {

@@ -36,7 +36,7 @@ Results go to the standard output, everything else to the standard error. There 
 pager: `otel-pgvector trace ID --color always | less -R`.
 
 Exit codes:
-    0  done; a search that finds nothing is done, too
+    0  done; a search or an export that finds nothing is done, too
     1  failed, or done with records that were rejected, or not healthy
     2  the command line or a setting is wrong
     3  there is no such trace, service or command
