@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use opentelemetry::trace::SpanId;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::span::{Attribute, Event, Link, Resource, Scope, Span, Status, Timestamp, Value};
+use crate::span::{Attribute, Distinct, Event, Link, Resource, Scope, Span, Status, Timestamp, Value};
 
 /// Writes spans as one `TracesData` in one line, without a line end.
 ///
@@ -50,29 +50,25 @@ struct TracesData<'a>(&'a [Span<'a>]);
 
 impl Serialize for TracesData<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut resources: Vec<ResourceSpans<'_>> = Vec::new();
+        let mut resources: Vec<(ResourceSpans<'_>, Distinct<'_, Scope>)> = Vec::new();
+        let mut known = Distinct::default();
         for span in self.0 {
-            let scopes = entry(&mut resources, span.resource.as_ref());
-            entry(scopes, span.scope.as_ref()).push(span);
+            let at = known.number(&span.resource);
+            if at == resources.len() {
+                resources.push(((&span.resource, Vec::new()), Distinct::default()));
+            }
+            let ((_, scopes), known) = &mut resources[at];
+            let at = known.number(&span.scope);
+            if at == scopes.len() {
+                scopes.push((&span.scope, Vec::new()));
+            }
+            scopes[at].1.push(span);
         }
-        let resources: Vec<_> = resources.iter().map(Json).collect();
+        let resources: Vec<_> = resources.iter().map(|(resource, _)| Json(resource)).collect();
         let mut fields = serializer.serialize_map(None)?;
         fields.serialize_entry("resourceSpans", &resources)?;
         fields.end()
     }
-}
-
-/// The list that belongs to a key; few keys, so they are compared one by one.
-fn entry<'list, 'key, K: PartialEq, V>(
-    list: &'list mut Vec<(&'key K, Vec<V>)>,
-    key: &'key K,
-) -> &'list mut Vec<V> {
-    // The last one first: neighbours mostly share it.
-    let at = list.iter().rposition(|(known, _)| *known == key).unwrap_or(list.len());
-    if at == list.len() {
-        list.push((key, Vec::new()));
-    }
-    &mut list[at].1
 }
 
 impl Serialize for Json<&ResourceSpans<'_>> {
@@ -226,5 +222,39 @@ where
         let mut fields = serializer.serialize_map(None)?;
         fields.serialize_entry("values", &self.0.iter().map(Json).collect::<Vec<_>>())?;
         fields.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::import::otlp_json::read_spans;
+
+    #[test]
+    fn spans_of_equal_resources_and_scopes_are_together_however_many_there_are() {
+        let text = r#"{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "00000000000000000000000000000001", "spanId": "0000000000000001"}]}]}]}"#;
+        let any = read_spans(text.as_bytes()).expect("spans").remove(0).expect("a span");
+        let span = |resource: u64, scope: &str, id: u64| {
+            let name = ("service.instance.id".into(), Value::String(resource.to_string().into()));
+            let resource = Resource { attributes: vec![name], ..Resource::default() };
+            let scope = Scope { name: scope.to_owned(), ..Scope::default() };
+            let (resource, scope) = (Arc::new(resource), Arc::new(scope));
+            Span { span_id: SpanId::from(id), resource, scope, ..any.clone() }
+        };
+        // Comparing each resource with all others would take far longer than the rest of the tests.
+        let count = 20_000;
+        let mut spans: Vec<_> = (0..count).map(|at| span(at, "a", 2 * at + 1)).collect();
+        spans.extend([span(count - 1, "b", 2), span(count - 1, "a", 4), span(0, "a", 6)]);
+        let mut text = Vec::new();
+        write_spans(&mut text, &spans).expect("memory is written");
+        let written = String::from_utf8(text).expect("text");
+        assert_eq!(written.matches("\"resource\":").count() as u64, count);
+        assert_eq!(written.matches("\"scope\":").count() as u64, count + 1);
+        let read = read_spans(written.as_bytes()).expect("spans");
+        let ids: Vec<_> = read.into_iter().map(|span| span.expect("a span").span_id).collect();
+        assert_eq!(ids[..3], [1, 6, 3].map(SpanId::from));
+        assert_eq!(ids[ids.len() - 3..], [2 * count - 1, 4, 2].map(SpanId::from));
     }
 }

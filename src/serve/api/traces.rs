@@ -13,6 +13,7 @@ use super::answer::{Answer, Failure, Failures, Refused, number, respond};
 use super::search;
 use crate::serve::jaeger::kind;
 use crate::serve::parameters::{Parameters, trace_id};
+use crate::serve::slots::beside;
 use crate::span::{self, Attribute, StatusCode, Value};
 
 /// How many traces are like one unless it is said.
@@ -120,16 +121,19 @@ pub(super) struct SimilarTrace {
     responses((status = 200, description = "The trace", body = Trace), Failures,
               (status = 404, description = "There is no such trace", body = Failure)))]
 pub(super) async fn spans(State(api): State<Api>, Path(id): Path<String>) -> Response {
-    respond(read(&api, &id).await)
+    read(&api, &id).await.unwrap_or_else(|refused| respond(Answer::<()>::Err(refused)))
 }
 
-async fn read(api: &Api, id: &str) -> Answer<Trace> {
+async fn read(api: &Api, id: &str) -> Answer<Response> {
     let id = trace_id(id).map_err(|reason| format!("malformed parameter traceId: {reason}"))?;
     let spans = api.store.get_trace(id).await?;
     if spans.is_empty() {
         return Err(Refused::not_found("trace"));
     }
-    Ok(Trace { trace_id: id.to_string(), spans: spans.iter().map(Span::from).collect() })
+    let made = beside(move || {
+        respond(Ok(Trace { trace_id: id.to_string(), spans: spans.iter().map(Span::from).collect() }))
+    });
+    Ok(made.await?)
 }
 
 /// Traces that have the same documents, of which rare ones count more.

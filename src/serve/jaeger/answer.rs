@@ -7,12 +7,18 @@ use serde_json::json;
 
 use crate::serve::answer::json_response;
 
+#[derive(Serialize)]
+struct Envelope<T> {
+    data: T,
+    total: usize,
+    limit: usize,
+    offset: usize,
+    errors: Option<[(); 0]>,
+}
+
 /// The envelope of the older API. `total` is the number of names in a list of names, otherwise 0, as Jaeger has it.
 pub(super) fn legacy(data: impl Serialize, total: usize) -> Response {
-    json_response(
-        StatusCode::OK,
-        &json!({"data": data, "total": total, "limit": 0, "offset": 0, "errors": null}),
-    )
+    json_response(StatusCode::OK, &Envelope { data, total, limit: 0, offset: 0, errors: None })
 }
 
 /// The envelope of the older API with an error.

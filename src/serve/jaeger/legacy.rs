@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::search::Kind;
 use crate::serve::answer::failure;
 use crate::serve::parameters::{Parameters, trace_id};
+use crate::serve::slots::beside;
 use crate::span::Span;
 
 pub(super) async fn services(State(api): State<Api>) -> Response {
@@ -69,17 +70,25 @@ pub(super) async fn find(State(api): State<Api>, RawQuery(query): RawQuery) -> R
         Err(reason) => return legacy_error(StatusCode::BAD_REQUEST, &reason),
     };
     match traces(&api, wanted).await {
-        Ok(traces) => legacy(&traces, 0),
+        Ok(traces) => answer(traces).await,
         Err(error) => failed(&error),
     }
 }
 
-async fn traces(api: &Api, wanted: Wanted) -> Result<Vec<model::Trace>> {
+async fn traces(api: &Api, wanted: Wanted) -> Result<Vec<(TraceId, Vec<Span<'static>>)>> {
     let ids = match wanted {
         Wanted::Traces(ids) => ids,
         Wanted::Found(query) => api.found(*query).await?,
     };
-    Ok(api.read(&ids).await?.iter().map(|(id, spans)| model::trace(*id, spans)).collect())
+    api.read(&ids).await
+}
+
+async fn answer(traces: Vec<(TraceId, Vec<Span<'static>>)>) -> Response {
+    let made = beside(move || {
+        let traces: Vec<_> = traces.iter().map(|(id, spans)| model::trace(*id, spans)).collect();
+        legacy(traces, 0)
+    });
+    made.await.unwrap_or_else(|error| failed(&error))
 }
 
 pub(super) async fn trace(State(api): State<Api>, Path(id): Path<String>) -> Response {
@@ -89,7 +98,7 @@ pub(super) async fn trace(State(api): State<Api>, Path(id): Path<String>) -> Res
     };
     match api.store.get_trace(id).await {
         Ok(spans) if spans.is_empty() => legacy_error(StatusCode::NOT_FOUND, "trace not found"),
-        Ok(spans) => legacy([model::trace(id, &spans)], 0),
+        Ok(spans) => answer(vec![(id, spans)]).await,
         Err(error) => failed(&error),
     }
 }

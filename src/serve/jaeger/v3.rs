@@ -15,6 +15,7 @@ use crate::import::otlp_json::write_spans;
 use crate::search::TraceSummary;
 use crate::serve::answer::{bytes_response, failure, json_response};
 use crate::serve::parameters::{Parameters, trace_id};
+use crate::serve::slots::beside;
 use crate::span::Span;
 
 pub(super) async fn services(State(api): State<Api>) -> Response {
@@ -78,7 +79,7 @@ pub(super) async fn find(State(api): State<Api>, RawQuery(query): RawQuery) -> R
         Err(reason) => return v3_error(StatusCode::BAD_REQUEST, &reason),
     };
     match traces(&api, query).await {
-        Ok(spans) => otlp(&spans, "No traces found"),
+        Ok(spans) => otlp(spans, "No traces found").await,
         Err(error) => failed(&error),
     }
 }
@@ -96,24 +97,27 @@ pub(super) async fn trace(State(api): State<Api>, Path(id): Path<String>) -> Res
         }
     };
     match api.store.get_trace(id).await {
-        Ok(spans) => otlp(&spans, "trace not found"),
+        Ok(spans) => otlp(spans, "trace not found").await,
         Err(error) => failed(&error),
     }
 }
 
 /// Spans in the envelope of a stream of gRPC's.
-fn otlp(spans: &[Span<'_>], nothing: &str) -> Response {
+async fn otlp(spans: Vec<Span<'static>>, nothing: &str) -> Response {
     if spans.is_empty() {
         return v3_error(StatusCode::NOT_FOUND, nothing);
     }
-    let mut body = b"{\"result\":".to_vec();
-    match write_spans(&mut body, spans) {
-        Ok(()) => {
-            body.push(b'}');
-            bytes_response(StatusCode::OK, body)
+    let made = beside(move || {
+        let mut body = b"{\"result\":".to_vec();
+        match write_spans(&mut body, &spans) {
+            Ok(()) => {
+                body.push(b'}');
+                bytes_response(StatusCode::OK, body)
+            }
+            Err(error) => v3_error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         }
-        Err(error) => v3_error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-    }
+    });
+    made.await.unwrap_or_else(|error| failed(&error))
 }
 
 fn failed(error: &Error) -> Response {

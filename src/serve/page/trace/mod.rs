@@ -25,6 +25,7 @@ use super::failure::{explain, failed};
 use super::layout::{self, Section};
 use super::show;
 use crate::serve::parameters::{Parameters, trace_id};
+use crate::serve::slots::beside;
 use crate::serve::trace::undirected;
 use look::{Look, SpanKey, View};
 use place::Place;
@@ -121,8 +122,8 @@ async fn with(pages: &Pages, id: &str, make: impl FnOnce(&Whole) -> Response + S
         Ok(spans) => spans,
         Err(error) => return failed(&error),
     };
-    let made = tokio::task::spawn_blocking(move || make(&Whole::of(id, spans, most))).await;
-    made.unwrap_or_else(|error| broken(&error.to_string()))
+    let made = beside(move || make(&Whole::of(id, spans, most))).await;
+    made.unwrap_or_else(|error| failed(&error))
 }
 
 /// There is no such trace.
