@@ -2,13 +2,55 @@
 
 use std::collections::HashSet;
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use super::detail::is_exception;
 use super::whole::Whole;
 use crate::search::{Comparison, Condition, QueryText, Term, Test};
+use crate::serve::human;
+use crate::serve::parameters::Parameters;
 use crate::serve::trace::{between, text};
 use crate::span::{Attribute, Span, Timestamp, Value, names_of};
+
+/// The longest text, in bytes: a link may not be much longer.
+const LONGEST: usize = 4_000;
+/// How many regular expressions a text has at most, and how large each of them is, compiled, in bytes.
+const REGEXES: usize = 10;
+const REGEX_SIZE: usize = 1 << 20;
+
+/// The parameter `find`, without the blanks around it.
+///
+/// # Errors
+/// What is said of one that would take too long.
+pub(super) fn of(parameters: &Parameters) -> Result<String, String> {
+    let find = parameters.get("find").unwrap_or_default().trim();
+    if find.len() > LONGEST {
+        let longest = human::thousands(LONGEST as u64);
+        return Err(format!("malformed parameter find: it has up to {longest} characters"));
+    }
+    let is_regex = |term: &Term| match term {
+        Term::Attribute(condition) | Term::Resource(condition) => {
+            matches!(condition.test, Test::Matches(_) | Test::MatchesNot(_))
+        }
+        _ => false,
+    };
+    if terms(find).iter().filter(|term| is_regex(term)).count() > REGEXES {
+        return Err(format!("malformed parameter find: it has up to {REGEXES} regular expressions"));
+    }
+    Ok(find.to_owned())
+}
+
+/// Each of its terms once. A text that is no search is looked for as it stands.
+fn terms(find: &str) -> Vec<Term> {
+    let Ok(text) = QueryText::read(find) else { return vec![Term::Phrase(find.trim().to_owned())] };
+    let mut terms: Vec<Term> = Vec::new();
+    for term in text.terms() {
+        if !terms.contains(term) {
+            terms.push(term.clone());
+        }
+    }
+    terms
+}
 
 /// A line of the waterfall that is shown.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,14 +93,9 @@ enum Check {
 }
 
 impl Wanted {
-    /// A text that is no search is looked for as it stands.
     fn of(find: &str) -> Self {
-        let terms = match QueryText::read(find) {
-            Ok(text) => text.terms().to_vec(),
-            Err(_) => vec![Term::Phrase(find.trim().to_owned())],
-        };
         let mut wanted = Wanted { services: HashSet::new(), checks: Vec::new() };
-        for term in terms {
+        for term in terms(find) {
             wanted.checks.push(match term {
                 Term::Service(name) => {
                     wanted.services.insert(name);
@@ -121,10 +158,13 @@ fn has_text(span: &Span<'_>, words: &str) -> bool {
         || span.links.iter().any(|link| contains(&link.trace_id.to_string()) || any(&link.attributes))
 }
 
-/// As far as this engine knows PostgreSQL's regular expressions; what it does not understand fits nothing.
+/// As far as this engine knows PostgreSQL's regular expressions; what it does not understand, or what grows too large,
+/// fits nothing.
 fn regex(condition: &Condition) -> Option<Regex> {
     match &condition.test {
-        Test::Matches(regex) | Test::MatchesNot(regex) => Regex::new(regex).ok(),
+        Test::Matches(regex) | Test::MatchesNot(regex) => {
+            RegexBuilder::new(regex).size_limit(REGEX_SIZE).build().ok()
+        }
         _ => None,
     }
 }
@@ -231,6 +271,30 @@ mod tests {
         ] {
             assert!(!finds(find), "{find}");
         }
+    }
+
+    #[test]
+    fn a_text_that_would_take_too_long_is_refused() {
+        let asked = |find: &str| {
+            let query = form_urlencoded::Serializer::new(String::new()).append_pair("find", find).finish();
+            of(&Parameters::of(Some(&query)))
+        };
+        let regexes = |count: usize| (0..count).map(|at| format!("a{at}~x ")).collect::<String>();
+        assert_eq!(asked("  charge card \n").as_deref(), Ok("charge card"));
+        assert_eq!(asked(&" ".repeat(60_000)).as_deref(), Ok(""));
+        assert!(asked(&"a".repeat(LONGEST)).is_ok());
+        assert!(asked(&"a".repeat(LONGEST + 1)).expect_err("too long").contains("up to 4,000 characters"));
+        assert!(asked(&regexes(REGEXES)).is_ok());
+        assert!(asked(&"a~x ".repeat(900)).is_ok());
+        let reason = asked(&regexes(REGEXES + 1)).expect_err("too many");
+        assert!(reason.contains("up to 10 regular expressions"), "{reason}");
+    }
+
+    #[test]
+    fn a_term_is_looked_for_once_and_a_regular_expression_within_bounds() {
+        assert_eq!(Wanted::of("a b a~x a~x \"b\" a").checks.len(), 4);
+        let grown = Wanted::of(r"card.kind~\w{80}{80}");
+        assert!(matches!(&grown.checks[..], [Check::Attribute(_, None)]));
     }
 
     #[test]

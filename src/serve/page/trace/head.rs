@@ -53,7 +53,7 @@ pub(super) fn head(whole: &Whole, look: &Look) -> Markup {
             }
             form.find role="search" aria-label="Find in this trace" action={ "/traces/" (whole.id) } method="get" {
                 @for (name, value) in look.finding("").nowhere().parameters() { input type="hidden" name=(name) value=(value); }
-                input #q name="find" type="search" value=(look.find) placeholder="Find in this trace" aria-label="Find in this trace" autocomplete="off" spellcheck="false";
+                input #q name="find" type="search" maxlength="4000" value=(look.find) placeholder="Find in this trace" aria-label="Find in this trace" autocomplete="off" spellcheck="false";
                 button type="submit" { "Find" }
                 @if !look.find.is_empty() { a.button href=(find(String::new())) { "Show all" } }
             }

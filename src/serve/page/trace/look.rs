@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use opentelemetry::trace::{SpanId, TraceId};
 
+use super::find;
 use crate::serve::page::show;
 use crate::serve::parameters::Parameters;
 
@@ -111,7 +112,7 @@ impl Look {
         Ok(Look {
             view,
             span,
-            find: parameters.get("find").unwrap_or_default().to_owned(),
+            find: find::of(parameters)?,
             closed: closed.map(str::parse).collect::<Result<_, _>>()?,
             page: page.transpose()?,
             sort,
@@ -207,7 +208,7 @@ mod tests {
         (places, rest).prop_map(|((span, closed, find), (view, sort, descending, zoom, page))| Look {
             view: View::ALL[view].0,
             span,
-            find,
+            find: find.trim().to_owned(),
             closed,
             page: page.map(usize::from),
             sort: Sort::ALL[sort].0,

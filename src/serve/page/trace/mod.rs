@@ -50,7 +50,10 @@ pub(super) async fn data(
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Response {
-    let find = Parameters::of(query.as_deref()).get("find").unwrap_or_default().to_owned();
+    let find = match find::of(&Parameters::of(query.as_deref())) {
+        Ok(find) => find,
+        Err(reason) => return explain(StatusCode::BAD_REQUEST, &reason),
+    };
     with(&pages, &id, move |whole| match rows::json(whole, &find::shown(whole, &find)) {
         Ok(json) => {
             ([(CONTENT_TYPE, HeaderValue::from_static("application/json")), NO_STORE], json).into_response()
