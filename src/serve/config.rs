@@ -53,13 +53,14 @@ pub struct Limits {
     pub request_bytes: usize,
     /// Requests with spans at a time; 32 by default. With `request_bytes` it limits the memory.
     pub receiving: usize,
-    /// Requests for traces at a time; 16 by default. More than `pool_size` of them wait for a connection.
+    /// Requests for traces at a time, until their answers are taken; 16 by default. More than `pool_size` of them wait for a connection.
     pub answering: usize,
     /// The most traces in an answer, up to 1000, which is the default.
     pub traces: usize,
     /// The most spans in an answer with several traces; 100,000 by default. A single trace is answered whole.
     pub spans: usize,
-    /// How long a request may take; 60 s by default. A statement takes `statement_timeout_seconds` at most.
+    /// How long a request may take, and how long a client may take nothing of an answer; 60 s by default. A statement takes
+    /// `statement_timeout_seconds` at most.
     pub timeout: Duration,
 }
 

@@ -19,6 +19,8 @@ use crate::error::{Error, Result};
 
 /// How long a connection may be open without a request, and the handshake of TLS may take.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
+/// How long a connection of HTTP/1 may be open without a later one. Exporters send every few seconds.
+const NEXT_REQUEST: Duration = Duration::from_secs(120);
 
 /// An address that was taken, with what is served there.
 pub(super) struct Listener {
@@ -63,12 +65,14 @@ impl Listeners {
         };
         match self.tls.clone() {
             None => Box::pin(async move {
-                let server = axum_server::from_tcp(socket).map_err(serving)?;
+                let mut server = axum_server::from_tcp(socket).map_err(serving)?;
+                server.http_builder().http1().header_read_timeout(NEXT_REQUEST);
                 let server = server.handle(handle).first_request_timeout(FIRST_REQUEST);
                 server.accept_error_handler(refused).serve(service).await.map_err(serving)
             }),
             Some(tls) => Box::pin(async move {
-                let server = axum_server::from_tcp_rustls(socket, tls).map_err(serving)?;
+                let mut server = axum_server::from_tcp_rustls(socket, tls).map_err(serving)?;
+                server.http_builder().http1().header_read_timeout(NEXT_REQUEST);
                 let server = server.handle(handle).first_request_timeout(FIRST_REQUEST);
                 server.accept_error_handler(refused).serve(service).await.map_err(serving)
             }),

@@ -2,6 +2,7 @@
 
 mod api;
 mod jaeger;
+mod limits;
 mod page_ops;
 mod page_search;
 mod page_trace;

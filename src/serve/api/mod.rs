@@ -85,6 +85,7 @@ pub(super) fn routes(shared: Shared) -> Result<Router> {
         .routes(routes!(stats::operations))
         .routes(routes!(stats::dependencies))
         .with_state(Api { store, limits, names })
+        .layer(from_fn_with_state(limits.timeout, slots::keep))
         .layer(from_fn_with_state(slots, slots::take));
     // A probe is answered however busy the server is.
     let probing = OpenApiRouter::new().routes(routes!(health::health)).with_state(watch);

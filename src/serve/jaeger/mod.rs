@@ -63,6 +63,7 @@ pub(super) fn routes(shared: Shared) -> Router {
         .route("/api/metrics/{figure}", get(metrics::metrics))
         .with_state(Api { store, limits })
         .layer(CompressionLayer::new())
+        .layer(from_fn_with_state(limits.timeout, slots::keep))
         .layer(from_fn_with_state(slots, slots::take))
         .layer(from_fn_with_state((guard, refuse), auth::require))
 }

@@ -64,6 +64,7 @@ pub(super) fn routes(shared: Shared) -> Router {
         .route("/traces/{id}/similar", get(similar::page))
         .route("/new", get(new::page))
         .with_state(Pages { store, limits, names })
+        .layer(from_fn_with_state(limits.timeout, slots::keep))
         .layer(from_fn_with_state(slots, slots::take));
     // Files ask nothing of the store, and how it is has to be seen when nothing else is answered.
     pages
