@@ -72,7 +72,8 @@ impl TraceStore {
     /// Traces with spans that fit a query, best first; without words, the newest first.
     ///
     /// Documents are found by the meaning of the query and by its words, and for each its newest spans that pass the
-    /// conditions. When the query speaks of failure, what failed comes first. Dropping the future cancels the search.
+    /// conditions. When the query speaks of failure, what failed comes first. Dropping the future cancels the search
+    /// within a second, where the server runs on Linux; elsewhere it ends after `statement_timeout_seconds` at most.
     ///
     /// # Errors
     /// [`Error::Model`](crate::Error::Model) when the model is missing or another one made the embeddings;

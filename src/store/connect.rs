@@ -53,6 +53,9 @@ pub(super) struct Pooled {
     pub(super) types: Cache<String, Vec<Type>>,
 }
 
+/// How often the server looks whether the client of a statement is still there, in milliseconds.
+const CLIENT_CHECK_MS: u32 = 1000;
+
 /// Statements whose types are kept, more than there are.
 const STATEMENTS: u64 = 100;
 
@@ -63,10 +66,17 @@ impl Connector {
         // A transaction is idle while documents are embedded: about a second, or ten on a tenth of a core.
         let idle = seconds.max(60);
         let local = !settings.prepared_statements;
+        // A statement of a client that is gone ends soon, not when it is done. Not every server can look for that, and what a
+        // role or a database has set stays.
+        let check = format!(
+            "SELECT set_config('client_connection_check_interval', '{CLIENT_CHECK_MS}', {local}) \
+             WHERE current_setting('client_connection_check_interval', true) = '0' AND version() LIKE '%linux%'"
+        );
         // What is acknowledged has to be on disk, whatever the role or the database has; a stricter value stays.
         let set_up = format!(
             "{set} statement_timeout = {}; {set} lock_timeout = {}; {set} idle_in_transaction_session_timeout = {}; \
-             SELECT set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'), {local})",
+             SELECT set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'), {local}); \
+             {check}",
             seconds * 1000,
             seconds * 500,
             idle * 1000

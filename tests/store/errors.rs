@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::support::arbitrary;
 use crate::support::database::{TestDatabase, eventually};
+use opentelemetry::trace::TraceId;
 use opentelemetry_pgvector::span::{Span, Value};
 use opentelemetry_pgvector::{Error, ErrorClass, TraceStore};
 
@@ -181,6 +182,26 @@ async fn a_connection_that_the_server_closed_meanwhile_is_not_used() {
         store.batch_store(&spans()).await.expect("stored");
         eventually("the server closes idle connections", || async { database.value::<i64>(open).await == 0 })
             .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_is_dropped_leaves_no_statement_behind() {
+    let (database, _) = database().await;
+    let mut client = database.client().await;
+    let lock = client.transaction().await.expect("a transaction");
+    lock.batch_execute("LOCK TABLE otel.span_rows IN ACCESS EXCLUSIVE MODE").await.expect("locked");
+    for prepared in [true, false] {
+        // No limit of the server's ends it before `eventually` gives up.
+        let mut settings = database.settings();
+        (settings.statement_timeout_seconds, settings.prepared_statements) = (600, prepared);
+        let store = TraceStore::new(settings).expect("valid settings");
+        let reading = tokio::spawn(async move { store.get_trace(TraceId::from(1)).await });
+        let waits = "SELECT count(*) FROM pg_stat_activity \
+                     WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        eventually("it waits for the lock", async || database.value::<i64>(waits).await == 1).await;
+        reading.abort();
+        eventually("the server ends it", async || database.value::<i64>(waits).await == 0).await;
     }
 }
 
