@@ -56,6 +56,22 @@ impl Asked {
         (self.since, self.until)
     }
 
+    /// The bounds of what is searched: none where none was asked for.
+    ///
+    /// # Errors
+    /// Those of [`TraceStore::stored_period`].
+    pub(super) async fn bounds(
+        &self,
+        store: &TraceStore,
+    ) -> Result<(Option<SystemTime>, Option<SystemTime>)> {
+        let since = match self.last {
+            Some(Last::Length(length)) => Some(self.resolve(store, length).await?.since),
+            Some(Last::All) => None,
+            None => self.since,
+        };
+        Ok((since, self.until))
+    }
+
     /// How far back, where that was said.
     pub(super) fn last(&self) -> Option<Last> {
         self.last
@@ -67,22 +83,34 @@ impl Asked {
     /// # Errors
     /// Those of [`TraceStore::stored_period`].
     pub(super) async fn resolve(&self, store: &TraceStore, otherwise: Duration) -> Result<Period> {
-        let now = SystemTime::now();
         let needs_stored = self.until.is_none() || self.last == Some(Last::All);
         let stored = if needs_stored { store.stored_period().await? } else { None };
+        Ok(self.within(stored, SystemTime::now(), otherwise))
+    }
+
+    fn within(
+        &self,
+        stored: Option<(SystemTime, SystemTime)>,
+        now: SystemTime,
+        otherwise: Duration,
+    ) -> Period {
         // The newest trace is in it with all of its spans, as a rule.
         let newest = stored.map_or(now, |(_, newest)| now.min(newest + MINUTE));
         let until = self.until.unwrap_or(newest);
         let before = |length| until.checked_sub(length).unwrap_or(SystemTime::UNIX_EPOCH);
         let since = match (self.last, self.since) {
-            (Some(Last::All), _) => stored.map_or_else(|| before(otherwise), |(oldest, _)| oldest),
+            // Where all there is came later, it is a moment with nothing in it.
+            (Some(Last::All), _) => match stored {
+                Some((oldest, _)) => oldest.min(before(SECOND)),
+                None => before(otherwise),
+            },
             (Some(Last::Length(length)), _) => before(length),
             (None, Some(since)) => since,
             (None, None) => before(otherwise),
         };
         // Where all there is is older than what was asked for, it is the time since then, with nothing in it.
         let until = if since < until { until } else { now.max(since + SECOND) };
-        Ok(Period { since, until })
+        Period { since, until }
     }
 }
 
@@ -121,6 +149,26 @@ mod tests {
             Some(Last::Length(Duration::from_secs(5400)))
         );
         assert_eq!(asked(""), Ok(Asked::default()));
+    }
+
+    #[test]
+    fn an_end_is_kept_wherever_the_traces_are() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let stored = Some((at(1_000_000), at(2_000_000)));
+        let within = |asked: Asked| {
+            let period = asked.within(stored, at(3_000_000), MINUTE);
+            (period.since, period.until)
+        };
+        let all = Asked { last: Some(Last::All), ..Asked::default() };
+        assert_eq!(within(all.clone()), (at(1_000_000), at(2_000_060)));
+        let before = |until| Asked { until: Some(at(until)), ..all.clone() };
+        assert_eq!(within(before(1_500_000)), (at(1_000_000), at(1_500_000)));
+        assert_eq!(within(before(900_000)), (at(899_999), at(900_000)));
+        let last = Asked { last: Some(Last::Length(MINUTE)), until: Some(at(900_000)), since: None };
+        assert_eq!(within(last), (at(899_940), at(900_000)));
+        assert_eq!(within(Asked::default()), (at(2_000_000), at(2_000_060)));
+        let later = Asked { since: Some(at(2_500_000)), ..Asked::default() };
+        assert_eq!(within(later), (at(2_500_000), at(3_000_000)));
     }
 
     #[test]

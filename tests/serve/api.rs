@@ -96,6 +96,13 @@ async fn what_is_answered_is_what_the_document_says() {
     let more = format!("/api/search?q=payment+declined&limit=1&page={next}");
     assert_ne!(api.fits("/api/search", &more, Http::OK).await["traces"], found["traces"]);
 
+    for (period, expected) in
+        [("last=1s", 0), ("last=1h", 5), ("last=all", 5), ("last=all&until=2020-01-01T00:00:00Z", 0)]
+    {
+        let found = api.fits("/api/search", &format!("/api/search?{period}"), Http::OK).await;
+        assert_eq!(found["traces"].as_array().map(Vec::len), Some(expected), "{period}");
+    }
+
     let one = trace(1);
     let spans = api.fits("/api/spans/{traceId}", &format!("/api/spans/{one}"), Http::OK).await;
     let charge = &spans["spans"][1];

@@ -1,5 +1,7 @@
 //! `/api/search?q=`: traces by meaning, with their scores and the spans that matched.
 
+use std::time::SystemTime;
+
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use serde::Serialize;
@@ -81,6 +83,7 @@ pub(super) struct Span {
         ("attribute" = Option<Vec<String>>, Query, description = "Conditions such as http.response.status_code>=500, which all hold"),
         ("since" = Option<String>, Query, description = "Started then or later; RFC 3339", format = DateTime),
         ("until" = Option<String>, Query, description = "Started before; RFC 3339", format = DateTime),
+        ("last" = Option<String>, Query, description = "The length before `until`, or before the newest trace, or all; instead of `since`", example = "24h"),
         ("limit" = Option<u64>, Query, description = "How many traces, up to 1000; 20 by default", minimum = 1),
         ("page" = Option<String>, Query, description = "`next` of the answer before"),
     ),
@@ -90,17 +93,21 @@ pub(super) async fn search(State(api): State<Api>, RawQuery(query): RawQuery) ->
 }
 
 async fn find(api: &Api, parameters: &Parameters) -> Answer<Found> {
-    let found = api.store.search_traces(read(parameters, api.limits.traces)?).await?;
+    let bounds = Asked::of(parameters)?.bounds(&api.store).await?;
+    let found = api.store.search_traces(read(parameters, bounds, api.limits.traces)?).await?;
     let next = found.next.map(|page| page.to_string());
     Ok(Found { traces: found.hits.iter().map(Trace::from).collect(), next })
 }
 
-fn read(parameters: &Parameters, most: usize) -> Result<SearchQuery, String> {
+fn read(
+    parameters: &Parameters,
+    (since, until): (Option<SystemTime>, Option<SystemTime>),
+    most: usize,
+) -> Result<SearchQuery, String> {
     let wrong = |name: &str, error: crate::Error| format!("malformed parameter {name}: {error}");
-    let mut filter = Filter::default();
+    let mut filter = Filter { since, until, ..Filter::default() };
     filter.services.extend(parameters.all("service").filter(|name| !name.is_empty()).map(str::to_owned));
     filter.operation = parameters.get("operation").map(str::to_owned);
-    (filter.since, filter.until) = Asked::of(parameters)?.times();
     if let Some(status) = parameters.get("status") {
         filter.status = Some(status.parse().map_err(|error| wrong("status", error))?);
     }
