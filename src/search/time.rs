@@ -16,11 +16,20 @@ impl Time {
     pub(super) const MAX: Time = Time(i64::MAX);
 }
 
+/// What PostgreSQL can round to a bin: from 4714 BC, and a day, to the year 294233, from which on the distance from 1970 is
+/// out of its range.
+const FIRST: i64 = -211_813_488_000_000_000 + 24 * 3600 * 1_000_000;
+const END: i64 = 9_222_000_000_000_000_000;
+
 impl From<Timestamp> for Time {
     fn from(time: Timestamp) -> Self {
         let microseconds = time.0.div_euclid(1000) - i128::from(crate::store::POSTGRES_EPOCH_US);
         // -infinity and infinity where PostgreSQL's own range ends.
-        Time(i64::try_from(microseconds).unwrap_or(if time.0 < 0 { i64::MIN } else { i64::MAX }))
+        match i64::try_from(microseconds) {
+            Ok(within @ FIRST..END) => Time(within),
+            _ if time.0 < 0 => Time::MIN,
+            _ => Time::MAX,
+        }
     }
 }
 
@@ -35,4 +44,22 @@ impl ToSql for Time {
     }
 
     to_sql_checked!();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_that_postgresql_does_not_have_are_infinite() {
+        let time = |seconds: i128| Time::from(Timestamp(seconds * 1_000_000_000)).0;
+        assert_eq!(time(946_684_800), 0);
+        assert_eq!(time(-210_000_000_000), -210_946_684_800_000_000);
+        assert_eq!(time(9_222_946_684_799), 9_221_999_999_999_000_000);
+        for (seconds, expected) in
+            [(-259_200_000_000, i64::MIN), (i128::from(i64::MIN), i64::MIN), (9_222_946_684_800, i64::MAX)]
+        {
+            assert_eq!(time(seconds), expected, "{seconds}");
+        }
+    }
 }

@@ -2,6 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
+use axum::extract::{Request, State};
+use axum::http::Uri;
+use axum::middleware::Next;
+use axum::response::Response;
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use opentelemetry::trace::TraceId;
@@ -33,6 +37,33 @@ impl Parameters {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
+
+/// Answers a request whose address cannot be read, with the reason.
+pub(super) type Malformed = fn(&str) -> Response;
+
+/// Lets a request through whose address can be read whatever it asks for.
+pub(super) async fn require(State(malformed): State<Malformed>, request: Request, next: Next) -> Response {
+    match check(request.uri()) {
+        Ok(()) => next.run(request).await,
+        Err(reason) => malformed(&reason),
+    }
+}
+
+/// A text of PostgreSQL's does not have U+0000.
+fn check(uri: &Uri) -> Result<(), String> {
+    let query = Parameters::of(uri.query());
+    if let Some((name, _)) = query.0.iter().find(|(name, value)| name.contains('\0') || value.contains('\0'))
+    {
+        return Err(format!("malformed parameter {}: {NUL}", name.escape_default()));
+    }
+    match percent_encoding::percent_decode_str(uri.path()).any(|byte| byte == 0) {
+        true => Err(format!("malformed path: {NUL}")),
+        false => Ok(()),
+    }
+}
+
+/// The reason where a text has U+0000.
+pub(super) const NUL: &str = "a text has no character U+0000";
 
 /// A duration as Go writes it: `1.5s`, `100ms`, `1h30m`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -124,6 +155,20 @@ mod tests {
         assert_eq!(trace_id("1"), Ok(TraceId::from(1_u128)));
         for wrong in ["", "x", "0af7651916cd43dd8448eb211c80319c0", "-1", "../../etc"] {
             assert!(trace_id(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn no_text_has_the_character_that_postgresql_cannot_store() {
+        let reason = |uri: &'static str| check(&Uri::from_static(uri)).err();
+        assert_eq!(reason("/api/search?q=a%2500&service=b"), None);
+        for (uri, expected) in [
+            ("/?q=a%00b", "malformed parameter q: "),
+            ("/?q=a&attribute=k%3D%00", "malformed parameter attribute: "),
+            ("/?a%00=b", "malformed parameter a\\u{0}: "),
+            ("/api/services/a%00/operations", "malformed path: "),
+        ] {
+            assert_eq!(reason(uri), Some(format!("{expected}{NUL}")), "{uri}");
         }
     }
 

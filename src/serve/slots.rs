@@ -1,5 +1,5 @@
-//! So many requests at a time, and each for so long; one more is refused at once. Where answers
-//! may be large, a request ends when its answer is taken.
+//! So many requests at a time, and each for so long; one more is refused at once. Where answers may be large, a request
+//! ends when its answer is taken.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -182,6 +182,8 @@ async fn what_cannot_be_answered_has_one_envelope() {
         ("/api/similar/{traceId}", "/api/similar/xyz", "malformed parameter traceId"),
         ("/api/new", "/api/new?last=0s", "malformed parameter last"),
         ("/api/stats/services", "/api/stats/services?steps=x", "malformed parameter steps"),
+        ("/api/search", "/api/search?q=a%00", "malformed parameter q"),
+        ("/api/search", "/api/search?service=a&attribute=k%3D%00", "malformed parameter attribute"),
         ("/api/stats/operations", "/api/stats/operations", "parameter service is required"),
         ("/api/stats/dependencies", "/api/stats/dependencies?last=9000d", "malformed parameter last"),
     ];

@@ -167,6 +167,7 @@ async fn errors_are_in_jaegers_envelopes() {
         ("/api/traces?service=s&tag=x", 400, "malformed 'tag' parameter, expecting key:value, received: x"),
         ("/api/traces/no-id", 400, "\"no-id\" is not up to 32 hexadecimal digits"),
         ("/api/operations", 400, "parameter 'service' is required"),
+        ("/api/services/a%00/operations", 400, "malformed path: a text has no character U+0000"),
         ("/api/nothing", 404, "there is no /api/nothing"),
     ] {
         let (got, answer) = shop.get(path).await;
@@ -178,6 +179,28 @@ async fn errors_are_in_jaegers_envelopes() {
     assert_eq!(got, Http::BAD_REQUEST);
     let message = "query.startTimeMin and query.startTimeMax are required";
     assert_eq!(answer, json!({"error": {"httpCode": 400, "message": message}}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_that_postgresql_does_not_have_are_before_or_after_all_others() {
+    let shop = Shop::open().await;
+    for path in [
+        "/?q=last:3000000d",
+        "/api/search?since=-009000-01-01T00:00:00Z",
+        "/api/stats/services?since=-009000-01-01T00:00:00Z",
+        "/api/stats/dependencies?since=-009000-01-01T00:00:00Z",
+        "/new?since=3000000d",
+        "/api/new?since=-009000-01-01T00:00:00Z",
+        "/api/traces?service=checkout&start=-9223372036854775808&end=9223372036854775807",
+        "/api/dependencies?endTs=9223372036854775807&lookback=9223372036854775807",
+        "/api/dependencies?endTs=-9223372036854775808",
+        "/api/metrics/calls?service=checkout&endTs=9223372036854775807&lookback=9223372036854775807&step=9223372036854775807",
+        "/api/metrics/calls?service=checkout&endTs=-9223372036854775808",
+    ] {
+        let answer = reqwest::get(shop.server.url(path)).await.expect("an answer");
+        let status = answer.status().as_u16();
+        assert!(matches!(status, 200 | 400), "{path}: {status} {}", answer.text().await.unwrap_or_default());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,7 +27,7 @@ use utoipa_axum::routes;
 use super::answer::bytes_response;
 use super::names::KnownNames;
 use super::slots::{self, Slots};
-use super::{Limits, Shared, auth};
+use super::{Limits, Shared, auth, parameters};
 use crate::error::{Error, Result};
 use crate::store::TraceStore;
 use answer::refuse;
@@ -69,6 +69,7 @@ pub(super) fn routes(shared: Shared) -> Result<Router> {
         },
         late: || refuse(StatusCode::GATEWAY_TIMEOUT, "the request took longer than it may"),
     };
+    let malformed: parameters::Malformed = |reason| refuse(StatusCode::BAD_REQUEST, reason);
     let refuse: auth::Refuse = |challenge| {
         let reason = "the header Authorization is missing, or not the one that the server expects";
         let mut response = refuse(StatusCode::UNAUTHORIZED, reason);
@@ -85,6 +86,7 @@ pub(super) fn routes(shared: Shared) -> Result<Router> {
         .routes(routes!(stats::operations))
         .routes(routes!(stats::dependencies))
         .with_state(Api { store, limits, names })
+        .layer(from_fn_with_state(malformed, parameters::require))
         .layer(from_fn_with_state(limits.timeout, slots::keep))
         .layer(from_fn_with_state(slots, slots::take));
     // A probe is answered however busy the server is.

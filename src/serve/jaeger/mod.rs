@@ -16,7 +16,7 @@ use axum::routing::get;
 use tower_http::compression::CompressionLayer;
 
 use super::slots::{self, Slots};
-use super::{Limits, Shared, auth};
+use super::{Limits, Shared, auth, parameters};
 use crate::store::TraceStore;
 use answer::legacy_error;
 pub(super) use legacy::unknown;
@@ -41,6 +41,7 @@ pub(super) fn routes(shared: Shared) -> Router {
         },
         late: || legacy_error(StatusCode::GATEWAY_TIMEOUT, "the request took longer than it may"),
     };
+    let malformed: parameters::Malformed = |reason| legacy_error(StatusCode::BAD_REQUEST, reason);
     let refuse: auth::Refuse = |challenge| {
         let reason = "the header Authorization is missing, or not the one that the server expects";
         let mut response = legacy_error(StatusCode::UNAUTHORIZED, reason);
@@ -63,6 +64,7 @@ pub(super) fn routes(shared: Shared) -> Router {
         .route("/api/metrics/{figure}", get(metrics::metrics))
         .with_state(Api { store, limits })
         .layer(CompressionLayer::new())
+        .layer(from_fn_with_state(malformed, parameters::require))
         .layer(from_fn_with_state(limits.timeout, slots::keep))
         .layer(from_fn_with_state(slots, slots::take))
         .layer(from_fn_with_state((guard, refuse), auth::require))

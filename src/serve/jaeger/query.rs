@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use opentelemetry::trace::TraceId;
 
 use crate::search::{Filter, SearchQuery, Status};
-use crate::serve::parameters::{Parameters, duration, microseconds, rfc3339, trace_id};
+use crate::serve::parameters::{NUL, Parameters, duration, microseconds, rfc3339, trace_id};
 
 /// How many traces are found unless it is said.
 const LIMIT: usize = 100;
@@ -35,8 +35,8 @@ pub(super) fn legacy(parameters: &Parameters, most: usize) -> Result<Wanted, Str
         tags.insert(key.to_owned(), value.to_owned());
     }
     for json in parameters.all("tags").filter(|json| !json.is_empty()) {
-        let more: BTreeMap<String, String> = serde_json::from_str(json)
-            .map_err(|error| format!("malformed 'tags' parameter, cannot unmarshal JSON: {error}"))?;
+        let more = texts(json)
+            .map_err(|reason| format!("malformed 'tags' parameter, cannot unmarshal JSON: {reason}"))?;
         tags.extend(more);
     }
     let service = parameters.get("service");
@@ -80,10 +80,8 @@ pub(super) fn legacy(parameters: &Parameters, most: usize) -> Result<Wanted, Str
 /// The parameters of `/api/v3/traces` and `/api/v3/trace-summaries`, with the names that they had before.
 pub(super) fn v3(parameters: &Parameters, most: usize) -> Result<SearchQuery, String> {
     let malformed = |name: &str, reason: String| format!("malformed parameter {name}: {reason}");
-    let tags: BTreeMap<String, String> = match parameters.get("query.attributes") {
-        Some(json) => {
-            serde_json::from_str(json).map_err(|error| malformed("query.attributes", error.to_string()))?
-        }
+    let tags = match parameters.get("query.attributes") {
+        Some(json) => texts(json).map_err(|reason| malformed("query.attributes", reason))?,
         None => BTreeMap::new(),
     };
     if parameters.get("query.filter").is_some() {
@@ -122,6 +120,15 @@ pub(super) fn v3(parameters: &Parameters, most: usize) -> Result<SearchQuery, St
     let service = value(["query.serviceName", "query.service_name"]);
     let operation = value(["query.operationName", "query.operation_name"]);
     Ok(search(service, operation, bounds, tags).limit(limit.clamp(1, most)))
+}
+
+/// An object of texts.
+fn texts(json: &str) -> Result<BTreeMap<String, String>, String> {
+    let texts: BTreeMap<String, String> = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    match texts.iter().any(|(key, value)| key.contains('\0') || value.contains('\0')) {
+        true => Err(NUL.into()),
+        false => Ok(texts),
+    }
 }
 
 struct Bounds {
@@ -210,6 +217,10 @@ mod tests {
             ("service=s&minDuration=2s&maxDuration=1s", "'maxDuration' should be greater than 'minDuration'"),
             ("service=s&tag=x", "malformed 'tag' parameter, expecting key:value, received: x"),
             ("service=s&tags=x", "malformed 'tags' parameter, cannot unmarshal JSON"),
+            (
+                r#"service=s&tags={"a":"\u0000"}"#,
+                "malformed 'tags' parameter, cannot unmarshal JSON: a text has no",
+            ),
             ("service=s&limit=many", "unable to parse param 'limit'"),
             ("traceID=x", "cannot parse traceID param"),
         ] {

@@ -26,7 +26,7 @@ use tower_http::compression::CompressionLayer;
 
 use super::names::KnownNames;
 use super::slots::{self, Slots};
-use super::{Limits, Shared, auth};
+use super::{Limits, Shared, auth, parameters};
 use crate::store::TraceStore;
 use failure::explain;
 
@@ -47,6 +47,7 @@ pub(super) fn routes(shared: Shared) -> Router {
         busy: || explain(StatusCode::TOO_MANY_REQUESTS, "The server is busy. Try again in a moment."),
         late: || explain(StatusCode::GATEWAY_TIMEOUT, "This took longer than a request may."),
     };
+    let malformed: parameters::Malformed = |reason| explain(StatusCode::BAD_REQUEST, reason);
     let refuse: auth::Refuse = |challenge| {
         let mut response = explain(StatusCode::UNAUTHORIZED, "Whoever looks has to log in.");
         let challenge = axum::http::HeaderValue::from_static(challenge);
@@ -64,6 +65,7 @@ pub(super) fn routes(shared: Shared) -> Router {
         .route("/traces/{id}/similar", get(similar::page))
         .route("/new", get(new::page))
         .with_state(Pages { store, limits, names })
+        .layer(from_fn_with_state(malformed, parameters::require))
         .layer(from_fn_with_state(limits.timeout, slots::keep))
         .layer(from_fn_with_state(slots, slots::take));
     // Files ask nothing of the store, and how it is has to be seen when nothing else is answered.
