@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use crate::support::command::{Run, database};
+use crate::support::command::{Run, command, database};
 use rustix::process::{Pid, Signal, kill_process};
 
 const ANY_PORT: &str = "127.0.0.1:0";
@@ -44,6 +44,27 @@ fn it_answers_until_it_is_told_to_stop() {
     let pid = Pid::from_raw(i32::try_from(child.id()).expect("a small number")).expect("a process");
     kill_process(pid, Signal::TERM).expect("told");
     assert_eq!(child.wait().expect("ended").code(), Some(0));
+}
+
+#[test]
+fn what_a_client_is_not_told_is_in_the_log() {
+    // Nobody listens there: the port was free a moment ago.
+    let closed = std::net::TcpListener::bind(ANY_PORT).expect("a port").local_addr().expect("an address");
+    let mut command = command(&["serve", "--listen", ANY_PORT]);
+    command.env("OTEL_STORAGE_CONNECTION_STRING", format!("postgresql://app@{closed}/traces"));
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("the command starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("its messages")).lines();
+    let mut line = || lines.next().expect("a line").expect("UTF-8");
+    let api = line().strip_prefix("Jaeger's API: ").expect("its address").to_owned();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let answer = runtime.block_on(reqwest::get(format!("{api}/api/services"))).expect("an answer");
+    assert_eq!(answer.status(), 503);
+    let logged = line();
+    let expected = ["WARN opentelemetry-pgvector: ", "Server.AnswerFailed", &closed.to_string()];
+    assert!(expected.iter().all(|part| logged.contains(part)), "{logged}");
+    assert!(!logged.contains('\u{1b}'), "{logged:?}");
+    child.kill().expect("ended");
+    child.wait().expect("ended");
 }
 
 #[test]

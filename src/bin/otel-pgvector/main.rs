@@ -11,6 +11,7 @@ mod hits;
 mod import;
 mod import_progress;
 mod import_source;
+mod log;
 mod maintain;
 mod manual;
 mod migrate;

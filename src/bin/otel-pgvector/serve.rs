@@ -6,9 +6,11 @@ use opentelemetry_pgvector::serve::{Config, Credentials, Limits, Receive, Server
 
 use crate::args::{CommandSettings, ServeOptions};
 use crate::failure::{Failure, Outcome, warn};
+use crate::log;
 use crate::terminal::tell;
 
 pub async fn serve(settings: CommandSettings, options: &ServeOptions) -> Outcome {
+    log::to_stderr();
     let (looking, writing) = settings.into_looking_and_writing(variable("OTEL_PGVECTOR_SERVE_WRITER"))?;
     let mut config = Config::new(looking);
     config.api = options.listen;
