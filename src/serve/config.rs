@@ -21,6 +21,9 @@ pub struct Config {
     pub limits: Limits,
     /// Who is let in; everyone by default.
     pub credentials: Credentials,
+    /// By which names the page and the APIs may be called where [`api`](Self::api) is a loopback address and there are no
+    /// credentials, besides `localhost` and addresses; none by default. A page of another site cannot read the traces then.
+    pub allowed_hosts: Vec<String>,
     /// The certificate, for all addresses; by default connections are not encrypted.
     pub tls: Option<Tls>,
 }
@@ -74,6 +77,7 @@ impl Config {
             receive: None,
             limits: Limits::default(),
             credentials: Credentials::None,
+            allowed_hosts: Vec::new(),
             tls: None,
         }
     }

@@ -25,6 +25,7 @@ mod counting;
 mod health;
 #[doc(hidden)]
 pub mod highlight;
+mod hosts;
 #[doc(hidden)]
 pub mod human;
 mod jaeger;
@@ -43,6 +44,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::middleware::from_fn_with_state;
 use axum_server::Control;
 use futures_util::future::try_join_all;
 use opentelemetry::{otel_info, otel_warn};
@@ -55,6 +57,7 @@ use crate::error::Result;
 use crate::store::TraceStore;
 use auth::Guard;
 use health::Watch;
+use hosts::Hosts;
 use listen::{Listener, Listeners};
 use names::KnownNames;
 use receive::Receiver;
@@ -106,6 +109,7 @@ impl Server {
         config.limits.validate()?;
         let guard = Arc::new(Guard::new(&config.credentials)?);
         let listening = Listeners::new(config.tls.as_ref())?;
+        let hosts = Hosts::new(&config, config.api);
         let store = TraceStore::new(config.settings)?;
         let receiver = match &config.receive {
             Some(receive) => Some(Arc::new(Receiver::new(receive.settings.clone(), config.limits)?)),
@@ -121,7 +125,7 @@ impl Server {
         };
         let pages = page::routes(shared.clone());
         let routes = jaeger::routes(shared.clone()).merge(api::routes(shared)?).merge(pages);
-        let api = Listener::bind(config.api, routes)?;
+        let api = Listener::bind(config.api, routes.layer(from_fn_with_state(hosts, hosts::require)))?;
         let mut addresses = Addresses { api: api.address, otlp_grpc: None, otlp_http: None };
         let mut listeners = vec![api];
         let mut counting = None;

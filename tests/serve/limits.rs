@@ -10,6 +10,23 @@ use reqwest::StatusCode as Http;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 
+#[tokio::test]
+async fn a_page_that_has_another_name_lead_here_is_refused() {
+    let database = TestDatabase::create().await;
+    let mut config = looking(database.settings());
+    config.allowed_hosts = vec!["traces.example".into()];
+    let server = TestServer::start(config);
+    for path in ["/", "/health", "/api/services", "/api/openapi.json"] {
+        let asked = reqwest::Client::new().get(server.url(path)).header("host", "evil.example");
+        let answer = asked.send().await.expect("an answer");
+        assert_eq!(answer.status(), Http::FORBIDDEN, "{path}");
+        assert!(answer.text().await.expect("text").contains("--allowed-host"), "{path}");
+    }
+    let asked = reqwest::Client::new().get(server.url("/api/openapi.json")).header("host", "traces.example");
+    assert_eq!(asked.send().await.expect("an answer").status(), Http::OK);
+    server.stop().await.expect("stopped");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_take_its_answer_has_room_for_a_while_and_then_no_connection() {
     let database = TestDatabase::create().await;

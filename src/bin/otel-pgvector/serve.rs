@@ -15,6 +15,7 @@ pub async fn serve(settings: CommandSettings, options: &ServeOptions) -> Outcome
     let mut config = Config::new(looking);
     config.api = options.listen;
     config.credentials = credentials(options)?;
+    config.allowed_hosts = options.allowed_host.clone();
     config.tls = match (&options.tls_cert, &options.tls_key) {
         (Some(certificate), Some(key)) => Some(Tls { certificate: certificate.clone(), key: key.clone() }),
         _ => None,

@@ -69,6 +69,11 @@ pub struct ServeOptions {
     #[arg(long, value_name = "FILE")]
     pub basic_auth_file: Option<PathBuf>,
 
+    /// A name by which the page and the APIs may be called, besides localhost and addresses; several times for several names,
+    /// or with commas between them. It matters where everyone of this machine is let in.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', env = "OTEL_PGVECTOR_SERVE_ALLOWED_HOST")]
+    pub allowed_host: Vec<String>,
+
     /// The largest request with spans, in mebibytes, when unpacked.
     #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub max_request_mebibytes: u16,
