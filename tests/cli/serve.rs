@@ -13,10 +13,12 @@ const ANY_PORT: &str = "127.0.0.1:0";
 fn it_answers_until_it_is_told_to_stop() {
     let database = database();
     database.run(&["migrate"]);
-    let arguments =
-        ["serve", "--receive", "--listen", ANY_PORT, "--otlp-grpc", ANY_PORT, "--otlp-http", ANY_PORT];
+    let arguments = ["serve", "--listen", ANY_PORT, "--otlp-grpc", ANY_PORT, "--otlp-http", ANY_PORT];
     let mut command = database.command(&arguments);
-    command.env("OTEL_PGVECTOR_SERVE_BASIC_AUTH", "ann:secret");
+    command.env("OTEL_PGVECTOR_SERVE_BASIC_AUTH", "ann:secret").env("OTEL_PGVECTOR_SERVE_RECEIVE", "1");
+    for empty in ["LISTEN", "TLS_CERT", "TLS_KEY", "BEARER_TOKEN_FILE", "MAX_ANSWERING", "ALLOWED_HOST"] {
+        command.env(format!("OTEL_PGVECTOR_SERVE_{empty}"), "");
+    }
     let mut child = command.stderr(Stdio::piped()).spawn().expect("the command starts");
     let mut lines = BufReader::new(child.stderr.take().expect("its messages")).lines();
     let mut address = |what: &str| {
@@ -75,6 +77,25 @@ fn a_taken_address_and_wrong_credentials_are_said() {
     let run = database.run(&["serve", "--listen", &address]);
     assert_eq!(run.code, Some(1));
     assert!(run.stderr.contains(&format!("listening at {address}")), "{}", run.stderr);
+
+    for wrong in ["localhost:16686", ":16686", "0.0.0.0"] {
+        let run = database.run(&["serve", "--listen", wrong]);
+        assert_eq!(run.code, Some(2));
+        assert!(
+            run.stderr.contains("expected an IP address and a port, such as 127.0.0.1:16686"),
+            "{}",
+            run.stderr
+        );
+    }
+    let mut command = database.command(&["serve"]);
+    let run =
+        Run::of(command.env("OTEL_PGVECTOR_SERVE_RECEIVE", "perhaps").output().expect("the command runs"));
+    assert_eq!(run.code, Some(2));
+    assert!(
+        run.stderr.contains("--receive") && run.stderr.contains("expected true or false"),
+        "{}",
+        run.stderr
+    );
 
     let mut command = database.command(&["serve", "--listen", ANY_PORT]);
     command.env("OTEL_PGVECTOR_SERVE_BASIC_AUTH", "no colon");

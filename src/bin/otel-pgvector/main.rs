@@ -33,14 +33,13 @@ mod whole_file;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use opentelemetry_pgvector::serve::human;
 
 use args::{Args, Command, ExportCommand};
 use failure::Outcome;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::read();
     terminal::choose_colour(args.color);
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,

@@ -10,7 +10,8 @@ mod settings;
 mod show;
 mod values;
 
-use clap::{Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use export::{ExportCommand, ExportOptions, OutputFormat};
 pub use import::{HttpOptions, ImportCommand, ImportOptions};
@@ -98,6 +99,16 @@ pub enum Command {
 }
 
 impl Args {
+    /// The command line, with the environment. An empty variable is none: a container's file cannot leave one out.
+    pub fn read() -> Self {
+        let with_env = |arg: Arg| match arg.get_env().and_then(std::env::var_os) {
+            Some(value) if value.is_empty() => arg.env(Resettable::Reset),
+            _ => arg,
+        };
+        let command = Args::command().mut_subcommands(|command| command.mut_args(with_env));
+        Args::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
     pub fn settings(&self) -> CommandSettings {
         self.settings.layered()
     }
@@ -106,6 +117,17 @@ impl Args {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+
+    #[test]
+    fn each_option_of_the_server_has_an_environment_variable() {
+        let command = super::Args::command();
+        let serve = command.find_subcommand("serve").expect("it is there");
+        for option in serve.get_arguments() {
+            let name = option.get_long().expect("a name").replace('-', "_").to_uppercase();
+            let variable = option.get_env().and_then(|variable| variable.to_str());
+            assert_eq!(variable, Some(format!("OTEL_PGVECTOR_SERVE_{name}").as_str()));
+        }
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::values::address;
+
 /// Answer as Jaeger does, and receive OTLP.
 ///
 /// A jaeger-ui or Grafana's Jaeger data source that is pointed at it shows the traces of the store; the tag
@@ -25,12 +27,13 @@ pub struct ServeOptions {
         long,
         value_name = "ADDRESS",
         default_value = "127.0.0.1:16686",
-        env = "OTEL_PGVECTOR_SERVE_LISTEN"
+        env = "OTEL_PGVECTOR_SERVE_LISTEN",
+        value_parser = address
     )]
     pub listen: SocketAddr,
 
     /// Receive OTLP by gRPC and by HTTP.
-    #[arg(long, env = "OTEL_PGVECTOR_SERVE_RECEIVE")]
+    #[arg(long, env = "OTEL_PGVECTOR_SERVE_RECEIVE", value_parser = receive)]
     pub receive: bool,
 
     /// Where OTLP comes by gRPC; needs --receive.
@@ -38,7 +41,8 @@ pub struct ServeOptions {
         long,
         value_name = "ADDRESS",
         default_value = "127.0.0.1:4317",
-        env = "OTEL_PGVECTOR_SERVE_OTLP_GRPC"
+        env = "OTEL_PGVECTOR_SERVE_OTLP_GRPC",
+        value_parser = address
     )]
     pub otlp_grpc: SocketAddr,
 
@@ -47,7 +51,8 @@ pub struct ServeOptions {
         long,
         value_name = "ADDRESS",
         default_value = "127.0.0.1:4318",
-        env = "OTEL_PGVECTOR_SERVE_OTLP_HTTP"
+        env = "OTEL_PGVECTOR_SERVE_OTLP_HTTP",
+        value_parser = address
     )]
     pub otlp_http: SocketAddr,
 
@@ -61,12 +66,17 @@ pub struct ServeOptions {
 
     /// Let in only who brings the token that is in this file; the environment variable
     /// OTEL_PGVECTOR_SERVE_BEARER_TOKEN may hold the token itself.
-    #[arg(long, value_name = "FILE", conflicts_with = "basic_auth_file")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "basic_auth_file",
+        env = "OTEL_PGVECTOR_SERVE_BEARER_TOKEN_FILE"
+    )]
     pub bearer_token_file: Option<PathBuf>,
 
     /// Let in only who brings the `user:password` that is in this file; the environment variable
     /// OTEL_PGVECTOR_SERVE_BASIC_AUTH may hold it itself.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "OTEL_PGVECTOR_SERVE_BASIC_AUTH_FILE")]
     pub basic_auth_file: Option<PathBuf>,
 
     /// A name by which the page and the APIs may be called, besides localhost and addresses; several times for several names,
@@ -75,14 +85,23 @@ pub struct ServeOptions {
     pub allowed_host: Vec<String>,
 
     /// The largest request with spans, in mebibytes, when unpacked.
-    #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "MIB", default_value_t = 16, env = "OTEL_PGVECTOR_SERVE_MAX_REQUEST_MEBIBYTES", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub max_request_mebibytes: u16,
 
     /// Requests with spans at a time; more are asked to come again.
-    #[arg(long, value_name = "COUNT", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "COUNT", default_value_t = 32, env = "OTEL_PGVECTOR_SERVE_MAX_RECEIVING", value_parser = clap::value_parser!(u16).range(1..))]
     pub max_receiving: u16,
 
     /// Requests for traces at a time; more are refused.
-    #[arg(long, value_name = "COUNT", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "COUNT", default_value_t = 16, env = "OTEL_PGVECTOR_SERVE_MAX_ANSWERING", value_parser = clap::value_parser!(u16).range(1..))]
     pub max_answering: u16,
+}
+
+/// As the environment variable has it; the flag alone is true.
+fn receive(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err("expected true or false in OTEL_PGVECTOR_SERVE_RECEIVE".into()),
+    }
 }

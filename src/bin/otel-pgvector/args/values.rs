@@ -1,6 +1,7 @@
 //! How values of the command line are read.
 
 use std::ffi::OsStr;
+use std::net::SocketAddr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
@@ -25,6 +26,11 @@ impl TypedValueParser for Pair {
             }
         }
     }
+}
+
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "expected an IP address and a port, such as 127.0.0.1:16686 or [::1]:16686".into())
 }
 
 pub fn score(text: &str) -> Result<f64, String> {
