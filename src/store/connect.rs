@@ -72,10 +72,16 @@ impl Connector {
             "SELECT set_config('client_connection_check_interval', '{CLIENT_CHECK_MS}', {local}) \
              WHERE current_setting('client_connection_check_interval', true) = '0' AND version() LIKE '%linux%'"
         );
+        // What is looked at behind a lock has to be of after it, so each statement needs its own snapshot. Within a
+        // transaction it is late for the default, and anything that takes a snapshot would make it late for this one.
+        let isolation = if local { "transaction_isolation" } else { "default_transaction_isolation" };
         // What is acknowledged has to be on disk, whatever the role or the database has; a stricter value stays.
+        // PostgreSQL before 17 has no transaction_timeout.
         let set_up = format!(
-            "{set} statement_timeout = {}; {set} lock_timeout = {}; {set} idle_in_transaction_session_timeout = {}; \
+            "{set} {isolation} = 'read committed'; \
+             {set} statement_timeout = {}; {set} lock_timeout = {}; {set} idle_in_transaction_session_timeout = {}; \
              SELECT set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'), {local}); \
+             SELECT set_config('transaction_timeout', '0', {local}) WHERE current_setting('transaction_timeout', true) <> ''; \
              {check}",
             seconds * 1000,
             seconds * 500,

@@ -269,3 +269,34 @@ async fn what_is_acknowledged_is_on_disk_though_the_role_or_the_database_has_syn
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_are_read_committed_and_unlimited_whatever_the_database_has() {
+    let database = TestDatabase::create().await;
+    database.store().migrate().await.expect("migrated");
+    database
+        .execute(
+            "CREATE TABLE seen (isolation text, timeout text);
+             CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS
+             $$BEGIN
+                 INSERT INTO public.seen
+                 VALUES (current_setting('transaction_isolation'), coalesce(current_setting('transaction_timeout', true), '0'));
+                 RETURN NEW;
+             END$$;
+             CREATE TRIGGER look BEFORE INSERT ON otel.batches FOR EACH ROW EXECUTE FUNCTION look();
+             CREATE TRIGGER look BEFORE INSERT ON otel.span_documents FOR EACH ROW EXECUTE FUNCTION look()",
+        )
+        .await;
+    let version: i32 = database.value("SELECT current_setting('server_version_num')::integer").await;
+    if version >= 170_000 {
+        database.alter("SET transaction_timeout = '1h'").await;
+    }
+    database.alter("SET default_transaction_isolation = 'repeatable read'").await;
+    for prepared_statements in [true, false] {
+        let mut settings = database.settings();
+        settings.prepared_statements = prepared_statements;
+        store(settings).batch_store(&arbitrary::sample(1)).await.expect("stored");
+    }
+    let seen = "SELECT array_agg(DISTINCT isolation || ', ' || timeout) FROM seen";
+    assert_eq!(database.value::<Vec<String>>(seen).await, ["read committed, 0"]);
+}

@@ -73,6 +73,29 @@ async fn stores_that_look_before_they_migrate_make_one_schema() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn processes_start_and_store_at_once_where_transactions_are_serializable_by_default() {
+    let database = TestDatabase::create_bare().await;
+    database.alter("SET default_transaction_isolation = serializable").await;
+    let spans = arbitrary::sample(1);
+    let starts: Vec<_> = (0..8)
+        .map(|number| {
+            let mut settings = database.settings();
+            settings.prepared_statements = number % 2 == 0;
+            let (store, spans) = (store(settings), spans.clone());
+            tokio::spawn(async move {
+                store.migrate().await?;
+                store.batch_store(&spans).await
+            })
+        })
+        .collect();
+    for start in starts {
+        start.await.expect("no panic").expect("migrated and stored");
+    }
+    let stored: i64 = database.value("SELECT count(*) FROM otel.span_rows").await;
+    assert_eq!(stored, 8 * spans.len() as i64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_migrate_a_missing_schema_is_an_error_that_says_what_to_run() {
     let database = TestDatabase::create().await;
     let mut settings = database.settings();

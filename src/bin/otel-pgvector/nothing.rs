@@ -18,7 +18,7 @@ pub async fn say_why(store: &TraceStore, query: &SearchQuery, min_score: Option<
     let hidden = match store.what_hides(query).await {
         Ok(hidden) => hidden,
         Err(error) => {
-            eprintln!("  what hides results is not known: {error}");
+            tell!("  what hides results is not known: {error}");
             return Ok(());
         }
     };
@@ -38,7 +38,7 @@ pub async fn say_why(store: &TraceStore, query: &SearchQuery, min_score: Option<
         tell!("  {documents} of spans wait to be embedded, and are not found by meaning yet");
     }
     if !hidden.is_whole {
-        eprintln!("  there was no time to look at all conditions");
+        tell!("  there was no time to look at all conditions");
     } else if below.is_none() && hidden.conditions.is_empty() {
         let mut given = given(query.conditions());
         if scored {
