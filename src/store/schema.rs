@@ -23,6 +23,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("partitions", include_str!("../../sql/0007_partitions.sql")),
     ("dependencies", include_str!("../../sql/0008_dependencies.sql")),
     ("prune dependencies", include_str!("../../sql/0009_prune_dependencies.sql")),
+    ("maintenance", include_str!("../../sql/0010_maintenance.sql")),
 ];
 
 /// The version of the schema that this crate writes and reads: the number of its last migration.

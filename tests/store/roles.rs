@@ -361,7 +361,7 @@ async fn a_writer_hears_what_to_run_where_the_schema_is_missing_or_old() {
     traces
         .execute(&format!(
             "DELETE FROM otel.migrations WHERE version = {SCHEMA_VERSION}; \
-             DROP FUNCTION otel.prune_dependencies"
+             DROP FUNCTION otel.collect_documents"
         ))
         .await;
     let error = traces.store(&traces.writer).batch_store(&spans()).await.expect_err("old");
