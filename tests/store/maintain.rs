@@ -195,6 +195,25 @@ async fn older_days_are_dropped_and_what_only_they_used_is_deleted() {
     store.batch_store(&on_day(-40, 1)).await.expect("stored");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn several_at_once_drop_each_partition_once() {
+    let (database, store) = database().await;
+    let spans: Vec<_> = (40..52).flat_map(|days_ago| on_day(-days_ago, 1)).collect();
+    store.batch_store(&spans).await.expect("stored");
+    let runs: Vec<_> = (0..4)
+        .map(|_| {
+            let store = retaining(database.settings(), 30);
+            tokio::spawn(async move { store.maintain().await })
+        })
+        .collect();
+    let mut dropped = 0;
+    for run in runs {
+        dropped += run.await.expect("no panic").expect("maintained").partitions_dropped.len() as i64;
+    }
+    let left = "SELECT count(*) FROM otel.partitions WHERE to_time < now() - interval '31 days'";
+    assert_eq!(dropped + database.value::<i64>(left).await, 12);
+}
+
 /// Documents are collected as soon as no span has them, whatever the processes that store them know.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_span_lacks_its_document_while_documents_are_collected() {
