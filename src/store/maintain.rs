@@ -1,7 +1,8 @@
 //! Maintenance: partitions are made ahead, filled from the default one and dropped, and what nobody uses is deleted.
 //!
 //! Each step is a transaction of its own that waits only shortly for its locks, and a step that does not get them is
-//! tried again. So writers and readers go on, it may be interrupted anywhere, and several may run at once.
+//! tried again. So writers and readers go on, it may be interrupted anywhere, and several may run at once. A step that
+//! fails is left to the next maintenance, and the others are done.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::TraceStore;
-use super::partition::{Day, Limits, MOVED, Made, is_lock_timeout};
+use super::partition::{Day, Limits, MOVED, Made};
 use super::roles::Roles;
 use super::sql::literal;
 use crate::error::{Error, Result};
@@ -63,29 +64,29 @@ struct Old {
 }
 
 impl TraceStore {
-    /// Makes partitions ahead, moves spans from the default partition to their days, drops spans and counts of calls that are
-    /// older than `retention_days`, deletes documents that no span has, counts the calls between services, and prunes the ledger.
+    /// Drops spans and counts of calls that are older than `retention_days`, makes partitions ahead, moves spans from the default
+    /// partition to their days, deletes documents that no span has, counts the calls between services, and prunes the ledger.
     /// Writers and readers go on meanwhile.
     ///
     /// It takes the rights of the writer, and with `retention_days` those of the owner.
     ///
     /// # Errors
-    /// [`Error::Schema`] where this role may not; [`Error::Connect`], [`Error::Database`], [`Error::Timeout`]. What could
-    /// not be done for a lock stands in [`Maintained::left`].
+    /// [`Error::Schema`] where this role may not; [`Error::Connect`], [`Error::Timeout`]. A step that the database refuses,
+    /// as for a lock, a time limit or a full disk, stands in [`Maintained::left`], and the other steps are done.
     pub async fn maintain(&self) -> Result<Maintained> {
         self.check_rights().await?;
-        self.claim(0).await?;
         let mut done = Maintained::default();
-        self.make_ahead(&mut done).await?;
-        self.move_days(&mut done).await?;
+        done.or_leave("the note that it began", self.claim(0).await)?;
+        // First what frees room: where the disk is full, all else fails.
         if let Some(days) = self.retention() {
             self.drop_old(days, &mut done).await?;
         }
+        self.make_ahead(&mut done).await?;
+        self.move_days(&mut done).await?;
         self.collect_documents(&mut done).await?;
-        if let Err(error) = self.count_dependencies(LATE).await {
-            done.leave("the calls between services", error)?;
-        }
-        done.ledger_entries_deleted = self.prune_ledger().await?;
+        done.or_leave("the calls between services", self.count_dependencies(LATE).await)?;
+        let pruned = self.prune_ledger().await;
+        done.ledger_entries_deleted = done.or_leave("the ledger", pruned)?;
         otel_info!(
             name: "TraceStore.Maintained",
             partitions_made = done.partitions_made.len() as u64,
@@ -178,7 +179,8 @@ impl TraceStore {
     }
 
     async fn make_ahead(&self, done: &mut Maintained) -> Result<()> {
-        for Day { number, name } in self.missing_days().await? {
+        let missing = self.missing_days().await;
+        for Day { number, name } in done.or_leave("the partitions of the next days", missing)? {
             match self.make_day(number, Some(MOVED), SHORT).await {
                 Ok(Made::New) => done.partitions_made.push(name),
                 // Its spans are many, and are moved next.
@@ -193,11 +195,16 @@ impl TraceStore {
     /// The newest days first: that is where spans are looked for, and what they leave is the end of the table, which
     /// autovacuum gives back.
     async fn move_days(&self, done: &mut Maintained) -> Result<()> {
-        for (Day { number, name }, spans) in self.days_to_move().await? {
+        let days = self.days_to_move().await;
+        for (Day { number, name }, spans) in done.or_leave("the spans of the default partition", days)? {
             if spans > MOVED as u64 {
                 let copy =
                     format!("SELECT {}.copy_day(date '1970-01-01' + $1::integer)", self.inner.sql.schema);
-                self.run_within(LONG, "copying a day's spans", &copy, &[&number]).await?;
+                let copied = self.run_within(LONG, "copying a day's spans", &copy, &[&number]).await;
+                if let Err(error) = copied {
+                    // Other days would fail, too, and fill the disk once more.
+                    return done.leave(&format!("the spans of {name}"), error);
+                }
             }
             match self.make_day(number, None, LONG).await {
                 Ok(Made::New) => {
@@ -215,13 +222,15 @@ impl TraceStore {
         Ok(())
     }
 
-    /// Days of which the default partition has spans, and how many.
+    /// Days of which the default partition has spans to keep, and how many.
     async fn days_to_move(&self) -> Result<Vec<(Day, u64)>> {
         let sql = format!(
-            "SELECT day - date '1970-01-01', to_char(day, 'YYYY-MM-DD'), spans FROM {}.days_to_move()",
+            "SELECT day - date '1970-01-01', to_char(day, 'YYYY-MM-DD'), spans FROM {}.days_to_move() \
+             WHERE $1::integer IS NULL OR day >= (now() AT TIME ZONE 'UTC')::date - $1",
             self.inner.sql.schema
         );
-        let rows = self.run_within(LONG, "looking into the default partition", &sql, &[]).await?;
+        let kept = self.retention();
+        let rows = self.run_within(LONG, "looking into the default partition", &sql, &[&kept]).await?;
         let waiting = |row: &Row| {
             let day = Day { number: row.get(0), name: row.get(1) };
             (day, row.get::<_, i64>(2).unsigned_abs())
@@ -231,7 +240,8 @@ impl TraceStore {
 
     async fn drop_old(&self, days: i32, done: &mut Maintained) -> Result<()> {
         let schema = &self.inner.sql.schema;
-        for old in self.old_partitions(days).await? {
+        let old = self.old_partitions(days).await;
+        for old in done.or_leave("the old partitions", old)? {
             let sql = format!("SELECT {schema}.drop_partition(to_regclass($1), $2)");
             let name = &old.name;
             match self.run_within(SHORT, "dropping a partition", &sql, &[name, &days]).await {
@@ -243,11 +253,25 @@ impl TraceStore {
                 Err(error) => done.leave(&format!("the partition {name}"), error)?,
             }
         }
-        let sql = format!("SELECT {schema}.prune_default_partition($1, $2)");
-        done.spans_deleted = self.until_few(&sql, &[&days, &SPANS], SPANS as u64).await?;
+        self.prune_default(days, done).await?;
         let sql = format!("SELECT {schema}.prune_dependencies($1)");
-        self.run_within(LONG, "deleting old counts of calls", &sql, &[&days]).await?;
+        let pruned = self.run_within(LONG, "deleting old counts of calls", &sql, &[&days]).await;
+        done.or_leave("the old counts of calls", pruned)?;
         Ok(())
+    }
+
+    /// Deletes old spans of the default partition, a chunk at a time, until there is less than a chunk.
+    async fn prune_default(&self, days: i32, done: &mut Maintained) -> Result<()> {
+        let sql = format!("SELECT {}.prune_default_partition($1, $2)", self.inner.sql.schema);
+        loop {
+            let rows = self.run_within(LONG, "deleting old spans", &sql, &[&days, &SPANS]).await;
+            let rows = done.or_leave("the old spans of the default partition", rows)?;
+            let gone = rows.first().map_or(0, |row| row.get::<_, i64>(0));
+            done.spans_deleted += gone.unsigned_abs();
+            if gone < SPANS {
+                return Ok(());
+            }
+        }
     }
 
     async fn old_partitions(&self, days: i32) -> Result<Vec<Old>> {
@@ -265,29 +289,14 @@ impl TraceStore {
         Ok(rows.iter().map(old).collect())
     }
 
-    /// Runs a statement that deletes a chunk until there is less than a chunk; returns how many are gone.
-    async fn until_few(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)], chunk: u64) -> Result<u64> {
-        let mut all = 0;
-        loop {
-            let rows = self.run_within(LONG, "deleting old spans", sql, parameters).await?;
-            let gone = rows.first().map_or(0, |row| row.get::<_, i64>(0)).unsigned_abs();
-            all += gone;
-            if gone < chunk {
-                return Ok(all);
-            }
-        }
-    }
-
     async fn collect_documents(&self, done: &mut Maintained) -> Result<()> {
         let days = self.retention().unwrap_or(UNUSED_DAYS);
         let sql = format!("SELECT last, gone FROM {}.collect_documents($1, $2, $3)", self.inner.sql.schema);
         let mut after = 0;
         loop {
             let parameters: [&(dyn ToSql + Sync); 3] = [&days, &after, &DOCUMENTS];
-            let rows = match self.run_within(SHORT, "collecting documents", &sql, &parameters).await {
-                Ok(rows) => rows,
-                Err(error) => return done.leave("documents that no span has", error),
-            };
+            let rows = self.run_within(SHORT, "collecting documents", &sql, &parameters).await;
+            let rows = done.or_leave("documents that no span has", rows)?;
             let Some((Some(last), gone)) =
                 rows.first().map(|row| (row.get::<_, Option<i32>>(0), row.get::<_, i64>(1)))
             else {
@@ -306,13 +315,18 @@ impl Maintained {
         self.bytes_freed += old.bytes;
     }
 
-    /// Notes that something did not get its lock; any other error ends the maintenance.
+    /// Notes what the database refused. Without the database, as with any other error, maintenance ends.
     fn leave(&mut self, what: &str, error: Error) -> Result<()> {
-        if !is_lock_timeout(&error) {
+        if !matches!(error, Error::Database { .. }) {
             return Err(error);
         }
         self.left.push(format!("{what}: {error}"));
         Ok(())
+    }
+
+    /// The result of a step, or nothing where the database refused it, which is noted.
+    fn or_leave<T: Default>(&mut self, what: &str, result: Result<T>) -> Result<T> {
+        result.or_else(|error| self.leave(what, error).map(|()| T::default()))
     }
 }
 

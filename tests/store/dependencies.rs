@@ -117,3 +117,25 @@ async fn calls_are_kept_as_long_as_the_spans_they_were_counted_from() {
     TraceStore::new(settings).expect("valid settings").maintain().await.expect("maintained");
     assert_eq!(all().await, [link("cart", "database", 2, 1), link("web", "cart", 2, 0)]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hours_that_the_server_does_not_count_in_time_are_counted_in_smaller_parts() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    let now = SystemTime::now();
+    for hours in [30, 20, 10, 1] {
+        store.batch_store(&trace(hours as u128, now - hours * HOUR)).await.expect("stored");
+    }
+    database
+        .execute(
+            "ALTER FUNCTION otel.count_dependencies RENAME TO count_all;
+             CREATE FUNCTION otel.count_dependencies(late interval, hours integer) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN
+                 IF hours > 4 THEN RAISE 'too many' USING ERRCODE = '57014'; END IF;
+                 RETURN otel.count_all(late, hours);
+             END$$",
+        )
+        .await;
+    store.count_dependencies(6 * HOUR).await.expect("counted");
+    let all = [link("cart", "database", 8, 4), link("web", "cart", 8, 0)];
+    assert_eq!(calls(&store, now - 40 * HOUR, now).await, all);
+}

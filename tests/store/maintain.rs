@@ -214,6 +214,29 @@ async fn several_at_once_drop_each_partition_once() {
     assert_eq!(dropped + database.value::<i64>(left).await, 12);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_fails_leaves_the_others_to_be_done() {
+    let (database, store) = database().await;
+    store.batch_store(&on_day(-100, 1)).await.expect("stored");
+    insert(&database, 50, 20_000).await;
+    database
+        .execute(
+            "CREATE OR REPLACE FUNCTION otel.copy_day(day date) RETURNS bigint LANGUAGE plpgsql AS
+             $$BEGIN RAISE 'no space left on device' USING ERRCODE = '53100'; END$$;
+             CREATE OR REPLACE FUNCTION otel.prune_default_partition(days integer, at_most bigint) RETURNS bigint LANGUAGE plpgsql AS
+             $$BEGIN RAISE 'out of time' USING ERRCODE = '57014'; END$$;
+             UPDATE otel.span_documents SET last_seen = now() - interval '100 days'",
+        )
+        .await;
+    let done = retaining(database.settings(), 90).maintain().await.expect("maintained");
+    assert_eq!(done.partitions_dropped.len(), 1, "{done:?}");
+    assert!(done.documents_deleted > 0, "{done:?}");
+    let [pruned, moved] = &done.left[..] else { panic!("{done:?}") };
+    assert!(pruned.contains("default partition") && pruned.contains("out of time"), "{pruned}");
+    assert!(moved.contains("the spans of 20") && moved.contains("no space left"), "{moved}");
+    assert_eq!(in_default(&database).await, 20_000);
+}
+
 /// Documents are collected as soon as no span has them, whatever the processes that store them know.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_span_lacks_its_document_while_documents_are_collected() {

@@ -38,13 +38,13 @@ pub struct MigrateOptions {
 
 /// Make partitions ahead, drop old ones, and delete what nobody uses.
 ///
-/// It makes the partitions of the next days, moves spans from the default partition to their days, drops partitions of days
-/// older than retention_days (by default none), deletes documents that no span has, and entries of the ledger that are older
-/// than ledger_days. Applications go on storing, and searches are answered meanwhile.
+/// It drops partitions of days older than retention_days (by default none), makes those of the next days, moves spans from
+/// the default partition to their days, deletes documents that no span has, and entries of the ledger that are older than
+/// ledger_days. Applications go on storing, and searches are answered meanwhile.
 ///
 /// It is meant to be run daily or hourly, by cron or the like; with the setting maintenance=auto, applications do it. It
 /// may be interrupted, and several may run at once. It takes the rights of SCHEMA_writer, and to drop partitions those of
-/// SCHEMA_owner. Where something could not be done for a lock, the exit code is 1, and the next run tries it again.
+/// SCHEMA_owner. Where something could not be done, as for a lock, the exit code is 1, and the next run tries it again.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
