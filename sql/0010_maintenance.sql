@@ -42,11 +42,27 @@ BEGIN
     GET DIAGNOSTICS gone = ROW_COUNT;
 END $$;
 
+CREATE OR REPLACE FUNCTION partition_limit() RETURNS bigint
+    LANGUAGE sql STABLE
+    -- A search locks each partition and its four indexes: eight at once have room.
+    RETURN least(1500, current_setting('max_locks_per_transaction')::bigint
+        * (current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint) / 20);
+COMMENT ON FUNCTION partition_limit IS 'With so many partitions days before last week get no more: what the server has locks for, at most 1,500.';
+
+CREATE OR REPLACE FUNCTION may_have_partition(day date) RETURNS boolean
+    LANGUAGE sql STABLE
+    RETURN day BETWEEN '2000-01-01' AND (now() AT TIME ZONE 'UTC')::date + 3
+       AND (day >= (now() AT TIME ZONE 'UTC')::date - 7
+            OR (SELECT count(*) < partition_limit() FROM pg_inherits WHERE inhparent = 'span_rows'::regclass));
+COMMENT ON FUNCTION may_have_partition IS 'Whether a day may have a partition: from 2000 to three days ahead, and days before last week only while there are fewer than partition_limit().';
+
 DO $$
 DECLARE
     made regprocedure;
 BEGIN
-    FOREACH made IN ARRAY ARRAY['collect_documents(integer, integer, integer)']::regprocedure[] LOOP
+    FOREACH made IN ARRAY ARRAY[
+        'collect_documents(integer, integer, integer)', 'partition_limit()', 'may_have_partition(date)'
+    ]::regprocedure[] LOOP
         EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', made, current_schema());
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', made);
     END LOOP;

@@ -94,8 +94,8 @@ BEGIN
     ] LOOP
         EXECUTE format(command, traces, owner, writer, reader);
     END LOOP;
-    IF to_regclass(format('%I.service_dependencies', traces)) IS NULL THEN
-        RETURN; -- The migration that makes the tables runs this again.
+    IF to_regprocedure(format('%I.partition_limit()', traces)) IS NULL THEN
+        RETURN; -- The migration that makes them runs this again.
     END IF;
 
     FOREACH command IN ARRAY ARRAY[
@@ -103,13 +103,13 @@ BEGIN
         'REVOKE ALL ON ALL ROUTINES IN SCHEMA %1$I FROM %3$I, %4$I',
 
         'GRANT SELECT ON ALL TABLES IN SCHEMA %1$I TO %4$I',
-        'GRANT EXECUTE ON FUNCTION %1$I.span_kind_name, %1$I.span_status_name, %1$I.span_body, %1$I.span_attribute, %1$I.attribute_number TO %4$I',
+        'GRANT EXECUTE ON FUNCTION %1$I.span_kind_name, %1$I.span_status_name, %1$I.span_body, %1$I.span_attribute, %1$I.attribute_number, %1$I.partition_limit TO %4$I',
 
         'GRANT SELECT ON %1$I.migrations, %1$I.batches, %1$I.embedding_model, %1$I.embedding_next TO %3$I',
         'GRANT INSERT (id, spans) ON %1$I.batches TO %3$I',
         'GRANT EXECUTE ON FUNCTION %1$I.prune_ledger TO %3$I',
         'GRANT SELECT ON %1$I.partitions, %1$I.maintenance TO %3$I',
-        'GRANT EXECUTE ON FUNCTION %1$I.claim_maintenance, %1$I.days_to_move, %1$I.copy_day, %1$I.make_partition, %1$I.collect_documents, %1$I.count_dependencies TO %3$I',
+        'GRANT EXECUTE ON FUNCTION %1$I.claim_maintenance, %1$I.days_to_move, %1$I.copy_day, %1$I.make_partition, %1$I.collect_documents, %1$I.count_dependencies, %1$I.partition_limit TO %3$I',
         'GRANT INSERT (name, dimension, fingerprint) ON %1$I.embedding_model TO %3$I',
         'GRANT INSERT ON %1$I.span_rows TO %3$I',
         'GRANT SELECT (trace_id, span_id, parent_span_id, start_time) ON %1$I.span_rows TO %3$I',

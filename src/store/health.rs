@@ -58,6 +58,8 @@ pub struct Health {
     pub default_spans: Option<u64>,
     /// How many partitions there are, with the default one.
     pub partitions: Option<u64>,
+    /// With so many, days before last week get no more: what the server has locks for, at most 1,500.
+    pub partition_limit: Option<u64>,
     /// When the oldest day begins that has a partition.
     pub oldest_partition: Option<String>,
     /// When maintenance last began.
@@ -209,7 +211,8 @@ impl TraceStore {
         let look = format!(
             "SELECT count(*), coalesce(sum(spans) FILTER (WHERE is_default), 0)::bigint, \
                     count(*) FILTER (WHERE to_time > now() AND from_time < now() + interval '30 days'), \
-                    {}, (SELECT {} FROM {schema}.maintenance WHERE started_at > '-infinity') \
+                    {}, (SELECT {} FROM {schema}.maintenance WHERE started_at > '-infinity'), \
+                    {schema}.partition_limit() \
              FROM {schema}.partitions",
             rfc3339("min(from_time)"),
             rfc3339("started_at")
@@ -220,6 +223,7 @@ impl TraceStore {
             (health.partitions, health.default_spans, health.days_ahead) = (partitions, default_spans, days);
             health.oldest_partition = row.get(3);
             health.maintained = row.get(4);
+            health.partition_limit = Some(row.get::<_, i64>(5).unsigned_abs());
         }
         Ok(())
     }

@@ -133,6 +133,27 @@ async fn impossible_clocks_make_no_partition_and_keep_none_from_being_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn days_before_last_week_get_partitions_only_as_long_as_the_server_has_locks_for_them() {
+    let (database, store) = database().await;
+    let limit = "SELECT least(1500, current_setting('max_locks_per_transaction')::bigint \
+                 * (current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint) / 20)";
+    let expected: i64 = database.value(limit).await;
+    assert_eq!(store.health_check().await.partition_limit, Some(expected as u64));
+    database
+        .execute(
+            "CREATE OR REPLACE FUNCTION otel.partition_limit() RETURNS bigint LANGUAGE sql STABLE RETURN 6",
+        )
+        .await;
+    for days_ago in [30, 31, 32] {
+        store.batch_store(&on_day(-days_ago, 1)).await.expect("stored");
+    }
+    assert_eq!((days(&database).await, in_default(&database).await), (5, 2), "the default one is the sixth");
+    store.batch_store(&on_day(-7, 1)).await.expect("stored");
+    let done = store.maintain().await.expect("maintained");
+    assert_eq!((days(&database).await, in_default(&database).await), (6, 2), "{done:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_day_whose_spans_are_in_the_default_partition_takes_them_when_it_is_made() {
     let (database, store) = database().await;
     let name: String = database

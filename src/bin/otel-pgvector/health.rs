@@ -60,10 +60,14 @@ pub async fn health(store: TraceStore, options: &HealthOptions) -> Outcome {
                 .map(|oldest| format!(" since {}", &oldest[..10.min(oldest.len())]));
             let (since, days) = (since.unwrap_or_default(), count(days, "day"));
             let spans = count(health.default_spans.unwrap_or(0), "span");
+            // Near the limit a word of it.
+            let limit = health.partition_limit.filter(|limit| partitions >= limit / 10 * 9);
+            let limit = limit.map(|limit| format!(" of {} that the server has locks for", thousands(limit)));
             writeln!(
                 out,
-                "partitions   {}{since}, {days} from today on, {spans} in the default one",
-                thousands(partitions)
+                "partitions   {}{}{since}, {days} from today on, {spans} in the default one",
+                thousands(partitions),
+                limit.unwrap_or_default()
             )?;
         }
         if let Some(maintained) = &health.maintained {

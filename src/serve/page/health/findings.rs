@@ -114,6 +114,12 @@ fn partitions(health: &Health) -> Option<Finding> {
     Some(if days < DAYS_AHEAD {
         let todo = "Days are made ahead by processes that store spans, and by otel-pgvector maintain: see that one of them runs.";
         Finding::attention(what, shown, todo)
+    } else if let (Some(partitions), Some(limit)) = (health.partitions, health.partition_limit)
+        && partitions >= limit / 10 * 9
+    {
+        let shown = format!("{partitions} of {limit} that the server has locks for");
+        let todo = "Searches lock every partition: raise max_locks_per_transaction, or keep fewer days (retention_days).";
+        Finding::attention(what, shown, todo)
     } else if spans > 0 {
         let todo = "otel-pgvector maintain moves those to their days that have a possible time; the others have wrong clocks.";
         Finding::attention(what, shown, todo)
@@ -214,6 +220,10 @@ mod tests {
         assert_eq!(states(&standby)[..2], [("Database", State::Bad), ("Schema", State::Good)]);
         let late = Health { days_ahead: Some(1), ..healthy() };
         assert!(states(&late).contains(&("Partitions", State::Attention)));
+        for (partitions, expected) in [(200, State::Good), (290, State::Attention)] {
+            let many = Health { partitions: Some(partitions), partition_limit: Some(320), ..healthy() };
+            assert!(states(&many).contains(&("Partitions", expected)), "{partitions}");
+        }
     }
 
     #[test]
