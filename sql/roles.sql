@@ -108,7 +108,7 @@ BEGIN
         'GRANT SELECT ON %1$I.migrations, %1$I.batches, %1$I.embedding_model, %1$I.embedding_next TO %3$I',
         'GRANT INSERT (id, spans) ON %1$I.batches TO %3$I',
         'GRANT EXECUTE ON FUNCTION %1$I.prune_ledger TO %3$I',
-        'GRANT SELECT ON %1$I.partitions, %1$I.maintenance TO %3$I',
+        'GRANT SELECT ON %1$I.partitions, %1$I.maintenance, %1$I.dependencies_counted TO %3$I',
         'GRANT EXECUTE ON FUNCTION %1$I.claim_maintenance, %1$I.days_to_move, %1$I.copy_day, %1$I.make_partition, %1$I.collect_documents, %1$I.count_dependencies, %1$I.partition_limit TO %3$I',
         'GRANT INSERT (name, dimension, fingerprint) ON %1$I.embedding_model TO %3$I',
         'GRANT INSERT ON %1$I.span_rows TO %3$I',

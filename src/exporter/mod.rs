@@ -99,7 +99,11 @@ impl SpanExporter {
         let runtime = OwnedRuntime::new()?;
         let flush_timeout = Duration::from_secs(settings.flush_timeout_seconds);
         let delivery = match settings.enabled {
-            true => Some(Arc::new(Delivery::new(TraceStore::new(settings)?)?)),
+            true => {
+                let store = TraceStore::new(settings)?;
+                store.count_calls();
+                Some(Arc::new(Delivery::new(store)?))
+            }
             false => None,
         };
         if let Some(delivery) = &delivery {

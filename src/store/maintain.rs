@@ -4,14 +4,13 @@
 //! tried again. So writers and readers go on, it may be interrupted anywhere, and several may run at once. A step that
 //! fails is left to the next maintenance, and the others are done.
 
-use std::time::Duration;
-
 use opentelemetry::otel_info;
 use serde::Serialize;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::TraceStore;
+use super::dependencies::LATE;
 use super::partition::{Day, Limits, MOVED, Made};
 use super::roles::Roles;
 use super::sql::literal;
@@ -27,8 +26,6 @@ const SPANS: i64 = 10_000;
 const DOCUMENTS: i32 = 100;
 /// After so many days without use documents are looked at where spans are kept for good.
 const UNUSED_DAYS: i32 = 30;
-/// Spans that come so late are counted among the calls between services.
-const LATE: Duration = Duration::from_secs(2 * 3600);
 /// A round of an exporter's comes after so many minutes.
 const ROUND_MINUTES: i32 = 55;
 

@@ -1,6 +1,7 @@
-//! What a store that writes does beside, about hourly: it prunes the ledger, makes partitions ahead, and maintains the
-//! store where it is the one to do so.
+//! What a store that writes does beside, about hourly: it prunes the ledger, makes partitions ahead, and counts the calls
+//! between services or maintains the store where it is the one to do so.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -18,7 +19,10 @@ const PAUSE: Duration = Duration::from_secs(3600);
 
 /// The one task of a store that does it.
 #[derive(Default)]
-pub(super) struct Upkeep(Mutex<State>);
+pub(super) struct Upkeep {
+    state: Mutex<State>,
+    counts_calls: AtomicBool,
+}
 
 #[derive(Default)]
 enum State {
@@ -30,7 +34,7 @@ enum State {
 
 impl Upkeep {
     pub(super) fn close(&self) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let State::Runs(task) = std::mem::replace(&mut *state, State::Closed) {
             task.abort();
         }
@@ -44,9 +48,15 @@ impl Drop for Upkeep {
 }
 
 impl TraceStore {
+    /// Lets it count the calls between services, too. Where spans come as they happen, that is up to now; an import counts
+    /// nothing, since the hours would be over before their spans have come.
+    pub(crate) fn count_calls(&self) {
+        self.inner.upkeep.counts_calls.store(true, Ordering::Relaxed);
+    }
+
     /// Starts it unless it runs, or the store was closed.
     pub(super) fn start_upkeep(&self) {
-        let mut state = self.inner.upkeep.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.inner.upkeep.state.lock().unwrap_or_else(PoisonError::into_inner);
         let start = match &*state {
             State::Idle => true,
             // The runtime that it ran on may be gone.
@@ -77,6 +87,11 @@ impl TraceStore {
         }
         if let Err(error) = self.make_days_ahead().await {
             otel_warn!(name: "TraceStore.PartitionsNotMadeAhead", reason = error.to_string());
+        }
+        if self.inner.upkeep.counts_calls.load(Ordering::Relaxed)
+            && let Err(error) = self.count_dependencies_if_due().await
+        {
+            otel_warn!(name: "TraceStore.CallsNotCounted", reason = error.to_string());
         }
         if self.inner.settings.maintenance == Maintenance::Auto
             && let Err(error) = self.maintain_if_due().await
@@ -116,7 +131,7 @@ mod tests {
     }
 
     fn task(store: &TraceStore) -> Option<AbortHandle> {
-        match &*store.inner.upkeep.0.lock().expect("no panic") {
+        match &*store.inner.upkeep.state.lock().expect("no panic") {
             State::Runs(task) => Some(task.clone()),
             State::Idle | State::Closed => None,
         }

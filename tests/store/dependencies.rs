@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::support::database::TestDatabase;
+use crate::support::database::{TestDatabase, eventually};
+use crate::support::spans;
 use opentelemetry::trace::{SpanId, TraceId};
-use opentelemetry_pgvector::TraceStore;
 use opentelemetry_pgvector::span::{Resource, Span, Status, StatusCode, Timestamp, Value};
+use opentelemetry_pgvector::{SpanExporter, TraceStore};
+use opentelemetry_sdk::trace::SpanExporter as _;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -99,6 +101,26 @@ async fn maintenance_counts_too() {
     store.batch_store(&trace(1, now)).await.expect("stored");
     store.maintain().await.expect("maintained");
     assert_eq!(calls(&store, now - HOUR, now).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exporter_that_only_writes_counts_too() {
+    let database = TestDatabase::create().await;
+    let (schema, role) = (database.schema_with_roles(), database.create_role().await);
+    let mut settings = database.settings();
+    settings.schema.clone_from(&schema);
+    let store = TraceStore::new(settings).expect("valid settings");
+    store.create_roles().await.expect("roles");
+    let now = SystemTime::now();
+    store.batch_store(&trace(1, now)).await.expect("stored");
+
+    database.execute(&format!("GRANT {schema}_writer TO {role}")).await;
+    let mut settings = database.settings_as(&role);
+    settings.schema = schema;
+    let exporter = SpanExporter::from_settings(settings).expect("valid settings");
+    exporter.export(spans::batch(0..1)).await.expect("exported");
+    eventually("the calls are counted", async || calls(&store, now - HOUR, now).await.len() == 2).await;
+    tokio::task::block_in_place(|| exporter.shutdown()).expect("shut down");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -256,6 +256,8 @@ const WRITER: &[(&str, &str, &str)] = &[
     ("batches", "id", "si-"),
     ("batches", "spans", "si-"),
     ("batches", "stored_at", "s--"),
+    ("dependencies_counted", "only_row", "s--"),
+    ("dependencies_counted", "until", "s--"),
     ("embedding_model", "only_row", "s--"),
     ("embedding_model", "name", "si-"),
     ("embedding_model", "dimension", "si-"),

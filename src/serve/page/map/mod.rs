@@ -89,7 +89,7 @@ fn nothing() -> Markup {
             h2 { "No calls" }
             p {
                 "None were counted in this period. They are counted every minute by a server that receives, and about every hour "
-                "by every process that stores spans; " code { "otel-pgvector maintain" } " counts them now."
+                "by one of the exporters; " code { "otel-pgvector maintain" } " counts them now."
             }
         }
     }
