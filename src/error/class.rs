@@ -27,7 +27,8 @@ impl Error {
     ///   and statement time-outs, shutdown), 58, XX000; 3F000, 42P01, 42P05, 26000 and 0A000, since the next attempt
     ///   makes or checks the schema and prepares its statements anew; and everything that has no SQLSTATE, since then
     ///   the connection itself failed. [`Replaced`](Error::Replaced), since the next attempt stores documents anew.
-    /// - [`Data`](ErrorClass::Data): classes 22, 23 and 54. A missing partition (23514) is none of it.
+    /// - [`Data`](ErrorClass::Data): classes 22, 23 and 54. A missing partition (23514), a sequence at its end (2200H) and a database whose
+    ///   encoding lacks a character (22P05) are none of it.
     /// - [`Configuration`](ErrorClass::Configuration): everything else, such as classes 28, 3D and 42.
     pub fn class(&self) -> ErrorClass {
         match self {
@@ -100,6 +101,8 @@ fn class_of_code(code: &str) -> ErrorClass {
         "3F000" | "42P01" | "42P05" | "26000" | "0A000" => ErrorClass::Transient,
         // A library of the server that is missing.
         "58P01" | "58P02" => ErrorClass::Configuration,
+        // A sequence at its end; a database whose encoding lacks a character.
+        "2200H" | "22P05" => ErrorClass::Configuration,
         "XX000" => ErrorClass::Transient,
         _ => match code.get(..2) {
             Some("08" | "25" | "40" | "53" | "55" | "57" | "58") => ErrorClass::Transient,
@@ -131,14 +134,12 @@ mod tests {
                     "3F000", "42P01", "42P05", "26000", "0A000", // made anew by the next attempt
                 ],
             ),
-            (
-                Data,
-                &["22001", "22003", "22021", "22P02", "22P05", "23502", "23505", "23514", "54000", "54001"],
-            ),
+            (Data, &["22001", "22003", "22021", "22P02", "23502", "23505", "23514", "54000", "54001"]),
             (
                 Configuration,
                 &[
                     "28000", "28P01", "3D000", "42501", "42601", "42703", "42704", "42883", "58P01", "F0000",
+                    "2200H", "22P05", // a sequence at its end, an encoding that lacks a character
                     "P0001", "XX001", "XX002", "0LP01", "", "É0000",
                 ],
             ),

@@ -122,6 +122,7 @@ impl TraceStore {
             connection.batch_execute("COMMIT").await.map_err(doing())?;
             return Ok(0);
         }
+        self.check_encoding(connection).await?;
         let extension_schema = self.extension(connection).await?.0;
         self.create_schema(connection).await?;
         let has_roles = self.become_owner(connection).await?;
@@ -219,6 +220,22 @@ impl TraceStore {
         Ok(row.map(|row| (row.get(0), row.get(1))))
     }
 
+    /// Spans have any character.
+    async fn check_encoding(&self, connection: &Connection) -> Result<()> {
+        let row = connection
+            .query_one("SELECT current_setting('server_encoding'), current_database()::text", &[])
+            .await
+            .map_err(Error::database("looking for the database's encoding"))?;
+        let (encoding, database): (String, String) = (row.get(0), row.get(1));
+        if encoding == "UTF8" {
+            return Ok(());
+        }
+        Err(Error::Schema(format!(
+            "the database {database} has the encoding {encoding}, which cannot store every span: UTF8 is needed. Create one \
+             and set it in connection_string: CREATE DATABASE <name> ENCODING 'UTF8' TEMPLATE template0;"
+        )))
+    }
+
     /// Checks that server, extension and schema fit. The model is checked where embeddings are read or written: spans are
     /// stored whatever it is.
     async fn check(&self, connection: &Connection) -> Result<SchemaInfo> {
@@ -248,6 +265,7 @@ impl TraceStore {
                 "PostgreSQL {server} is too old: version 14 or later is needed"
             )));
         }
+        self.check_encoding(connection).await?;
         let Some((extension_schema, pgvector)) = self.find_extension(connection).await? else {
             return Err(Error::Schema(
                 "the extension pgvector is gone; run: CREATE EXTENSION vector;".into(),

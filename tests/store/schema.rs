@@ -123,6 +123,16 @@ async fn a_missing_extension_is_an_error_with_the_sql_to_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_another_encoding_is_an_error_that_says_what_to_create() {
+    let options = "ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0";
+    let database = TestDatabase::create_with(options).await;
+    let error = database.store().migrate().await.expect_err("no UTF8");
+    let text = error.to_string();
+    assert!(matches!(error, Error::Schema(_)) && text.contains("LATIN1"), "{text}");
+    assert!(text.contains("ENCODING 'UTF8' TEMPLATE template0"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_missing_right_is_an_error_with_the_sql_to_run() {
     let database = TestDatabase::create().await;
     let role = database.create_role().await;

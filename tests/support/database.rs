@@ -25,6 +25,11 @@ impl TestDatabase {
 
     /// Creates an empty database.
     pub async fn create_bare() -> Self {
+        Self::create_with("").await
+    }
+
+    /// Creates an empty database with these options of `CREATE DATABASE`.
+    pub async fn create_with(options: &str) -> Self {
         let url = std::env::var("OTEL_TEST_DATABASE_URL").expect(
             "OTEL_TEST_DATABASE_URL names no server: run `make test`, or set it to the URL of a superuser",
         );
@@ -32,7 +37,7 @@ impl TestDatabase {
         let name = format!("test_{}", uuid::Uuid::new_v4().simple());
         let client = connect(&server).await;
         client
-            .batch_execute(&format!("CREATE DATABASE {name}"))
+            .batch_execute(&format!("CREATE DATABASE {name} {options}"))
             .await
             .expect("the test's database is created");
         TestDatabase { server, name, roles: Mutex::default(), stays: false }
