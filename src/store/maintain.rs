@@ -21,8 +21,9 @@ use crate::error::{Error, Result};
 const SHORT: Limits = Limits { attempts_ms: &[100, 100, 200, 200, 400, 1500], statement_ms: 10_000 };
 /// What a step may take that nobody waits for, or only who has spans for the default partition.
 const LONG: Limits = Limits { statement_ms: 3_600_000, ..SHORT };
-/// Spans that are deleted, and documents that are looked at, in one transaction.
-const SPANS: i64 = 10_000;
+/// Spans that are deleted in one transaction, which looks through the whole default partition for them.
+const SPANS: i64 = 200_000;
+/// Documents that are looked at in one transaction.
 const DOCUMENTS: i32 = 100;
 /// After so many days without use documents are looked at where spans are kept for good.
 const UNUSED_DAYS: i32 = 30;
