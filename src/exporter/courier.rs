@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use opentelemetry::otel_error;
+use tokio::time::Instant;
 
 use super::delivery::{Attempt, Delivery};
 use super::held::Next;
@@ -39,13 +40,26 @@ async fn work(delivery: &Delivery) {
                 continue;
             }
         };
-        while let Err(Error::CircuitOpen { seconds }) = delivery.breaker.admit() {
-            tokio::select! {
-                () = tokio::time::sleep(Duration::from_secs_f64(seconds)) => {}
-                () = delivery.probe.notified() => {}
+        match delivery.breaker.admit() {
+            Err(Error::CircuitOpen { seconds }) => {
+                delivery.held.put_back(next);
+                cool_down(delivery, Duration::from_secs_f64(seconds)).await;
             }
+            _ => deliver(delivery, next, &mut resting).await,
         }
-        deliver(delivery, next, &mut resting).await;
+    }
+}
+
+/// Waits while the circuit breaker is open. Meanwhile what waits in memory goes to the spool, where it lasts longer.
+async fn cool_down(delivery: &Delivery, time: Duration) {
+    let spooled = async {
+        delivery.held.evacuate(Instant::now() + delivery.timeout).await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = tokio::time::sleep(time) => {}
+        () = delivery.probe.notified() => {}
+        () = spooled => {}
     }
 }
 

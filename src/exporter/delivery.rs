@@ -392,17 +392,22 @@ impl Delivery {
 
     /// Waits until nothing is held any more; tries at once, whatever the circuit breaker says.
     pub(super) async fn drained(&self) {
-        self.breaker.end_cool_down();
-        self.probe.notify_one();
+        self.try_at_once();
         self.held.emptied().await;
     }
 
-    /// Moves what waits in memory to the spool, as far as the time reaches.
-    pub(super) async fn evacuate(&self, deadline: Instant) {
-        self.held.evacuate(deadline).await;
+    /// As [`drained`](Self::drained), for what waits in memory: what is in the spool is durable.
+    pub(super) async fn drained_of_memory(&self) {
+        self.try_at_once();
+        self.held.memory_emptied().await;
     }
 
-    /// Gives up what waits in memory; returns how many spans the end has cost.
+    fn try_at_once(&self) {
+        self.breaker.end_cool_down();
+        self.probe.notify_one();
+    }
+
+    /// Gives up what waits in memory; returns how many spans that costs.
     pub(super) fn abandon(&self) -> u64 {
         let lost = self.held.abandon();
         self.outage.tell_the_rest();

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::breaker::Breaker;
-use super::counts::{Counter, Counts, Uncounted};
+use super::counts::{Counts, Uncounted};
 use super::outage::Outage;
 use super::parcel::Parcel;
 use super::queue::Queue;
@@ -22,6 +22,9 @@ use crate::settings::Settings;
 /// How often the spool is looked at for batches that other processes have left.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// What writing a batch to the spool takes on a slow disk.
+const WRITE: Duration = Duration::from_millis(25);
+
 /// The spool and the memory queue. It counts what comes to its end here.
 pub(super) struct Held {
     queue: Mutex<Queue>,
@@ -31,8 +34,6 @@ pub(super) struct Held {
     changes: watch::Sender<u64>,
     counts: Arc<Counts>,
     outage: Arc<Outage>,
-    /// Spans that had no room in the spool when the exporter was shut down.
-    lost_at_the_end: Counter,
 }
 
 /// Where a batch waits.
@@ -74,7 +75,6 @@ impl Held {
             changes: watch::Sender::new(0),
             counts: Arc::clone(counts),
             outage: Arc::clone(outage),
-            lost_at_the_end: Counter::default(),
         })
     }
 
@@ -257,45 +257,50 @@ impl Held {
 
     /// Waits until nothing waits.
     pub(super) async fn emptied(&self) {
+        self.wait_until(|| self.is_empty()).await;
+    }
+
+    /// Waits until nothing waits in memory.
+    pub(super) async fn memory_emptied(&self) {
+        self.wait_until(|| self.queue().is_empty()).await;
+    }
+
+    async fn wait_until(&self, is_reached: impl Fn() -> bool) {
         let mut changes = self.changes.subscribe();
-        while !self.is_empty() {
+        while !is_reached() {
             // Another process may be the one that replays: then nothing is heard here.
             let _ = tokio::time::timeout(Duration::from_millis(50), changes.changed()).await;
         }
     }
 
-    /// Moves what waits in memory to the spool, batch by batch: each is in memory until it is on disk. What is left
-    /// after the deadline, or without a spool, is still in memory.
-    pub(super) async fn evacuate(self: &Arc<Self>, deadline: Instant) {
-        let Some(spool) = &self.spool else { return };
-        while let Ok(turn) = self.writer.turn(deadline).await {
+    /// Moves what waits in memory to the spool, batch by batch: each is in memory until it is on disk, and stays there
+    /// where the spool does not take it, or where there is none. False when the time was too short for all of them.
+    pub(super) async fn evacuate(self: &Arc<Self>, deadline: Instant) -> bool {
+        let Some(spool) = &self.spool else { return true };
+        let batches = self.queue().len();
+        for _ in 0..batches {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            let Ok(turn) = self.writer.turn(deadline).await else { return false };
             let oldest = self.queue().write_oldest();
             let Some(parcel) = oldest else { break };
             self.evacuate_one(spool.clone(), parcel, turn, deadline).await;
         }
-        // What other processes did with this one's batches counts, too.
-        let spool = spool.clone();
-        if let Ok(turn) = self.writer.turn(deadline).await
-            && let Ok(Err(error)) = turn.write(deadline, move || spool.look()).await
-        {
-            self.outage.spool_failed(&error.to_string());
-        }
+        true
     }
 
     async fn evacuate_one(self: &Arc<Self>, spool: Spool, parcel: Parcel, turn: Turn, deadline: Instant) {
         let held = Arc::clone(self);
         let writing = turn.write(deadline, move || {
             let put = held.put(&spool, &parcel);
-            let Some(parcel) = held.queue().written() else { return };
-            let spans = u64::from(parcel.spans);
+            let mut queue = held.queue();
+            let Some(parcel) = queue.written() else { return };
             match put {
-                Ok(()) => held.counts.spooled.add(spans),
-                Err(reason) => {
-                    held.counts.dropped.add(spans);
-                    held.lost_at_the_end.add(spans);
-                    held.outage.dropped(spans, &reason);
-                }
+                Ok(()) => held.counts.spooled.add(parcel.spans.into()),
+                Err(_) => queue.put_behind(parcel),
             }
+            drop(queue);
             held.changed();
         });
         if let Err(error) = writing.await {
@@ -303,12 +308,27 @@ impl Held {
         }
     }
 
-    /// Gives up what waits in memory; returns how many spans the end has cost.
+    /// What [`evacuate`](Self::evacuate) takes on a slow disk.
+    pub(super) fn evacuation_time(&self) -> Duration {
+        let batches = if self.spool.is_some() { self.queue().len() } else { 0 };
+        WRITE.saturating_mul(u32::try_from(batches).unwrap_or(u32::MAX))
+    }
+
+    /// Reads the spool's folder: what other processes did with this one's batches counts, too.
+    pub(super) async fn look(&self, deadline: Instant) {
+        if let Some(spool) = self.spool.clone()
+            && let Ok(turn) = self.writer.turn(deadline).await
+            && let Ok(Err(error)) = turn.write(deadline, move || spool.look()).await
+        {
+            self.outage.spool_failed(&error.to_string());
+        }
+    }
+
+    /// Gives up what waits in memory; returns how many spans that costs.
     pub(super) fn abandon(&self) -> u64 {
         let left = self.queue().drain().iter().map(|parcel| u64::from(parcel.spans)).sum();
         self.counts.dropped.add(left);
-        self.lost_at_the_end.add(left);
-        self.lost_at_the_end.get()
+        left
     }
 
     /// Spans and bytes in memory.

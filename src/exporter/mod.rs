@@ -20,7 +20,7 @@ pub(crate) mod spool;
 mod writer;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -119,7 +119,7 @@ impl SpanExporter {
                 metrics: OnceLock::new(),
                 last: Arc::default(),
                 end: OnceLock::new(),
-                lost: AtomicU64::new(0),
+                loss: OnceLock::new(),
                 flush_timeout,
             }),
             resource: Arc::default(),

@@ -118,6 +118,13 @@ impl Queue {
         Some(oldest)
     }
 
+    /// Takes a batch back that could not be written: it had its place here before, so it is dropped for no other.
+    pub(super) fn put_behind(&mut self, parcel: Parcel) {
+        self.bytes += cost(&parcel);
+        self.spans += u64::from(parcel.spans);
+        self.parcels.push_back(parcel);
+    }
+
     /// The batch that was being written, unless it has had its end meanwhile.
     pub(super) fn written(&mut self) -> Option<Parcel> {
         self.writing.take()
@@ -130,7 +137,12 @@ impl Queue {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.parcels.is_empty() && self.writing.is_none()
+        self.len() == 0
+    }
+
+    /// How many batches wait.
+    pub(super) fn len(&self) -> usize {
+        self.parcels.len() + usize::from(self.writing.is_some())
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -208,7 +220,10 @@ mod tests {
         assert!(queue.written().is_none());
         queue.take_in_hand(&HashSet::new()).expect("the oldest");
         assert_eq!(queue.write_oldest().map(|parcel| parcel.id.as_u128()), Some(1));
-        assert!(queue.written().is_some() && !queue.delivered(Uuid::from_u128(1)));
-        assert!(queue.is_empty());
+        let unwritten = queue.written().expect("it has no end yet");
+        assert!(queue.is_empty() && !queue.delivered(Uuid::from_u128(1)));
+        queue.put_behind(unwritten);
+        assert_eq!((queue.len(), queue.spans(), queue.bytes()), (1, 10, 1128));
+        assert!(queue.delivered(Uuid::from_u128(1)) && queue.is_empty());
     }
 }

@@ -1,6 +1,6 @@
 //! What the exporter shares with its processor and its handles: flush, shutdown, status.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -30,8 +30,8 @@ pub(super) struct Shared {
     pub(super) last: Arc<LastStatus>,
     /// When a shutdown that has been announced has to be over.
     pub(super) end: OnceLock<Instant>,
-    /// Spans that the shutdown lost.
-    pub(super) lost: AtomicU64,
+    /// What the shutdown lost, and why.
+    pub(super) loss: OnceLock<String>,
     pub(super) flush_timeout: Duration,
 }
 
@@ -71,8 +71,10 @@ impl Shared {
         let timeout = self.end.get().map_or(timeout, |end| end.saturating_duration_since(Instant::now()));
         let end = Instant::now() + timeout;
         if let Some(delivery) = &self.delivery {
-            let lost = self.settle(delivery, timeout)?;
-            self.lost.store(lost, Ordering::Release);
+            if let Some(loss) = self.settle(delivery, timeout)? {
+                // Only the first shutdown comes here.
+                let _ = self.loss.set(loss);
+            }
         }
         self.close(end.saturating_duration_since(Instant::now()).min(CLOSE_TIMEOUT));
         self.runtime.shut_down();
@@ -81,27 +83,28 @@ impl Shared {
 
     /// Whether the shutdown lost spans.
     pub(super) fn outcome(&self) -> OTelSdkResult {
-        match self.lost.load(Ordering::Acquire) {
-            0 => Ok(()),
-            lost => Err(OTelSdkError::InternalFailure(format!(
-                "{lost} spans are lost: the database did not take them before the exporter was shut down, and they could \
-                 not be spooled (spool_dir)"
-            ))),
+        match self.loss.get() {
+            None => Ok(()),
+            Some(loss) => Err(OTelSdkError::InternalFailure(loss.clone())),
         }
     }
 
-    /// Stores what waits, or else spools it, within a time; returns how many spans are lost.
-    fn settle(&self, delivery: &Arc<Delivery>, timeout: Duration) -> Result<u64, OTelSdkError> {
+    /// Stores what waits, or else spools it, within a time; returns what is lost, if anything is, and why.
+    fn settle(&self, delivery: &Arc<Delivery>, timeout: Duration) -> Result<Option<String>, OTelSdkError> {
         // What is left for the spool and the model.
         let reserve = (timeout / 4).min(CLOSE_TIMEOUT);
+        let reserve = (reserve + delivery.held.evacuation_time()).min(timeout / 2);
         let end = Instant::now() + (timeout - reserve);
         delivery.end_by(end);
         let evacuated = Instant::now() + timeout;
         let settling = Arc::clone(delivery);
         let settle = async move {
             let stored = async {
+                if !settling.breaker.is_closed() {
+                    settling.held.evacuate(evacuated.into()).await;
+                }
                 settling.returned().await;
-                settling.drained().await;
+                settling.drained_of_memory().await;
                 settling.store().flush_if_used().await
             };
             if let Ok(Err(error)) = tokio::time::timeout_at(end.into(), stored).await {
@@ -110,11 +113,23 @@ impl Shared {
             }
             // Exports under way see the end too, and put their batches where they can.
             let _ = tokio::time::timeout(reserve / 4, settling.returned()).await;
-            settling.evacuate(evacuated.into()).await;
+            let is_time_enough = settling.held.evacuate(evacuated.into()).await;
+            settling.held.look(evacuated.into()).await;
+            is_time_enough
         };
         // Whether it came to its end or not, what is in memory now is lost.
-        let _ = self.wait_for(timeout, settle)?;
-        Ok(delivery.abandon())
+        let is_time_enough = self.wait_for(timeout, settle)?.unwrap_or(false);
+        let lost = delivery.abandon();
+        let why = match (delivery.held.is_durable(), is_time_enough) {
+            (false, _) => "and there is no spool for them (spool_dir)".to_owned(),
+            (true, true) => "and the spool did not take them (spool_mebibytes)".to_owned(),
+            (true, false) => {
+                format!("and the {} s of the shutdown were too short to spool them", timeout.as_secs_f64())
+            }
+        };
+        Ok((lost > 0).then(|| {
+            format!("{lost} spans are lost: the database did not take them before the exporter was shut down, {why}")
+        }))
     }
 
     /// What the exporter has done up to now.

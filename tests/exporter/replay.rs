@@ -169,6 +169,25 @@ async fn what_waits_in_memory_is_spooled_at_a_shutdown_and_replayed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_waits_in_memory_is_spooled_once_the_spool_takes_it_and_a_shutdown_waits_for_no_database() {
+    let database = database().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let exporter = exporter(&database, folder.path(), |settings| settings.export_timeout_seconds = 1);
+    let handle = exporter.handle();
+    database.take_away().await;
+    let lock = hold_lock(folder.path());
+    for first in (0..50).step_by(10) {
+        exporter.export(batch(first..first + 10)).await.expect_err("it waits in memory");
+    }
+    drop(lock);
+    eventually("it is spooled", async || handle.status().spooled == 50).await;
+    assert_eq!(handle.status().waiting, 0);
+    assert_adds_up(&handle.status());
+    let shut_down = shut_down(exporter, Duration::from_secs(600));
+    tokio::time::timeout(Duration::from_secs(120), shut_down).await.expect("ended").expect("nothing is lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_spool_that_hangs_delays_one_export_by_its_time_and_a_shutdown_says_what_is_lost() {
     let database = database().await;
     let folder = tempfile::tempdir().expect("a folder");
@@ -190,7 +209,8 @@ async fn a_spool_that_hangs_delays_one_export_by_its_time_and_a_shutdown_says_wh
     let begin = Instant::now();
     let error = shut_down(exporter, Duration::from_secs(2)).await.expect_err("spans are lost");
     assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
-    assert!(error.to_string().contains("50 spans are lost"), "{error}");
+    let error = error.to_string();
+    assert!(error.contains("50 spans are lost") && error.contains("too short to spool them"), "{error}");
     assert_eq!(handle.status().dropped, 50);
     assert_adds_up(&handle.status());
     drop(lock);
