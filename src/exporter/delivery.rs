@@ -145,12 +145,18 @@ impl Delivery {
             }
             Err(error) => {
                 self.outage.failed(&error, || self.summary());
+                // Its sender sends it again under the same id, so it waits here on disk or not at all.
                 if source.is_kept_by_its_sender() && !self.held.is_durable() {
-                    // Its sender waits with it, and sends it again under the same id.
                     spans.count(|counts| &counts.refused, source.len() as u64);
                     return Err(error);
                 }
                 let parcel = source.parcel(&self.store, source.id(), 0..source.len())?;
+                if source.is_kept_by_its_sender() {
+                    return match self.held.spool(parcel, spans, deadline).await {
+                        true => Ok(Delivered::Spooled),
+                        false => Err(error),
+                    };
+                }
                 let reason = error.to_string();
                 match self.held.keep(parcel, spans, reason.clone(), deadline).await {
                     Kept::Spooled => Ok(Delivered::Spooled),
@@ -488,5 +494,38 @@ mod tests {
         assert_ne!(part, part_id(batch, 5, 10));
         assert_eq!((part.get_version_num(), part.get_variant()), (7, uuid::Variant::RFC4122));
         assert_eq!(part.as_bytes()[..8], batch.as_bytes()[..8]);
+    }
+
+    #[cfg(feature = "serve")]
+    #[tokio::test]
+    async fn what_its_sender_keeps_does_not_wait_in_memory_beside_a_spool_that_does_not_take_it() {
+        use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData};
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = crate::settings::Settings {
+            connection_string: "host=127.0.0.1 port=1 user=nobody dbname=nowhere".into(),
+            max_retries: 1,
+            spool_dir: Some(folder.path().to_owned()),
+            spool_mebibytes: 1,
+            ..Default::default()
+        };
+        let delivery = Delivery::new(TraceStore::new(settings).expect("valid")).expect("a delivery");
+        let received = |spans: usize| {
+            let scope = ScopeSpans { spans: vec![Span::default(); spans], ..ScopeSpans::default() };
+            let resource_spans = vec![ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() }];
+            Source::Received { id: Uuid::from_u128(7), traces: TracesData { resource_spans }, spans }
+        };
+        // Larger than the spool.
+        let large = received(60_000);
+        for _ in 0..3 {
+            let spans = Uncounted::new(&delivery.counts, 60_000);
+            assert!(delivery.deliver(&large, spans).await.is_err());
+        }
+        let counts = &delivery.counts;
+        assert_eq!((counts.refused.get(), counts.dropped.get()), (180_000, 0));
+        assert_eq!(delivery.held.queue_usage(), (0, 0));
+        let spans = Uncounted::new(counts, 1);
+        assert_eq!(delivery.deliver(&received(1), spans).await.expect("it has room"), Delivered::Spooled);
+        assert_eq!(counts.spooled.get(), 1);
     }
 }

@@ -121,6 +121,40 @@ impl Held {
         })
     }
 
+    /// Keeps a batch in the spool or not at all, as its sender has it, too; whether it is there by the deadline.
+    pub(super) async fn spool(
+        self: &Arc<Self>,
+        parcel: Parcel,
+        mut spans: Uncounted,
+        deadline: Instant,
+    ) -> bool {
+        let number = u64::from(parcel.spans);
+        let spool_and_turn = match (&self.spool, self.writer.turn(deadline).await) {
+            (Some(spool), Ok(turn)) => Some((spool.clone(), turn)),
+            (Some(_), Err(error)) => {
+                self.outage.spool_failed(&error.to_string());
+                None
+            }
+            (None, _) => None,
+        };
+        let Some((spool, turn)) = spool_and_turn else {
+            spans.count(|counts| &counts.refused, number);
+            return false;
+        };
+        let held = Arc::clone(self);
+        let writing = turn.write(deadline, move || {
+            let is_spooled = held.put(&spool, &parcel).is_ok();
+            spans.count(|counts| if is_spooled { &counts.spooled } else { &counts.refused }, number);
+            held.changed();
+            is_spooled
+        });
+        writing.await.unwrap_or_else(|error| {
+            // The write goes on, and counts.
+            self.outage.spool_failed(&error.to_string());
+            false
+        })
+    }
+
     /// Writes a batch to the spool, or says why it is not there.
     fn put(&self, spool: &Spool, parcel: &Parcel) -> std::result::Result<(), String> {
         let (put, removed) = match spool.put(parcel) {
