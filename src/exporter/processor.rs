@@ -10,6 +10,7 @@ use opentelemetry_sdk::trace::{
     BatchSpanProcessor, SdkTracerProvider, Span, SpanData, SpanProcessor, TracerProviderBuilder,
 };
 
+use super::shared::LONGEST_SHUTDOWN;
 use super::{ExporterHandle, Shared, SpanExporter};
 use crate::error::Result;
 use crate::settings::Settings;
@@ -136,10 +137,11 @@ impl SpanProcessor for PgvectorSpanProcessor {
         }
     }
 
-    /// Exports what is left, within `timeout`; an error says how many spans are lost.
+    /// Exports what is left, within `timeout`, at most a day; an error says how many spans are lost.
     ///
     /// The SDK's own processor gives its exporter five seconds of its own, and does not tell what it says.
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        let timeout = timeout.min(LONGEST_SHUTDOWN);
         // Exports that are under way see the end, so that there is time left to spool what they could not store.
         let begin = Instant::now();
         self.shared.end_exports(begin + timeout / 2);
@@ -158,4 +160,23 @@ impl SpanProcessor for PgvectorSpanProcessor {
 
 fn left(end: Instant) -> Duration {
     end.saturating_duration_since(Instant::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_sdk::trace::SpanExporter as _;
+
+    use super::*;
+
+    #[test]
+    fn a_shutdown_may_be_given_any_time() {
+        let settings = || Settings {
+            connection_string: "host=127.0.0.1 port=1 user=nobody dbname=nowhere".into(),
+            ..Settings::default()
+        };
+        let exporter = SpanExporter::from_settings(settings()).expect("built");
+        assert!(exporter.shutdown_with_timeout(Duration::MAX).is_ok());
+        let processor = SpanExporter::processor(settings()).expect("built");
+        assert!(processor.shutdown_with_timeout(Duration::MAX).is_ok());
+    }
 }

@@ -17,6 +17,9 @@ use crate::error::Error;
 /// How long a shutdown waits for the model to end what it is computing, which takes a tenth of it.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// The longest time that a shutdown is given: no moment lies further ahead than the clock can say.
+pub(super) const LONGEST_SHUTDOWN: Duration = Duration::from_secs(24 * 3600);
+
 /// What the exporter shares with its processor.
 pub(super) struct Shared {
     /// `None` when the setting `enabled` is off.
@@ -68,6 +71,7 @@ impl Shared {
         if self.is_shut_down.swap(true, Ordering::AcqRel) {
             return Err(OTelSdkError::AlreadyShutdown);
         }
+        let timeout = timeout.min(LONGEST_SHUTDOWN);
         let timeout = self.end.get().map_or(timeout, |end| end.saturating_duration_since(Instant::now()));
         let end = Instant::now() + timeout;
         if let Some(delivery) = &self.delivery {
