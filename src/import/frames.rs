@@ -1,5 +1,6 @@
 //! From a stream of bytes to records: one line, one message, or one document.
 
+use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
 
 use uuid::Uuid;
@@ -42,6 +43,22 @@ pub(super) struct Frame {
     pub origin: String,
     /// The id of the batch that the record is, where it has one.
     pub batch: Option<Uuid>,
+}
+
+impl Frame {
+    /// The record as a document that is understood without the others.
+    pub(super) fn document(&self) -> Cow<'_, [u8]> {
+        match self.kind {
+            Kind::Json | Kind::TracesData => Cow::Borrowed(&self.bytes),
+            Kind::JsonResourceSpans => [b"{\"resourceSpans\":[", &*self.bytes, b"]}"].concat().into(),
+            Kind::ResourceSpans => {
+                let mut document = vec![RESOURCE_SPANS];
+                prost::encoding::encode_varint(self.bytes.len() as u64, &mut document);
+                document.extend_from_slice(&self.bytes);
+                document.into()
+            }
+        }
+    }
 }
 
 /// The records of an input, one after another.

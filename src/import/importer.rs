@@ -16,6 +16,9 @@ use crate::store::{Stored, TraceStore};
 /// Spans of a batch by default: more brings no speed, less costs some.
 const BATCH_SIZE: usize = 2000;
 
+/// Reasons that are told of a record of which many spans are not understood.
+const REASONS: usize = 3;
+
 /// What an import has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -72,15 +75,15 @@ impl Importer {
         self
     }
 
-    /// With a function that is told what was not understood, and where: an [`Error::Input`]. It is called in the
-    /// reading thread.
+    /// With a function that is told what was not understood, and where: an [`Error::Input`] a record, with the first reasons
+    /// where several of its spans are not. It is called in the reading thread.
     pub fn on_rejected(mut self, report: impl Fn(&Error) + Send + Sync + 'static) -> Self {
         self.on_rejected = Arc::new(report);
         self
     }
 
     /// With a place for what was not understood: a line of JSON a record, with its `origin`, the `reason`, and the record
-    /// itself, as text in `record` or in `record_base64`.
+    /// itself, as text in `record` or in `record_base64`: a document with the spans that were refused, and no others.
     pub fn with_rejects(mut self, file: impl Write + Send + 'static) -> Self {
         self.rejects = Some(Arc::new(Mutex::new(Box::new(file))));
         self
@@ -148,12 +151,21 @@ impl Importer {
         self.counts.already_there.fetch_add(spans as u64, Ordering::Relaxed);
     }
 
-    /// Reports what was not understood, and writes it aside.
-    pub(super) fn reject(&self, reason: String, frame: &Frame) -> Result<()> {
-        self.counts.rejected.fetch_add(1, Ordering::Relaxed);
+    /// Reports what was not understood of a record, and writes it aside: `refused` says which of its spans, all where it is
+    /// empty, and `reasons` why.
+    pub(super) fn reject(&self, frame: &Frame, refused: &[bool], reasons: &[String]) -> Result<()> {
+        self.counts.rejected.fetch_add(reasons.len() as u64, Ordering::Relaxed);
+        let reason = match reasons {
+            [reason] => reason.clone(),
+            _ => {
+                let first = reasons.iter().take(REASONS).map(String::as_str).collect::<Vec<_>>().join("; ");
+                let more = if reasons.len() > REASONS { "; …" } else { "" };
+                format!("{} spans are not understood: {first}{more}", reasons.len())
+            }
+        };
         if let Some(file) = &self.rejects {
             let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-            rejects::write(&mut *file, frame, &reason)
+            rejects::write(&mut *file, frame, refused, &reason)
                 .map_err(|source| Error::Io { doing: "writing a rejected record aside".into(), source })?;
         }
         (self.on_rejected)(&Error::Input { origin: frame.origin.clone(), reason });

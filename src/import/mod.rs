@@ -36,6 +36,7 @@ mod jaeger;
 pub mod otlp_json;
 mod reader;
 mod record;
+mod refused;
 mod rejects;
 mod sniff;
 mod splitter;

@@ -59,16 +59,20 @@ fn read(importer: &Importer, input: Input, records: &mpsc::Sender<Result<Record>
         let spans = match record::spans(&frame) {
             Ok(spans) => spans,
             Err(reason) => {
-                importer.reject(reason, &frame)?;
+                importer.reject(&frame, &[], &[reason])?;
                 continue;
             }
         };
-        let mut accepted = Vec::with_capacity(spans.len());
+        let refused: Vec<bool> = spans.iter().map(Result::is_err).collect();
+        let (mut accepted, mut reasons) = (Vec::with_capacity(spans.len()), Vec::new());
         for span in spans {
             match span {
                 Ok(span) => accepted.push(span),
-                Err(reason) => importer.reject(reason, &frame)?,
+                Err(reason) => reasons.push(reason),
             }
+        }
+        if !reasons.is_empty() {
+            importer.reject(&frame, &refused, &reasons)?;
         }
         let record = Record { content: content.finalize().into(), batch: frame.batch, spans: accepted };
         if records.blocking_send(Ok(record)).is_err() {

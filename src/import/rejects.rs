@@ -1,5 +1,6 @@
 //! Records that were not understood, as they are written aside.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use base64::Engine;
@@ -7,6 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 
 use super::frames::Frame;
+use super::refused;
 
 #[derive(Serialize)]
 struct Reject<'a> {
@@ -18,11 +20,14 @@ struct Reject<'a> {
     record_base64: Option<String>,
 }
 
-/// Writes one line.
-pub(super) fn write(file: &mut dyn Write, frame: &Frame, reason: &str) -> io::Result<()> {
-    let record = std::str::from_utf8(&frame.bytes).ok().filter(|_| frame.kind.is_json());
-    let record_base64 = record.is_none().then(|| BASE64_STANDARD.encode(&frame.bytes));
-    serde_json::to_writer(&mut *file, &Reject { origin: &frame.origin, reason, record, record_base64 })?;
-    file.write_all(b"\n")?;
+/// Writes one line: a record of which all spans were refused, or those that are.
+pub(super) fn write(file: &mut dyn Write, frame: &Frame, refused: &[bool], reason: &str) -> io::Result<()> {
+    let some = refused.contains(&false).then(|| refused::only(frame, refused)).flatten();
+    let bytes = some.map_or_else(|| frame.document(), Cow::Owned);
+    let record = std::str::from_utf8(&bytes).ok().filter(|_| frame.kind.is_json());
+    let record_base64 = record.is_none().then(|| BASE64_STANDARD.encode(&bytes));
+    let mut line = serde_json::to_vec(&Reject { origin: &frame.origin, reason, record, record_base64 })?;
+    line.push(b'\n');
+    file.write_all(&line)?;
     file.flush()
 }

@@ -241,6 +241,51 @@ async fn a_bad_record_is_reported_with_its_place_and_the_rest_is_stored() {
 }
 
 #[tokio::test]
+async fn a_record_with_many_bad_spans_is_reported_and_written_aside_once() {
+    let many = 1000;
+    let span = |id: &str| format!(r#"{{"traceId":"{id}","spanId":"00000000000000a1","name":"\"a\""}}"#);
+    let spans = [vec![span("b7ad6b71"); many], vec![span("4bf92f3577b34da6a3ce929d0e0e4736"); many]].concat();
+    let content = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{}]}}]}}]}}"#, spans.join(","));
+    let (reported, written) = <(Arc<Mutex<Vec<String>>>, Written)>::default();
+    let reporter = Arc::clone(&reported);
+    let importer = Importer::counting()
+        .on_rejected(move |error| reporter.lock().expect("no panic").push(error.to_string()))
+        .with_rejects(written.clone());
+    let imported = importer.otlp(input(&content)).await.expect("the import succeeds");
+    assert_eq!((imported.spans, imported.rejected), (many as u64, many as u64));
+    let reported = reported.lock().expect("no panic");
+    let [reason] = reported.as_slice() else { panic!("{} reports", reported.len()) };
+    assert!(reason.starts_with("test:1: 1000 spans are not understood: traceId \"b7ad6b71\""), "{reason}");
+
+    let (text, writes) = &*written.0.lock().expect("no panic");
+    assert_eq!(*writes, 1, "a line is written at once");
+    let reject = json_of(text);
+    let record = reject["record"].as_str().expect("JSON");
+    assert!(record.len() < content.len(), "without the spans that were accepted");
+    assert_eq!(
+        read_spans(record.as_bytes()).expect("OTLP").iter().filter(|span| span.is_err()).count(),
+        many
+    );
+}
+
+/// What was written, and in how many pieces.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<(String, usize)>>);
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let mut written = self.0.lock().expect("no panic");
+        written.0.push_str(std::str::from_utf8(bytes).expect("UTF-8"));
+        written.1 += 1;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
 async fn a_damaged_protobuf_message_does_not_take_others_with_it() {
     let database = TestDatabase::create().await;
     let message = |number| spans_to_otlp(&[only(&line(number, ""))]).encode_length_delimited_to_vec();
