@@ -340,6 +340,20 @@ fn json_is_read_as_tolerantly_as_protobuf_demands() {
     assert_eq!(only(&line(7, "").replace("abc00007", "ABC00007")).trace_id, only(&line(7, "")).trace_id);
 }
 
+#[tokio::test]
+async fn half_a_character_is_replaced_and_the_rest_is_read() {
+    let cut =
+        line(1, r#","attributes":[{"key":"a","value":{"stringValue":"C:\\ud83d \ud83d\ude00 cut \ud83d"}}]"#);
+    let expected = Value::String("C:\\ud83d \u{1f600} cut \u{fffd}".into());
+    assert_eq!(only(&cut).attributes, [("a".into(), expected)]);
+    let jaeger =
+        r#"{"traceID":"7","spans":[{"spanID":"1","tags":[{"key":"a","value":"\ud83d"}]},{"spanID":"2"}]}"#;
+    for content in [cut.clone(), format!("[{cut}]"), jaeger.to_owned(), format!(r#"{{"data":[{jaeger}]}}"#)] {
+        let importer = Importer::counting().on_rejected(|error| panic!("{error}"));
+        assert_ne!(importer.traces(input(&content)).await.expect("an import").spans, 0, "{content}");
+    }
+}
+
 #[test]
 fn depth_without_end_is_an_error() {
     let deep = "{\"arrayValue\":{\"values\":[".repeat(100_000);

@@ -8,6 +8,7 @@
 mod any_value;
 pub(super) mod read;
 pub(super) mod scalar;
+pub(super) mod surrogates;
 mod write;
 
 pub use read::read_spans;

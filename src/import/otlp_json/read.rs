@@ -8,15 +8,21 @@ use serde::Deserialize;
 
 use super::any_value::{KeyValue, attributes, base64};
 use super::scalar::{Integer, SpanKind, StatusCode, nullable};
+use super::surrogates;
 use crate::span::{self, Scope, Span, Status, Timestamp};
 
 /// The spans of a text with one or more `TracesData` (or `ExportTraceServiceRequest`, which looks the same).
 ///
-/// A span that cannot be is an `Err` that says why; the others are not affected.
+/// A span that cannot be is an `Err` that says why; the others are not affected. Half a character, which JavaScript writes
+/// where it cuts a text (`"\\ud83d"`), becomes U+FFFD.
 ///
 /// # Errors
 /// Where the text is not JSON, or has other types than OTLP: nothing of it is read then.
 pub fn read_spans(text: &[u8]) -> Result<Vec<Result<Span<'static>, String>>, String> {
+    read(text).or_else(|reason| surrogates::mended(text).map_or(Err(reason), |text| read(&text)))
+}
+
+fn read(text: &[u8]) -> Result<Vec<Result<Span<'static>, String>>, String> {
     let mut spans = Vec::new();
     for document in serde_json::Deserializer::from_slice(text).into_iter::<TracesData>() {
         let document = document.map_err(|error| error.to_string())?;
