@@ -223,6 +223,33 @@ async fn a_request_beyond_the_limit_is_refused_for_good_packed_or_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_decodes_to_much_more_is_refused_for_good_and_a_full_one_is_taken() {
+    let database = database().await;
+    let mut config = receiving(database.settings());
+    config.limits.request_bytes = 64 << 10;
+    let server = TestServer::start(config);
+    let mut empty = request(0..1);
+    empty.resource_spans[0].scope_spans[0].spans = vec![Span::default(); 20_000];
+    let spans = "{},".repeat(20_000);
+    let json = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{spans}{{}}]}}]}}]}}"#);
+    for (kind, body) in [(PROTOBUF, empty.encode_to_vec()), (JSON, json.into_bytes())] {
+        assert!(body.len() < 64 << 10, "small enough in bytes");
+        let answer = post(&server, kind, body).await;
+        assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE, "{kind}");
+        assert!(answer.headers().get("retry-after").is_none());
+    }
+    let mut client = TraceServiceClient::connect(server.grpc()).await.expect("connected");
+    let refused = client.export(empty).await.expect_err("refused");
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    assert!(refused.get_details_retry_info().is_none(), "a sender would try again for ever");
+
+    let full = request(0..720);
+    assert!((56 << 10..64 << 10).contains(&full.encoded_len()), "{}", full.encoded_len());
+    client.export(full).await.expect("taken");
+    assert_eq!(database.sequences().await.len(), 720);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_stored_is_to_be_sent_again_and_is_stored_once() {
     let database = database().await;
     let mut settings = database.settings();

@@ -48,6 +48,12 @@ impl Refusal {
         Refusal { code: Code::ResourceExhausted, message, retry: None }
     }
 
+    /// Of a request that is small enough, but for what it decodes to.
+    pub(super) fn too_heavy(limit: usize) -> Self {
+        let message = format!("a request may take {limit} bytes when decoded: send smaller batches");
+        Refusal { code: Code::ResourceExhausted, message, retry: None }
+    }
+
     pub(super) fn malformed(reason: impl std::fmt::Display) -> Self {
         Refusal { code: Code::InvalidArgument, message: format!("not OTLP traces: {reason}"), retry: None }
     }

@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::HeaderValue;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
-    TraceService, TraceServiceServer,
-};
+use axum::routing::post;
 use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+    ExportTracePartialSuccess, ExportTraceServiceResponse,
 };
-use tonic::codec::CompressionEncoding;
-use tonic::service::Routes;
+use prost::Message;
+use prost::bytes::Buf;
+use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codegen::BoxFuture;
+use tonic::server::{Grpc, UnaryService};
 use tonic::{Code, Status};
 
 use super::answer::Refusal;
@@ -22,13 +24,10 @@ use super::{Received, Receiver};
 use crate::serve::auth::{self, Guard};
 use crate::serve::slots::{self, Slots};
 
+const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+
 /// The service, for whom the guard lets in.
 pub(in crate::serve) fn routes(receiver: &Arc<Receiver>, guard: Arc<Guard>) -> Router {
-    let mut service = TraceServiceServer::new(Service(Arc::clone(receiver)))
-        .max_decoding_message_size(receiver.limits.request_bytes);
-    for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Zstd] {
-        service = service.accept_compressed(encoding).send_compressed(encoding);
-    }
     let slots = Slots {
         free: Arc::clone(&receiver.slots),
         timeout: receiver.limits.timeout,
@@ -36,27 +35,75 @@ pub(in crate::serve) fn routes(receiver: &Arc<Receiver>, guard: Arc<Guard>) -> R
         late: || Refusal::late().status().into_http(),
     };
     let refuse: auth::Refuse = |_| Refusal::unauthenticated().status().into_http();
-    Routes::new(service)
-        .into_axum_router()
+    Router::new()
+        .route(EXPORT, post(export))
         .fallback(unknown)
+        .with_state(Arc::clone(receiver))
         .layer(from_fn_with_state(receiver.limits.request_bytes, too_large))
         .layer(from_fn_with_state(slots, slots::take))
         .layer(from_fn_with_state((guard, refuse), auth::require))
         .layer(from_fn(only_grpc))
 }
 
+async fn export(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
+    let mut service = Grpc::new(Undecoded).max_decoding_message_size(receiver.limits.request_bytes);
+    for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Zstd] {
+        service = service.accept_compressed(encoding).send_compressed(encoding);
+    }
+    service.unary(Service(receiver), request).await.map(Body::new)
+}
+
 struct Service(Arc<Receiver>);
 
-#[tonic::async_trait]
-impl TraceService for Service {
-    async fn export(
-        &self,
-        request: tonic::Request<ExportTraceServiceRequest>,
-    ) -> Result<tonic::Response<ExportTraceServiceResponse>, Status> {
-        match self.0.receive(request.into_inner().resource_spans).await {
-            Ok(received) => Ok(tonic::Response::new(response(received))),
-            Err(error) => Err(Refusal::unavailable(&error).status()),
-        }
+impl UnaryService<Bytes> for Service {
+    type Response = ExportTraceServiceResponse;
+    type Future = BoxFuture<tonic::Response<ExportTraceServiceResponse>, Status>;
+
+    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
+        let receiver = Arc::clone(&self.0);
+        Box::pin(async move {
+            match receiver.receive_protobuf(request.into_inner()).await {
+                Ok(received) => Ok(tonic::Response::new(response(received))),
+                Err(refused) => Err(refused.status()),
+            }
+        })
+    }
+}
+
+/// Leaves requests as bytes, so that they are weighed before they are decoded.
+#[derive(Clone, Copy)]
+struct Undecoded;
+
+impl Codec for Undecoded {
+    type Encode = ExportTraceServiceResponse;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Undecoded
+    }
+
+    fn decoder(&mut self) -> Self {
+        Undecoded
+    }
+}
+
+impl Encoder for Undecoded {
+    type Item = ExportTraceServiceResponse;
+    type Error = Status;
+
+    fn encode(&mut self, message: Self::Item, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        message.encode(buffer).map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+impl Decoder for Undecoded {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
     }
 }
 

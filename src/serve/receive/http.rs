@@ -11,9 +11,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::post;
 use http_body_util::LengthLimitError;
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 use prost::Message;
 use serde_json::json;
@@ -21,7 +19,7 @@ use tonic::Code;
 use tower_http::decompression::RequestDecompressionLayer;
 
 use super::answer::Refusal;
-use super::{Receiver, grpc};
+use super::{Received, Receiver, grpc, weigh};
 use crate::import::otlp_json::read_spans;
 use crate::serve::auth::{self, Guard};
 use crate::serve::slots::{self, Slots};
@@ -97,20 +95,24 @@ async fn receive(
     form: Form,
     bytes: Bytes,
 ) -> Result<ExportTraceServiceResponse, Refusal> {
-    let mut unread = Vec::new();
-    let resource_spans = match form {
-        Form::Protobuf => {
-            ExportTraceServiceRequest::decode(bytes).map_err(Refusal::malformed)?.resource_spans
-        }
-        Form::Json => from_json(&bytes, &mut unread)?,
+    let received = match form {
+        Form::Protobuf => receiver.receive_protobuf(bytes).await?,
+        Form::Json => receive_json(receiver, &bytes).await?,
     };
+    Ok(grpc::response(received))
+}
+
+async fn receive_json(receiver: &Receiver, bytes: &[u8]) -> Result<Received, Refusal> {
+    let _room = receiver.room(weigh::json(bytes))?;
+    let mut unread = Vec::new();
+    let resource_spans = from_json(bytes, &mut unread)?;
     let mut received =
         receiver.receive(resource_spans).await.map_err(|error| Refusal::unavailable(&error))?;
     if let Some(reason) = unread.first() {
         received.reason.clone_from(reason);
         received.rejected += unread.len();
     }
-    Ok(grpc::response(received))
+    Ok(received)
 }
 
 /// Spans of JSON; `unread` gets the reasons of those that cannot be.

@@ -6,16 +6,21 @@
 pub(super) mod answer;
 pub(super) mod grpc;
 pub(super) mod http;
+mod weigh;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use moka::sync::Cache;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, TracesData};
 use opentelemetry_sdk::trace::SpanExporter as _;
-use tokio::sync::Semaphore;
+use prost::Message;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
+use self::answer::Refusal;
 use super::Limits;
 use crate::error::{Error, Result};
 use crate::exporter::{ExporterHandle, SpanExporter};
@@ -26,11 +31,19 @@ use crate::store::new_batch_id;
 const KNOWN_FOR: Duration = Duration::from_secs(15 * 60);
 const KNOWN: u64 = 64 * 1024;
 
+/// How many times its limit a request may weigh when it is decoded. Spans with nothing but ids, a name and times weigh 15
+/// times their bytes.
+const MOST_WEIGHT: usize = 16;
+/// The unit in which room is taken.
+const KIB: usize = 1024;
+
 /// Takes spans from senders.
 pub(super) struct Receiver {
     exporter: SpanExporter,
     known: Cache<[u8; 32], Uuid>,
     slots: Arc<Semaphore>,
+    /// What requests may weigh together, in KiB.
+    room: Semaphore,
     limits: Limits,
 }
 
@@ -56,6 +69,7 @@ impl Receiver {
             exporter: SpanExporter::from_settings(settings)?,
             known: Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR).build(),
             slots: Arc::new(Semaphore::new(limits.receiving)),
+            room: Semaphore::new(room(limits)),
             limits,
         })
     }
@@ -65,11 +79,28 @@ impl Receiver {
         self.exporter.handle()
     }
 
+    /// Room for a request of that weight, until it is dropped.
+    fn room(&self, weight: usize) -> Result<SemaphorePermit<'_>, Refusal> {
+        let most = self.limits.request_bytes.saturating_mul(MOST_WEIGHT);
+        if weight > most {
+            return Err(Refusal::too_heavy(most));
+        }
+        let units = u32::try_from(weight.div_ceil(KIB)).map_err(|_| Refusal::too_heavy(most))?;
+        self.room.try_acquire_many(units).map_err(|_| Refusal::busy())
+    }
+
+    /// Stores or spools an `ExportTraceServiceRequest`.
+    async fn receive_protobuf(&self, bytes: Bytes) -> Result<Received, Refusal> {
+        let _room = self.room(weigh::protobuf(&bytes))?;
+        let message = ExportTraceServiceRequest::decode(bytes).map_err(Refusal::malformed)?;
+        self.receive(message.resource_spans).await.map_err(|error| Refusal::unavailable(&error))
+    }
+
     /// Stores or spools spans.
     ///
     /// # Errors
     /// Whatever it is, they are to be sent again.
-    pub(super) async fn receive(&self, mut resource_spans: Vec<ResourceSpans>) -> Result<Received> {
+    async fn receive(&self, mut resource_spans: Vec<ResourceSpans>) -> Result<Received> {
         let mut received = Received::default();
         let mut hasher = blake3::Hasher::new();
         let mut spans = 0;
@@ -119,6 +150,12 @@ impl Receiver {
             .map_err(|error| failed(error.into()))?
             .map_err(|error| failed(std::io::Error::other(error)))
     }
+}
+
+/// As much as requests may have bytes together, and enough for the heaviest by itself.
+fn room(limits: Limits) -> usize {
+    let requests = limits.receiving.max(MOST_WEIGHT);
+    limits.request_bytes.saturating_mul(requests).div_ceil(KIB).min(Semaphore::MAX_PERMITS)
 }
 
 /// Why a span cannot be one.
