@@ -1,43 +1,41 @@
 //! Traces from another store of traces: each span once, however often it comes.
 //!
 //! A trace comes with each service that took part in it, in each time window that it touches, and again, grown, with the
-//! next import. So what is stored of a trace is looked up first. One group of spans is stored after the other, since
-//! two of them may have the same trace; an import beside this one is held off by the ledger, where each trace has an
-//! entry of its own whose id is made from what is stored of it.
+//! next import. So what is stored of a trace is looked up before its first span here (`known.rs`). One group of spans is
+//! stored after the other, since two of them may have the same trace; an import beside this one is held off by the
+//! ledger, where each trace has an entry of its own whose id is made from what is stored of it.
 
-use std::collections::HashSet;
-
-use opentelemetry::trace::{SpanId, TraceId};
 use prost::Message;
 use uuid::Uuid;
 
 use super::importer::Importer;
+use super::known::Known;
 use super::reader::Feed;
 use crate::error::Result;
-use crate::span::{Span, spans_to_otlp, stored_start};
+use crate::span::{Span, spans_to_otlp};
 use crate::store::TraceStore;
 
-/// What tells spans apart. Zipkin's have one id for both sides of a call, so an id alone does not.
-type Identity = (TraceId, SpanId, i64);
-
-fn identity(span: &Span<'_>) -> Identity {
-    (span.trace_id, span.span_id, stored_start(span))
-}
-
 pub(super) async fn store_all(importer: &Importer, store: &TraceStore, feed: &mut Feed) -> Result<()> {
+    let mut known = Known::default();
     while let Some(spans) = feed.take(importer.batch_size()).await? {
-        store_group(importer, store, spans).await?;
+        store_group(importer, store, &mut known, spans).await?;
     }
     Ok(())
 }
 
-async fn store_group(importer: &Importer, store: &TraceStore, mut spans: Vec<Span<'static>>) -> Result<()> {
-    let mut trace_ids: Vec<TraceId> = spans.iter().map(|span| span.trace_id).collect();
-    trace_ids.sort_by_key(|id| id.to_bytes());
-    trace_ids.dedup();
-    let mut known: HashSet<Identity> = store.spans_of_traces(&trace_ids).await?;
+async fn store_group(
+    importer: &Importer,
+    store: &TraceStore,
+    known: &mut Known,
+    mut spans: Vec<Span<'static>>,
+) -> Result<()> {
+    let traces = known.unknown(&spans);
+    if !traces.is_empty() {
+        let stored = store.spans_of_traces(&traces).await?;
+        known.learn(traces, stored);
+    }
     let before = spans.len();
-    spans.retain(|span| known.insert(identity(span)));
+    spans.retain(|span| known.is_new(span));
     importer.count_already_there(before - spans.len());
     if spans.is_empty() {
         return Ok(());
@@ -52,7 +50,8 @@ async fn store_group(importer: &Importer, store: &TraceStore, mut spans: Vec<Spa
         importer.count(stored);
         return Ok(());
     }
-    // An import beside this one was faster with one of the traces.
+    // An import beside this one was faster with one of the traces, and may store more of it.
+    known.forget();
     for ((id, _), trace) in entries.into_iter().zip(traces) {
         importer.count(store.batch_store_with_id(id, trace).await?);
     }

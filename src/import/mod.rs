@@ -33,6 +33,7 @@ mod importer;
 mod in_order;
 mod input;
 mod jaeger;
+mod known;
 pub mod otlp_json;
 mod reader;
 mod record;

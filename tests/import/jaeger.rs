@@ -343,6 +343,23 @@ async fn what_does_not_pass_is_told_without_secrets() {
 }
 
 #[tokio::test]
+async fn a_trace_that_comes_in_several_batches_is_stored_once() {
+    let span = |number: u64| json!({"traceID": "7", "spanID": format!("{number:x}"), "operationName": "work", "startTime": 1, "duration": 5});
+    let of = |numbers: &[u64]| {
+        json!({"traceID": "7", "spans": numbers.iter().map(|number| span(*number)).collect::<Vec<_>>()})
+            .to_string()
+    };
+    let database = TestDatabase::create().await;
+    let store = store(&database);
+    assert_eq!(counts(import(&store, of(&[3])).await), (1, 0, 0));
+    let importer = Importer::new(store.clone()).with_batch_size(2);
+    let several = [of(&[1, 2, 3]), of(&[3, 4, 1]), of(&[5, 2, 4])].join("\n");
+    let input = Input::reader("test", std::io::Cursor::new(several.into_bytes()));
+    assert_eq!(counts(importer.traces(input).await.expect("an import")), (4, 5, 0));
+    assert_eq!(trace(&store, "00000000000000000000000000000007").await.len(), 5);
+}
+
+#[tokio::test]
 async fn a_moment_with_too_many_traces_is_told() {
     let server = Server::start(|asked| {
         if asked.path.ends_with("services") {
