@@ -10,6 +10,9 @@ use serde_json::Value as Json;
 use crate::import::otlp_json::scalar::nullable;
 use crate::span::{Attribute, Value};
 
+/// Levels of lists in one another: as OTLP JSON, which takes four for one, they stay within the 128 that are read.
+const DEPTH: usize = 24;
+
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Tag {
@@ -41,11 +44,13 @@ fn value(kind: &str, json: Json) -> Value<'static> {
         ("string", Json::Number(_) | Json::Bool(_)) => Some(Value::String(Cow::Owned(json.to_string()))),
         _ => None,
     }
-    .unwrap_or_else(|| untyped(json))
+    .unwrap_or_else(|| untyped(json, DEPTH))
 }
 
-fn untyped(json: Json) -> Value<'static> {
+/// Down to so many levels; what is deeper stays the text that it is.
+fn untyped(json: Json, depth: usize) -> Value<'static> {
     match json {
+        Json::Array(_) | Json::Object(_) if depth == 0 => Value::String(Cow::Owned(json.to_string())),
         Json::Null => Value::Empty,
         Json::Bool(value) => Value::Bool(value),
         Json::Number(number) => match number.as_i64() {
@@ -53,9 +58,11 @@ fn untyped(json: Json) -> Value<'static> {
             None => Value::Double(number.as_f64().unwrap_or(f64::NAN)),
         },
         Json::String(text) => Value::String(Cow::Owned(text)),
-        Json::Array(values) => Value::Array(values.into_iter().map(untyped).collect()),
+        Json::Array(values) => {
+            Value::Array(values.into_iter().map(|value| untyped(value, depth - 1)).collect())
+        }
         Json::Object(pairs) => Value::KeyValues(
-            pairs.into_iter().map(|(key, value)| (Cow::Owned(key), untyped(value))).collect(),
+            pairs.into_iter().map(|(key, value)| (Cow::Owned(key), untyped(value, depth - 1))).collect(),
         ),
     }
 }
@@ -97,7 +104,14 @@ pub(super) fn rename(attributes: &mut [Attribute<'static>], name: &str, to: &'st
 
 #[cfg(test)]
 mod tests {
+    use opentelemetry_proto::tonic::trace::v1::TracesData;
+    use proptest::prelude::*;
+    use prost::Message;
+
     use super::*;
+    use crate::import::document;
+    use crate::import::otlp_json::{read_spans, write_spans};
+    use crate::span::{Span, Splitter, StoredRow, Template, spans_to_otlp};
 
     #[test]
     fn every_type_is_read_as_jaeger_and_its_storages_write_it() {
@@ -121,6 +135,52 @@ mod tests {
         ] {
             let tag: Tag = serde_json::from_str(json).expect("a tag");
             assert_eq!(value(&tag.kind, tag.value), expected, "{json}");
+        }
+    }
+
+    /// As it comes back from the database.
+    fn split_and_joined(span: &Span<'_>) -> Span<'static> {
+        let halves = Splitter::default().split(std::slice::from_ref(span), |_| false);
+        let row = &halves.rows[0];
+        let stored = StoredRow {
+            trace_id: row.trace_id,
+            span_id: row.span_id,
+            parent_span_id: row.parent_span_id,
+            start_us: row.start_us,
+            start_ns: row.start_ns,
+            duration_ns: row.duration_ns,
+            flags: row.flags,
+            fillers: &halves.fillers[row.fillers.clone()],
+        };
+        let template = Template::parse(&halves.documents[0].body).expect("a format string");
+        template.join(&stored, &halves.resources[row.resource]).expect("the halves join")
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 50, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_value_of_any_depth_can_be_read_back(levels in proptest::collection::vec(0..3, 0..110)) {
+            let nested = levels.iter().fold("1e-7".to_owned(), |inner, level| match level {
+                0 => format!("[{inner}]"),
+                1 => format!(r#"{{"a":{inner}}}"#),
+                _ => format!(r#"{{"$a":{inner}}}"#),
+            });
+            let tags = format!(r#"[{{"key":"deep","value":{nested}}}]"#);
+            let text = format!(
+                r#"{{"traceID":"1","spanID":"2","tags":{tags},"logs":[{{"timestamp":1,"fields":{tags}}}],"process":{{"serviceName":"a","tags":{tags}}}}}"#
+            );
+            let spans: Vec<_> = document::spans(text.as_bytes()).expect("Jaeger's").into_iter().flatten().collect();
+            prop_assert_eq!(spans.len(), 1);
+
+            let mut otlp = Vec::new();
+            write_spans(&mut otlp, &spans).expect("memory");
+            let read: Vec<_> = read_spans(&otlp).expect("OTLP JSON").into_iter().flatten().collect();
+            prop_assert_eq!(&read, &spans);
+            let message = spans_to_otlp(&spans);
+            prop_assert_eq!(&TracesData::decode(&*message.encode_to_vec()).expect("OTLP"), &message);
+            let stored = split_and_joined(&spans[0]);
+            prop_assert_eq!(&stored, &spans[0]);
         }
     }
 }
