@@ -34,9 +34,15 @@ struct Document<'a> {
     errors: Option<Vec<ApiError>>,
 }
 
+/// An error in Jaeger's envelope.
 #[derive(Deserialize)]
-struct ApiError {
+pub(super) struct ApiError {
     msg: Option<String>,
+}
+
+pub(super) fn errors_message(errors: Vec<ApiError>) -> String {
+    let messages: Vec<_> = errors.into_iter().filter_map(|error| error.msg).collect();
+    format!("the answer is an error: {}", messages.join(", "))
 }
 
 /// The spans of a text with one or more documents.
@@ -74,8 +80,7 @@ fn read(text: &str, spans: &mut Spans) -> Result<(), String> {
     }
     let document: Document<'_> = serde_json::from_str(text).map_err(wrong)?;
     if let Some(errors) = document.errors.filter(|errors| !errors.is_empty()) {
-        let messages: Vec<_> = errors.into_iter().filter_map(|error| error.msg).collect();
-        return Err(format!("the answer is an error: {}", messages.join(", ")));
+        return Err(errors_message(errors));
     }
     if let Some(messages) = document.resource_spans {
         let messages: Option<Vec<ResourceSpans>> = serde_json::from_str(messages.get()).map_err(wrong)?;

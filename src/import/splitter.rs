@@ -66,7 +66,14 @@ impl Splitter {
                         return Ok(Some(record));
                     }
                 }
-                (Some(Place::Object), Some(_)) => self.member(&mut Vec::new())?,
+                (Some(Place::Object), Some(_)) => {
+                    let (mut json, line) = (vec![b'{'], self.line);
+                    self.member(&mut json)?;
+                    if has_errors(&json) {
+                        json.push(b'}');
+                        return Ok(Some(Record { element: Element::Document, json, line }));
+                    }
+                }
                 (None, Some(_)) => return Err(invalid("expected an object or an array")),
                 (Some(&Place::Array(element)), Some(_)) => {
                     let (mut json, line) = (Vec::new(), self.line);
@@ -224,6 +231,12 @@ impl Splitter {
     }
 }
 
+/// Whether a member beside the records says that there are errors: a document of its own, which tells them.
+fn has_errors(member: &[u8]) -> bool {
+    let errors = member.strip_prefix(b"{\"errors\":[").map(<[u8]>::trim_ascii_start);
+    errors.is_some_and(|errors| !errors.starts_with(b"]"))
+}
+
 fn count_lines(bytes: &[u8]) -> u64 {
     bytes.iter().filter(|&&byte| byte == b'\n').count() as u64
 }
@@ -262,6 +275,11 @@ mod tests {
             ),
             (r#"{"total":0, "data":[ {"a":1} ], "errors":null} {"data":[]}"#, vec![(Document, r#"{"a":1}"#)]),
             (r#"{"data":null,"errors":[1]}"#, vec![(Document, r#"{"data":null,"errors":[1]}"#)]),
+            (
+                r#"{"data":[{}],"total":0,"errors": [ {"msg":"a"}]}"#,
+                vec![(Document, "{}"), (Document, r#"{"errors":[ {"msg":"a"}]}"#)],
+            ),
+            (r#"{"data":[],"errors":[ ]}"#, vec![]),
             (r#"{"traceID":"1","spans":[{}]}"#, vec![(Document, r#"{"traceID":"1","spans":[{}]}"#)]),
             (r#"[{"a":"\\"},{"b":"\""}]"#, vec![(Document, r#"{"a":"\\"}"#), (Document, r#"{"b":"\""}"#)]),
             (r#"{"resourceSpans":[{"a":[{}]}]}"#, vec![(ResourceSpans, r#"{"a":[{}]}"#)]),

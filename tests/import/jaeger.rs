@@ -343,6 +343,28 @@ async fn what_does_not_pass_is_told_without_secrets() {
 }
 
 #[tokio::test]
+async fn an_answer_with_errors_is_none_without_traces() {
+    let failing = |fails: &'static str| {
+        Server::start(move |asked| match asked.path.ends_with(fails) {
+            true => {
+                (200, json!({"data": [], "errors": [{"code": 500, "msg": "storage failed"}]}).to_string())
+            }
+            false => (200, json!({"data": ["shop"], "errors": []}).to_string()),
+        })
+    };
+    for fails in ["/api/services", "/api/traces"] {
+        let source = source(&failing(fails).await, 10);
+        let error = Importer::counting().jaeger(&source).await.expect_err("an error");
+        assert!(error.to_string().contains("the answer is an error: storage failed"), "{error}");
+        assert!(error.to_string().contains(fails), "{error}");
+    }
+    // As one answer, it is a record that is not understood.
+    let url = format!("{}/api/traces?service=shop", failing("/api/traces").await.url);
+    let imported = Importer::counting().jaeger(&HttpSource::new(&url).expect("a URL")).await;
+    assert_eq!(imported.expect("an import").rejected, 1);
+}
+
+#[tokio::test]
 async fn a_trace_that_comes_in_several_batches_is_stored_once() {
     let span = |number: u64| json!({"traceID": "7", "spanID": format!("{number:x}"), "operationName": "work", "startTime": 1, "duration": 5});
     let of = |numbers: &[u64]| {

@@ -98,7 +98,7 @@ async fn protobuf_and_json_are_taken_packed_or_not() {
     let server = TestServer::start(receiving(database.settings()));
     let mut number = 0;
     for kind in [PROTOBUF, JSON] {
-        for packing in ["identity", "gzip", "zstd"] {
+        for packing in ["identity", "gzip", "X-GZIP", "zstd", "Zstd"] {
             let message = request(number..number + 1);
             number += 1;
             let plain = match kind {
@@ -106,8 +106,8 @@ async fn protobuf_and_json_are_taken_packed_or_not() {
                 _ => serde_json::to_vec(&message).expect("JSON"),
             };
             let body = match packing {
-                "gzip" => gzip(&plain),
-                "zstd" => zstd::encode_all(&*plain, 0).expect("packed"),
+                "gzip" | "X-GZIP" => gzip(&plain),
+                "zstd" | "Zstd" => zstd::encode_all(&*plain, 0).expect("packed"),
                 _ => plain,
             };
             let sent = reqwest::Client::new().post(server.traces()).header("content-type", kind);
@@ -128,7 +128,7 @@ async fn protobuf_and_json_are_taken_packed_or_not() {
             }
         }
     }
-    assert_eq!(database.sequences().await, (0..6).collect::<Vec<_>>());
+    assert_eq!(database.sequences().await, (0..10).collect::<Vec<_>>());
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {

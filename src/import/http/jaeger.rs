@@ -11,6 +11,7 @@ use super::client::Answer;
 use super::window::Windows;
 use super::{HttpSource, microseconds, unexpected};
 use crate::error::Result;
+use crate::import::document::{ApiError, errors_message};
 use crate::import::importer::Importer;
 use crate::import::input::Input;
 use crate::import::jaeger::trace_id;
@@ -21,6 +22,20 @@ const SERVICES: &str = "/api/services";
 #[derive(Deserialize)]
 struct Envelope<T> {
     data: Option<Vec<T>>,
+    errors: Option<Vec<ApiError>>,
+}
+
+impl<T> Envelope<T> {
+    /// What is asked for. Jaeger sends errors with status 200, too.
+    fn data(self, source: &HttpSource, origin: impl Fn() -> String) -> Result<Vec<T>> {
+        let data = self.data.unwrap_or_default();
+        match self.errors.filter(|errors| !errors.is_empty()).map(errors_message) {
+            Some(message) if data.is_empty() => return Err(unexpected(&origin(), message)),
+            Some(message) => source.warn(&message),
+            None => {}
+        }
+        Ok(data)
+    }
 }
 
 /// As much of a trace as tells whether it is news.
@@ -71,7 +86,7 @@ async fn services(source: &HttpSource) -> Result<Vec<String>> {
     let origin = || format!("{}{SERVICES}", source.name());
     let answer: Envelope<String> = serde_json::from_slice(&body)
         .map_err(|error| unexpected(&origin(), format!("this is not Jaeger's answer: {error}")))?;
-    let mut services = answer.data.unwrap_or_default();
+    let mut services = answer.data(source, origin)?;
     services.sort_unstable();
     services.dedup();
     if services.is_empty() {
@@ -112,7 +127,7 @@ impl Window<'_> {
         let origin = || format!("{}{TRACES}?service={}&start={start}&end={end}", source.name(), self.service);
         let answer: Envelope<&RawValue> = serde_json::from_slice(&body)
             .map_err(|error| unexpected(&origin(), format!("this is not Jaeger's answer: {error}")))?;
-        let traces = answer.data.unwrap_or_default();
+        let traces = answer.data(source, origin)?;
         let full = traces.len() >= source.page_size;
         let mut news = Vec::new();
         for trace in &traces {

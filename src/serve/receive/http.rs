@@ -5,9 +5,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn_with_state, map_request};
 use axum::response::Response;
 use axum::routing::post;
 use http_body_util::LengthLimitError;
@@ -43,8 +43,21 @@ pub(in crate::serve) fn routes(receiver: &Arc<Receiver>, guard: Arc<Guard>) -> R
         .fallback(unknown)
         .with_state(Arc::clone(receiver))
         .layer(RequestDecompressionLayer::new())
+        .layer(map_request(coding))
         .layer(from_fn_with_state(slots, slots::take))
         .layer(from_fn_with_state((guard, refuse), auth::require))
+}
+
+/// Names of content codings are the same in capitals, and `x-gzip` is `gzip`.
+async fn coding(mut request: Request) -> Request {
+    if let Some(coding) = request.headers_mut().get_mut(CONTENT_ENCODING) {
+        let known = ["gzip", "x-gzip", "zstd", "identity"];
+        if let Some(name) = known.iter().find(|name| coding.as_bytes().eq_ignore_ascii_case(name.as_bytes()))
+        {
+            *coding = HeaderValue::from_static(name.trim_start_matches("x-"));
+        }
+    }
+    request
 }
 
 /// How a request is written, and so its answer.
