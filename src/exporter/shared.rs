@@ -74,11 +74,11 @@ impl Shared {
         let timeout = timeout.min(LONGEST_SHUTDOWN);
         let timeout = self.end.get().map_or(timeout, |end| end.saturating_duration_since(Instant::now()));
         let end = Instant::now() + timeout;
-        if let Some(delivery) = &self.delivery {
-            if let Some(loss) = self.settle(delivery, timeout)? {
-                // Only the first shutdown comes here.
-                let _ = self.loss.set(loss);
-            }
+        if let Some(delivery) = &self.delivery
+            && let Some(loss) = self.settle(delivery, timeout)?
+        {
+            // Only the first shutdown comes here.
+            let _ = self.loss.set(loss);
         }
         self.close(end.saturating_duration_since(Instant::now()).min(CLOSE_TIMEOUT));
         self.runtime.shut_down();

@@ -34,7 +34,8 @@ pub(super) async fn traces(store: &TraceStore, query: &SearchQuery) -> Result<Fo
     };
     let Ranked { connection, documents, spans, last } =
         ranked(store, query, per_document(query), traces).await?;
-    let Found { hits: traces, next } = query.paged(grouped(spans, query.wanted()), newest_start, last);
+    let Found { hits: traces, next } =
+        query.paged(grouped(spans, query.wanted()), |spans| newest_start(spans), last);
     let mut hits: Vec<TraceHit> = traces.iter().map(|spans| found(spans)).collect();
     // A trace shows all its spans that match, not only those it was found by.
     let filter = query.bounded_filter();
@@ -60,7 +61,7 @@ async fn traces_by_conditions(store: &TraceStore, query: &SearchQuery) -> Result
         }
         count *= 8;
     };
-    let Found { hits: traces, next } = query.paged(traces, newest_start, last);
+    let Found { hits: traces, next } = query.paged(traces, |spans| newest_start(spans), last);
     let mut hits: Vec<TraceHit> = traces.iter().map(|spans| found(spans)).collect();
     let (spans, (summaries, _)) = future::try_join(
         shown(store, &connection, traces.into_iter().flatten().collect()),
@@ -165,7 +166,7 @@ fn grouped(spans: Vec<FoundSpan>, limit: usize) -> Vec<Vec<FoundSpan>> {
 }
 
 /// When the newest of a trace's spans that were found started.
-fn newest_start(spans: &Vec<FoundSpan>) -> Timestamp {
+fn newest_start(spans: &[FoundSpan]) -> Timestamp {
     spans.iter().map(|span| span.start).max().unwrap_or(Timestamp(0))
 }
 
