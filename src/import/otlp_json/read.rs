@@ -14,7 +14,7 @@ use crate::span::{self, Scope, Span, Status, Timestamp};
 /// The spans of a text with one or more `TracesData` (or `ExportTraceServiceRequest`, which looks the same).
 ///
 /// A span that cannot be is an `Err` that says why; the others are not affected. Half a character, which JavaScript writes
-/// where it cuts a text (`"\\ud83d"`), becomes U+FFFD.
+/// where it cuts a text (`"\ud83d"`), becomes U+FFFD.
 ///
 /// # Errors
 /// Where the text is not JSON, or has other types than OTLP: nothing of it is read then.
