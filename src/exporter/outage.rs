@@ -8,7 +8,7 @@ use opentelemetry::{otel_info, otel_warn};
 use super::delivery::Summary;
 use crate::error::Error;
 
-/// Between summaries, and between events that say the same.
+/// Between summaries, and between events that say the same. What begins so soon after an outage is the same one.
 const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Whether there is an outage, and what was said of it.
@@ -17,8 +17,13 @@ pub(super) struct Outage(Mutex<State>);
 
 #[derive(Default)]
 struct State {
+    /// When the outage began, or the last one did.
     since: Option<Instant>,
+    /// When it ended.
+    ended: Option<Instant>,
+    /// When something was said of it, and whether that was not its end.
     told: Option<Instant>,
+    is_end_due: bool,
     reason: Option<String>,
     /// Spans that are lost; spans that are refused, and how many of these are lost; failures of the spool; batches that
     /// fail by themselves.
@@ -38,13 +43,14 @@ impl Outage {
             state.reason = Some(error.to_string());
         }
         let reason = state.reason.clone().unwrap_or_else(|| error.to_string());
-        let Some(since) = state.since else {
-            (state.since, state.told) = (Some(now), Some(now));
+        let is_over = state.ended.take().is_some_and(|ended| now - ended >= INTERVAL);
+        let Some(since) = state.since.filter(|_| !is_over) else {
+            (state.since, state.told, state.is_end_due) = (Some(now), Some(now), true);
             otel_warn!(name: "SpanExporter.OutageBegan", reason = reason.as_str());
             return;
         };
         if state.told.is_none_or(|told| now - told >= INTERVAL) {
-            state.told = Some(now);
+            (state.told, state.is_end_due) = (Some(now), true);
             let summary = summary();
             otel_warn!(
                 name: "SpanExporter.OutageContinues",
@@ -60,8 +66,12 @@ impl Outage {
     /// A batch was stored.
     pub(super) fn ended(&self, summary: impl FnOnce() -> Summary) {
         let mut state = self.state();
-        let Some(since) = state.since.take() else { return };
+        let Some(since) = state.since.filter(|_| state.ended.is_none()) else { return };
         state.reason = None;
+        state.ended = Some(Instant::now());
+        if !std::mem::take(&mut state.is_end_due) {
+            return;
+        }
         state.tell_the_rest();
         let summary = summary();
         otel_info!(
@@ -214,6 +224,7 @@ mod log_tests {
         let mut state = outage.state();
         let before = |told: Option<Instant>| told.and_then(|told| told.checked_sub(time));
         (state.told, state.dropped.told) = (before(state.told), before(state.dropped.told));
+        state.ended = before(state.ended);
     }
 
     #[test]
@@ -232,6 +243,17 @@ mod log_tests {
             assert_eq!(outage.state().dropped.sums, [99 * 5], "those since it was told");
             outage.ended(SUMMARY);
             outage.ended(SUMMARY);
+            // Exports that fail and succeed in turn.
+            for _ in 0..2 {
+                for _ in 0..100 {
+                    outage.failed(&failure(), SUMMARY);
+                    outage.ended(SUMMARY);
+                }
+                outage.failed(&failure(), SUMMARY);
+                pass(&outage, INTERVAL);
+            }
+            outage.ended(SUMMARY);
+            pass(&outage, INTERVAL);
             outage.failed(&failure(), SUMMARY);
         });
         let told = log.0.lock().expect("no panic").clone();
@@ -243,6 +265,10 @@ mod log_tests {
             "SpanExporter.OutageContinues",
             "SpanExporter.SpansDropped",
             "SpanExporter.SpansDropped",
+            "SpanExporter.OutageEnded",
+            "SpanExporter.OutageContinues",
+            "SpanExporter.OutageEnded",
+            "SpanExporter.OutageContinues",
             "SpanExporter.OutageEnded",
             "SpanExporter.OutageBegan",
         ];
