@@ -44,6 +44,7 @@ struct State {
     cool_downs: ExponentialBackoff,
     opened: u64,
     landed: u64,
+    answered: u64,
 }
 
 impl Breaker {
@@ -55,7 +56,15 @@ impl Breaker {
             .with_max_interval(LONGEST_COOL_DOWN)
             .with_max_elapsed_time(None)
             .build();
-        let state = State { failures: 0, open_until: None, probing: false, cool_downs, opened: 0, landed: 0 };
+        let state = State {
+            failures: 0,
+            open_until: None,
+            probing: false,
+            cool_downs,
+            opened: 0,
+            landed: 0,
+            answered: 0,
+        };
         Breaker { threshold, state: Mutex::new(state) }
     }
 
@@ -89,6 +98,11 @@ impl Breaker {
     /// How many attempts have stored a batch, or a part of one.
     pub(super) fn landed(&self) -> u64 {
         self.state().landed
+    }
+
+    /// How many attempts the database has answered, if only by refusing data.
+    pub(super) fn answered(&self) -> u64 {
+        self.state().answered
     }
 
     /// Takes note of a failure of a batch that fails while others land: it says little of the database, so it opens
@@ -129,6 +143,7 @@ impl Breaker {
         if state.open_until.take().is_some() {
             otel_info!(name: "SpanExporter.CircuitClosed", failures = state.failures);
         }
+        state.answered += 1;
         state.failures = 0;
         state.probing = false;
         state.cool_downs.reset();

@@ -70,10 +70,11 @@ async fn deliver(delivery: &Delivery, next: Next, resting: &mut Resting) {
         true => Attempt::OfSuspect,
         false => Attempt::Usual,
     };
-    match delivery.land_within(delivery.timeout, &source, attempt).await {
+    let mut progress = resting.take_progress(id);
+    match delivery.land_within(delivery.timeout, &source, attempt, &mut progress).await {
         Ok(landed) => {
             resting.ended(id);
-            delivery.settle(next, landed).await;
+            delivery.settle(next, landed, &progress).await;
         }
         // It would fail for ever.
         Err(error) if error.class() == ErrorClass::Data => {
@@ -82,7 +83,8 @@ async fn deliver(delivery: &Delivery, next: Next, resting: &mut Resting) {
             tokio::time::sleep(PAUSE).await;
         }
         Err(error) => {
-            resting.failed(id, delivery.breaker.landed());
+            delivery.settle_refused(&next, &mut progress).await;
+            resting.failed(id, delivery.breaker.landed(), progress);
             delivery.held.put_back(next);
             match attempt {
                 Attempt::Usual => delivery.outage.failed(&error, || delivery.summary()),

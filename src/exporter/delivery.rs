@@ -77,6 +77,16 @@ pub(super) struct Landed {
     refused: Vec<(Parcel, Error)>,
 }
 
+/// How far a batch is: what attempts that were broken off have found out.
+#[derive(Default)]
+pub(super) struct Progress {
+    landed: Landed,
+    /// Refused spans that are set aside already.
+    set_aside: u64,
+    /// The parts that are left, the next one last; none before the first attempt.
+    left: Vec<(Uuid, Range<usize>)>,
+}
+
 impl Landed {
     fn add(&mut self, stored: Stored) {
         self.stored += stored.spans as u64;
@@ -120,7 +130,9 @@ impl Delivery {
             false => Err(Error::CircuitOpen { seconds: 0.0 }),
         };
         let attempt = match admitted {
-            Ok(()) => self.land_within(self.hand_over, source, Attempt::Usual).await,
+            Ok(()) => {
+                self.land_within(self.hand_over, source, Attempt::Usual, &mut Progress::default()).await
+            }
             Err(open) => Err(open),
         };
         match attempt {
@@ -167,7 +179,7 @@ impl Delivery {
         }
     }
 
-    /// Tries a batch for a time. A database that does not answer within it is left alone for a while.
+    /// Tries a batch for a time. A database that answers nothing and nobody within it is left alone for a while.
     ///
     /// # Errors
     /// Of class [`ErrorClass::Data`] where no attempt at this batch can ever succeed.
@@ -176,10 +188,11 @@ impl Delivery {
         limit: Duration,
         source: &Source,
         attempt: Attempt,
+        progress: &mut Progress,
     ) -> Result<Landed> {
-        let begin = Instant::now();
+        let (begin, answered) = (Instant::now(), self.breaker.answered());
         tokio::select! {
-            landed = caught(source.id(), self.land(source, attempt)) => {
+            landed = caught(source.id(), self.land(source, attempt, progress)) => {
                 if let Err(error) = &landed && error.class() == ErrorClass::Data {
                     self.breaker.not_tried();
                 }
@@ -189,34 +202,41 @@ impl Delivery {
             () = self.ended() => {}
         }
         let error = Error::Timeout { doing: "storing a batch", seconds: begin.elapsed().as_secs_f64() };
-        match attempt {
-            Attempt::Usual => self.breaker.stalled(&error),
-            Attempt::OfSuspect => self.breaker.passed_over(&error),
+        if attempt == Attempt::OfSuspect || self.breaker.answered() != answered {
+            self.breaker.passed_over(&error);
+        } else {
+            self.breaker.stalled(&error);
+            // Connections of the pool may be as silent as this one.
+            self.store.forget();
         }
-        // Connections of the pool may be as silent as this one.
-        self.store.forget();
         Err(error)
     }
 
     /// Stores a batch. Where the database refuses its data, its halves are tried, and so on down to the span.
-    async fn land(&self, source: &Source, attempt: Attempt) -> Result<Landed> {
-        let mut landed = Landed::default();
+    async fn land(&self, source: &Source, attempt: Attempt, progress: &mut Progress) -> Result<Landed> {
         let missing = self.missing_after_the_ledger(source, attempt).await?;
-        let source = match &missing {
+        // The next attempt may find others missing.
+        let mut of_missing = Progress::default();
+        let (source, progress) = match &missing {
             Some(missing) => {
-                landed.stored = (source.len() - missing.len()) as u64;
-                missing
+                *progress = Progress::default();
+                of_missing.landed.stored = (source.len() - missing.len()) as u64;
+                (missing, &mut of_missing)
             }
-            None => source,
+            None => (source, progress),
         };
+        let Progress { landed, left, .. } = progress;
+        if left.is_empty() {
+            left.push((source.id(), 0..source.len()));
+        }
         let mut packed = None;
-        let mut parts = vec![(source.id(), 0..source.len())];
-        while let Some((id, part)) = parts.pop() {
+        while let Some((id, part)) = left.last().cloned() {
             let is_whole = part.len() == source.len();
             let from = if is_whole { source } else { self.packed(source, &mut packed)? };
             match self.attempts(from, id, part.clone(), attempt).await {
                 Ok(stored) if !stored.is_apart || part.len() <= 1 => {
                     landed.add(stored);
+                    left.pop();
                     continue;
                 }
                 // An earlier attempt has begun with its halves.
@@ -227,21 +247,24 @@ impl Delivery {
                 Err(error) if part.len() <= 1 => {
                     let parcel = self.packed(source, &mut packed)?.parcel(&self.store, id, part)?;
                     landed.refused.push((parcel, error));
+                    left.pop();
                     continue;
                 }
                 // A part that may be stored as a whole later, as its refusal is mended, must not be: its halves are.
                 Err(_) if !self.take_apart(id, attempt).await? => {
                     landed.stored += part.len() as u64;
+                    left.pop();
                     continue;
                 }
                 Err(_) => {}
             }
             let middle = part.start + part.len() / 2;
+            left.pop();
             for half in [middle..part.end, part.start..middle] {
-                parts.push((part_id(source.id(), half.start, half.end), half));
+                left.push((part_id(source.id(), half.start, half.end), half));
             }
         }
-        Ok(landed)
+        Ok(std::mem::take(landed))
     }
 
     /// The batch as it waits: the order of the packed spans is that of every later attempt, so a part is the same spans
@@ -331,12 +354,21 @@ impl Delivery {
     }
 
     /// Takes note of a batch of the courier that landed, and sets the spans aside that were refused.
-    pub(super) async fn settle(&self, next: Next, landed: Landed) {
+    pub(super) async fn settle(&self, next: Next, landed: Landed, progress: &Progress) {
         self.outage.ended(|| self.summary());
-        let (spans, refused) = (next.parcel().spans as usize, landed.refused.len() as u64);
+        let spans = next.parcel().spans as usize;
+        let refused = progress.set_aside + landed.refused.len() as u64;
         // The log names what is lost; nobody else waits for it.
         let _ = self.reject(spans, landed.refused, Instant::now() + self.timeout).await;
         self.held.landed(next, landed.stored, refused).await;
+    }
+
+    /// Sets the spans aside that an attempt of the courier found refused before it was broken off.
+    pub(super) async fn settle_refused(&self, next: &Next, progress: &mut Progress) {
+        let refused = std::mem::take(&mut progress.landed.refused);
+        progress.set_aside += refused.len() as u64;
+        // As above.
+        let _ = self.reject(next.parcel().spans as usize, refused, Instant::now() + self.timeout).await;
     }
 
     /// Sets a batch of the courier aside at which every attempt fails.

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use super::delivery::Progress;
+
 /// How long a batch rests that fails while others land, doubling from failure to failure.
 const FIRST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(60);
@@ -27,6 +29,7 @@ struct Rest {
     round: u64,
     /// Where it failed by itself: until when it rests, and for how long that is.
     until: Option<(Instant, Duration)>,
+    progress: Progress,
 }
 
 impl Resting {
@@ -35,14 +38,24 @@ impl Resting {
         self.batches.get(&id).is_some_and(|rest| rest.until.is_some() || rest.landed < landed)
     }
 
+    /// How far a batch was when it could not be stored.
+    pub(super) fn take_progress(&mut self, id: Uuid) -> Progress {
+        self.batches.get_mut(&id).map(|rest| std::mem::take(&mut rest.progress)).unwrap_or_default()
+    }
+
     /// A batch could not be stored.
-    pub(super) fn failed(&mut self, id: Uuid, landed: u64) {
+    pub(super) fn failed(&mut self, id: Uuid, landed: u64, progress: Progress) {
         let is_suspect = self.is_suspect(id, landed);
         if self.batches.len() >= MOST && !self.batches.contains_key(&id) {
             self.batches.clear();
         }
-        let rest = self.batches.entry(id).or_insert(Rest { landed, round: 0, until: None });
-        (rest.landed, rest.round) = (landed, self.round);
+        let rest = self.batches.entry(id).or_insert(Rest {
+            landed,
+            round: 0,
+            until: None,
+            progress: Progress::default(),
+        });
+        (rest.landed, rest.round, rest.progress) = (landed, self.round, progress);
         if is_suspect {
             let pause = rest.until.map_or(FIRST_REST, |(_, pause)| LONGEST_REST.min(pause * 2));
             rest.until = Some((Instant::now() + pause, pause));
@@ -96,9 +109,9 @@ mod tests {
     #[test]
     fn while_nothing_lands_all_are_tried_in_turn() {
         let mut resting = Resting::default();
-        resting.failed(A, 0);
+        resting.failed(A, 0, Progress::default());
         assert_eq!(resting.skipped(0), HashSet::from([A]));
-        resting.failed(B, 0);
+        resting.failed(B, 0, Progress::default());
         assert_eq!(resting.skipped(0), HashSet::from([A, B]));
         resting.next_round();
         assert!(resting.skipped(0).is_empty());
@@ -108,11 +121,11 @@ mod tests {
     #[test]
     fn once_another_lands_what_failed_is_tried_again_and_then_rests_for_longer_and_longer() {
         let mut resting = Resting::default();
-        resting.failed(A, 0);
+        resting.failed(A, 0, Progress::default());
         assert!(resting.skipped(1).is_empty() && resting.is_suspect(A, 1));
         let mut pauses = Vec::new();
         for _ in 0..8 {
-            resting.failed(A, 1);
+            resting.failed(A, 1, Progress::default());
             assert_eq!(resting.skipped(1), HashSet::from([A]));
             resting.next_round();
             assert_eq!(resting.skipped(1), HashSet::from([A]), "it rests through all rounds");

@@ -85,8 +85,13 @@ impl Begun {
             self.connection.batch_execute("COMMIT"),
         )
         .await;
-        // COMMIT after a failure rolls back without an error of its own.
-        copied.map_err(failed())?;
+        if let Err(error) = copied {
+            // COMMIT after a failure has rolled back without an error of its own, and the connection is as good as before.
+            if committed.is_ok() {
+                self.connection.give_back();
+            }
+            return Err(failed()(error));
+        }
         match checked {
             Ok(_) => {}
             Err(error) if error.code() == Some(&SqlState::DIVISION_BY_ZERO) => return Err(Error::Replaced),

@@ -17,7 +17,7 @@ use super::copy::CopyRows;
 use super::partition::DAY_US;
 use super::resolve::describe;
 use super::{Known, TraceStore};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorClass, Result};
 use crate::span::{Halves, Span};
 
 /// What became of a batch.
@@ -185,7 +185,7 @@ impl TraceStore {
         match &result {
             Ok(_) => self.start_upkeep(),
             // This is about the batch.
-            Err(Error::Input { .. } | Error::Corrupt(_)) => {}
+            Err(error) if error.class() == ErrorClass::Data => {}
             Err(_) => self.forget(),
         }
         result

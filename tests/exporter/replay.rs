@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::support::database::{TestDatabase, eventually};
 #[cfg(target_os = "linux")]
 use crate::support::disk::SmallDisk;
+use crate::support::relay::Relay;
 use crate::support::spans::{batch, spool_file};
 use crate::support::worker;
 use opentelemetry_pgvector::exporter::{BreakerState, ExporterHandle, ExporterStatus};
@@ -347,6 +348,45 @@ async fn spans_that_are_refused_when_they_are_replayed_are_no_longer_acknowledge
     assert_eq!(stored.len(), 148);
     let status = handle.status();
     assert_eq!((status.rejected, status.revoked, status.replayed), (1, 1, 39), "{status:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_span_that_is_refused_costs_no_connection() {
+    let database = database().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let relay = Relay::start(database.address().await.port()).await;
+    let through = database.url_through(relay.port);
+    let exporter = learned(&database, folder.path(), |settings| settings.connection_string = through).await;
+    refuse(&database, "IN (107, 133)").await;
+    exporter.export(batch(100..105)).await.expect("stored");
+    let before = relay.accepted();
+    exporter.export(batch(105..150)).await.expect("the refused ones are set aside");
+    assert_eq!(exporter.handle().status().rejected, 2);
+    assert_eq!(relay.accepted(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_takes_longer_than_an_attempt_for_its_refused_spans_is_finished_bit_by_bit() {
+    let database = database().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let exporter = learned(&database, folder.path(), |settings| {
+        settings.hand_over_seconds = 1;
+        settings.export_timeout_seconds = 1;
+    })
+    .await;
+    let handle = exporter.handle();
+    refuse(&database, "BETWEEN 102 AND 117").await;
+    database
+        .execute(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.1); RETURN NEW; END $$; \
+             CREATE TRIGGER slow BEFORE INSERT ON otel.batches FOR EACH ROW EXECUTE FUNCTION slow()",
+        )
+        .await;
+    exporter.export(batch(100..120)).await.expect("spooled");
+    eventually("it is finished", async || handle.status().spool.batches == 0).await;
+    let status = handle.status();
+    assert_eq!((status.replayed, status.revoked, status.spool.rejected), (4, 16, 16), "{status:?}");
+    assert_eq!(database.sequences().await, [100, 101, 118, 119]);
 }
 
 #[cfg(target_os = "linux")]
