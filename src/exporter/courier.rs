@@ -10,7 +10,6 @@ use tokio::time::Instant;
 
 use super::delivery::{Attempt, Delivery};
 use super::held::Next;
-use super::resting::Resting;
 use super::source::Source;
 use crate::error::{Error, ErrorClass};
 
@@ -31,21 +30,17 @@ pub(super) async fn run(delivery: Arc<Delivery>) {
 
 /// One batch after another. It never ends.
 async fn work(delivery: &Delivery) {
-    let mut resting = Resting::default();
     loop {
         let next = tokio::select! {
-            next = delivery.held.next(&mut resting, &delivery.breaker) => next,
-            () = delivery.probe.notified() => {
-                resting.end();
-                continue;
-            }
+            next = delivery.held.next(&delivery.breaker) => next,
+            () = delivery.probe.notified() => continue,
         };
         match delivery.breaker.admit() {
             Err(Error::CircuitOpen { seconds }) => {
                 delivery.held.put_back(next);
                 cool_down(delivery, Duration::from_secs_f64(seconds)).await;
             }
-            _ => deliver(delivery, next, &mut resting).await,
+            _ => deliver(delivery, next).await,
         }
     }
 }
@@ -63,34 +58,36 @@ async fn cool_down(delivery: &Delivery, time: Duration) {
     }
 }
 
-async fn deliver(delivery: &Delivery, next: Next, resting: &mut Resting) {
+async fn deliver(delivery: &Delivery, next: Next) {
     let source = Source::Parcel(next.parcel().clone());
-    let id = source.id();
-    let attempt = match resting.is_suspect(id, delivery.breaker.landed()) {
+    let (id, held) = (source.id(), &delivery.held);
+    let attempt = match held.resting().is_suspect(id, delivery.breaker.landed()) {
         true => Attempt::OfSuspect,
         false => Attempt::Usual,
     };
-    let mut progress = resting.take_progress(id);
+    let mut progress = held.resting().take_progress(id);
     match delivery.land_within(delivery.timeout, &source, attempt, &mut progress).await {
         Ok(landed) => {
-            resting.ended(id);
+            held.resting().ended(id);
             delivery.settle(next, landed, &progress).await;
         }
         // It would fail for ever.
         Err(error) if error.class() == ErrorClass::Data => {
-            resting.ended(id);
+            held.resting().ended(id);
             delivery.set_aside(next, &error).await;
             tokio::time::sleep(PAUSE).await;
         }
         Err(error) => {
             delivery.settle_refused(&next, &mut progress).await;
-            resting.failed(id, delivery.breaker.landed(), progress);
-            delivery.held.put_back(next);
+            held.resting().failed(id, delivery.breaker.landed(), next.own_spans(), progress);
+            held.put_back(next);
             match attempt {
-                Attempt::Usual => delivery.outage.failed(&error, || delivery.summary()),
+                Attempt::Usual => {
+                    delivery.outage.failed(&error, || delivery.summary());
+                    tokio::time::sleep(PAUSE).await;
+                }
                 Attempt::OfSuspect => delivery.outage.passed_over(&format!("batch {id}: {error}")),
             }
-            tokio::time::sleep(PAUSE).await;
         }
     }
 }
@@ -135,7 +132,7 @@ mod tests {
                 held.enqueue(parcel, String::new());
             }
             let courier = tokio::spawn(run(Arc::clone(&delivery)));
-            held.emptied().await;
+            held.memory_emptied().await;
             courier.abort();
             assert_eq!(delivery.counts.rejected.get(), 15);
             assert_eq!(held.spool_usage().rejected, if with_spool { 3 } else { 0 });

@@ -125,7 +125,7 @@ impl Delivery {
     pub(super) async fn deliver(&self, source: &Source, mut spans: Uncounted) -> Result<Delivered> {
         let deadline = Instant::now() + self.timeout;
         // What waits already has the next try, so that no export is delayed by it.
-        let admitted = match self.breaker.is_closed() || self.held.is_empty() {
+        let admitted = match self.breaker.is_closed() || self.held.has_only_suspects(self.breaker.landed()) {
             true => self.breaker.admit(),
             false => Err(Error::CircuitOpen { seconds: 0.0 }),
         };
@@ -333,7 +333,11 @@ impl Delivery {
             // Split anew: the documents that were known may be gone, as the server may be another one by now.
             let mut is_split = true;
             let split = || source.split(&self.store, part.clone()).inspect_err(|_| is_split = false);
-            let result = self.store.send(&[(id, part.len() as i32)], split).await;
+            let entry = [(id, part.len() as i32)];
+            let result = match attempt {
+                Attempt::Usual => self.store.send(&entry, split).await,
+                Attempt::OfSuspect => self.store.send_suspect(&entry, split).await,
+            };
             // What cannot be split says nothing of the database.
             if !is_split {
                 return result;
@@ -428,19 +432,22 @@ impl Delivery {
         }
     }
 
-    /// Waits until nothing is held any more; tries at once, whatever the circuit breaker says.
-    pub(super) async fn drained(&self) {
+    /// Waits until what this process has exported is stored, but for batches that fail by themselves, once tried anew; how
+    /// many spans these have. Tries at once, whatever the circuit breaker says.
+    pub(super) async fn drained(&self) -> u64 {
+        let since = std::time::Instant::now();
         self.try_at_once();
-        self.held.emptied().await;
+        self.held.settled(&self.breaker, since).await
     }
 
-    /// As [`drained`](Self::drained), for what waits in memory: what is in the spool is durable.
+    /// Waits until nothing waits in memory, as what is in the spool is durable; tries at once, too.
     pub(super) async fn drained_of_memory(&self) {
         self.try_at_once();
         self.held.memory_emptied().await;
     }
 
     fn try_at_once(&self) {
+        self.held.resting().end();
         self.breaker.end_cool_down();
         self.probe.notify_one();
     }

@@ -1,19 +1,17 @@
 //! Batches that wait: on disk where there is a spool, in memory otherwise.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::breaker::Breaker;
 use super::counts::{Counts, Uncounted};
 use super::outage::Outage;
 use super::parcel::Parcel;
 use super::queue::Queue;
-use super::resting::Resting;
+use super::resting::{Resting, Wanted};
 use super::spool::{Claimed, Put, Spool, SpoolUsage};
 use super::writer::{Turn, Writer};
 use crate::error::{Error, Result};
@@ -30,6 +28,7 @@ pub(super) struct Held {
     queue: Mutex<Queue>,
     spool: Option<Spool>,
     writer: Writer,
+    resting: Mutex<Resting>,
     /// Counts changes, for those who wait for one.
     changes: watch::Sender<u64>,
     counts: Arc<Counts>,
@@ -59,6 +58,14 @@ impl Next {
             Next::Disk(claimed) => claimed.parcel(),
         }
     }
+
+    /// The spans of it that this process answers for.
+    pub(super) fn own_spans(&self) -> u64 {
+        match self {
+            Next::Disk(claimed) if !claimed.is_own() => 0,
+            _ => self.parcel().spans.into(),
+        }
+    }
 }
 
 impl Held {
@@ -72,6 +79,7 @@ impl Held {
             queue: Mutex::new(Queue::new(settings.queue_mebibytes * MEBIBYTE, when_full)),
             spool: settings.spool_dir.as_deref().map(open).transpose()?,
             writer: Writer::default(),
+            resting: Mutex::default(),
             changes: watch::Sender::new(0),
             counts: Arc::clone(counts),
             outage: Arc::clone(outage),
@@ -212,41 +220,70 @@ impl Held {
     }
 
     /// The next batch to deliver, once there is one: from memory first, as it lasts less long there.
-    pub(super) async fn next(&self, resting: &mut Resting, breaker: &Breaker) -> Next {
+    pub(super) async fn next(&self, breaker: &Breaker) -> Next {
         let mut changes = self.changes.subscribe();
         loop {
             changes.mark_unchanged();
-            let skipped = resting.skipped(breaker.landed());
-            let is_any_skipped = !skipped.is_empty();
-            if let Some(next) = self.next_but(skipped).await {
-                return next;
-            }
-            resting.next_round();
-            if is_any_skipped && let Some(next) = self.next_but(resting.skipped(breaker.landed())).await {
+            if let Some(next) = self.next_now(breaker).await {
                 return next;
             }
             // Each is a reason to look again.
             let look = self.spool.as_ref().map(|_| Instant::now() + LOOK);
-            let until = look.into_iter().chain(resting.next_end().map(Instant::from_std)).min();
-            match until {
+            let rested = self.resting().next_end().map(Instant::from_std);
+            match look.into_iter().chain(rested).min() {
                 Some(until) => drop(tokio::time::timeout_at(until, changes.changed()).await),
                 None => drop(changes.changed().await),
             }
         }
     }
 
-    async fn next_but(&self, skipped: HashSet<Uuid>) -> Option<Next> {
-        if let Some(parcel) = self.queue().take_in_hand(&skipped) {
-            return Some(Next::Memory(parcel));
+    async fn next_now(&self, breaker: &Breaker) -> Option<Next> {
+        // A database that fails is probed with others: a suspect would say little of it.
+        let is_suspects_turn = breaker.is_closed() && self.resting().is_suspects_turn();
+        if is_suspects_turn && let Some(next) = self.next_suspect(breaker).await {
+            return Some(next);
         }
-        let spool = self.spool.clone()?;
-        match blocking("reading the spool", move || spool.claim(&skipped)).await {
-            Ok(claimed) => claimed.map(Next::Disk),
-            Err(error) => {
-                self.outage.spool_failed(&error.to_string());
-                None
+        for _ in 0..2 {
+            let (wanted, is_any_resting) = {
+                let resting = self.resting();
+                (resting.untried(breaker.landed()), !resting.is_empty())
+            };
+            match self.next_of(wanted).await {
+                Ok(Some(next)) => return Some(next),
+                Ok(None) => {}
+                Err(error) => self.outage.spool_failed(&error.to_string()),
+            }
+            if !is_any_resting {
+                return None;
+            }
+            self.resting().next_round();
+        }
+        self.next_suspect(breaker).await
+    }
+
+    async fn next_suspect(&self, breaker: &Breaker) -> Option<Next> {
+        loop {
+            let suspect = self.resting().suspect(breaker.landed());
+            let id = suspect?;
+            match self.next_of(Wanted::Only(id)).await {
+                Ok(Some(next)) => return Some(next),
+                // Another process has it, or an operator.
+                Ok(None) => self.resting().ended(id),
+                Err(error) => {
+                    self.outage.spool_failed(&error.to_string());
+                    return None;
+                }
             }
         }
+    }
+
+    async fn next_of(&self, wanted: Wanted) -> Result<Option<Next>> {
+        if let Some(parcel) = self.queue().take_in_hand(&wanted) {
+            return Ok(Some(Next::Memory(parcel)));
+        }
+        let Some(spool) = self.spool.clone() else { return Ok(None) };
+        let claim = move || spool.claim(wanted.end(), |id| wanted.is(id));
+        Ok(blocking("reading the spool", claim).await?.map(Next::Disk))
     }
 
     /// A batch has landed: `stored` of its spans are stored, the others refused. Each is counted once, whatever else
@@ -285,13 +322,23 @@ impl Held {
         self.spool.is_some()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.queue().is_empty() && self.spool_usage().batches == 0
+    /// Whether nothing waits but batches that fail by themselves.
+    pub(super) fn has_only_suspects(&self, landed: u64) -> bool {
+        let batches = self.queue().len() as u64 + self.spool_usage().batches;
+        batches <= self.resting().suspects(landed, std::time::Instant::now()).0
     }
 
-    /// Waits until nothing waits.
-    pub(super) async fn emptied(&self) {
-        self.wait_until(|| self.is_empty()).await;
+    /// Waits until nothing of this process waits, but for batches that have failed by themselves since; how many spans
+    /// these have.
+    pub(super) async fn settled(&self, breaker: &Breaker, since: std::time::Instant) -> u64 {
+        let left = || {
+            let usage = self.spool_usage();
+            let spooled = if usage.batches == 0 { 0 } else { usage.own_spans };
+            let waiting = self.queue().spans() + spooled;
+            (waiting, self.resting().suspects(breaker.landed(), since).1)
+        };
+        self.wait_until(|| left().0 <= left().1).await;
+        left().0
     }
 
     /// Waits until nothing waits in memory.
@@ -382,6 +429,10 @@ impl Held {
 
     fn changed(&self) {
         self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
+    }
+
+    pub(super) fn resting(&self) -> MutexGuard<'_, Resting> {
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

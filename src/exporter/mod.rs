@@ -221,7 +221,8 @@ impl opentelemetry_sdk::trace::SpanExporter for SpanExporter {
         self.shared.shut_down(timeout)
     }
 
-    /// Returns when everything exported before is stored and embedded, or after `flush_timeout_seconds`.
+    /// Returns when everything exported before is stored and embedded, or after `flush_timeout_seconds`. An error says how
+    /// many spans are left where their batches fail while others are stored.
     fn force_flush(&self) -> OTelSdkResult {
         self.shared.flush(self.shared.flush_timeout)
     }

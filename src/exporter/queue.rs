@@ -1,10 +1,11 @@
 //! Batches that wait in memory, up to a bound of bytes.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 
 use uuid::Uuid;
 
 use super::parcel::Parcel;
+use super::resting::{End, Wanted};
 use crate::settings::WhenFull;
 
 /// What a batch in the queue costs beside its own bytes.
@@ -72,11 +73,16 @@ impl Queue {
         Some(parcel)
     }
 
-    /// The oldest batch but for those, to be delivered: it stays in the queue until [`delivered`](Self::delivered).
-    pub(super) fn take_in_hand(&mut self, skipped: &HashSet<Uuid>) -> Option<Parcel> {
-        let oldest = self.parcels.iter().find(|parcel| !skipped.contains(&parcel.id))?;
-        self.in_hand = Some(oldest.id);
-        Some(oldest.clone())
+    /// The first batch that is wanted, to be delivered: it stays in the queue until [`delivered`](Self::delivered).
+    pub(super) fn take_in_hand(&mut self, wanted: &Wanted) -> Option<Parcel> {
+        let mut parcels = self.parcels.iter();
+        let is_wanted = |parcel: &&Parcel| wanted.is(parcel.id);
+        let first = match wanted.end() {
+            End::Oldest => parcels.find(is_wanted),
+            End::Newest => parcels.rfind(is_wanted),
+        }?;
+        self.in_hand = Some(first.id);
+        Some(first.clone())
     }
 
     /// The batch in hand has an end, or is given up. False when it was no longer here.
@@ -160,9 +166,15 @@ fn cost(parcel: &Parcel) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use bytes::Bytes;
 
     use super::*;
+
+    fn but(skipped: impl IntoIterator<Item = Uuid>) -> Wanted {
+        Wanted::AllBut(HashSet::from_iter(skipped), End::Oldest)
+    }
 
     fn parcel(number: u128, bytes: usize) -> Parcel {
         Parcel { id: Uuid::from_u128(number), spans: 10, otlp: Bytes::from(vec![0; bytes]) }
@@ -189,7 +201,7 @@ mod tests {
         for number in 1..=3 {
             assert!(queue.push(parcel(number, 1000)).is_empty());
         }
-        queue.take_in_hand(&HashSet::new()).expect("the oldest");
+        queue.take_in_hand(&but([])).expect("the oldest");
         assert_eq!(ids(&queue.push(parcel(4, 1000))), [2]);
         assert_eq!(ids(&queue.push(parcel(5, 4000))), [5], "it is larger than the queue");
         queue.delivered(Uuid::from_u128(1));
@@ -202,10 +214,12 @@ mod tests {
         for number in 1..=3 {
             queue.push(parcel(number, 1000));
         }
-        let first = queue.take_in_hand(&HashSet::new()).expect("the oldest");
+        let first = queue.take_in_hand(&but([])).expect("the oldest");
         queue.put_back();
-        let second = queue.take_in_hand(&HashSet::from([first.id]));
+        let second = queue.take_in_hand(&but([first.id]));
         assert_eq!(second.map(|parcel| parcel.id.as_u128()), Some(2));
+        let newest = queue.take_in_hand(&Wanted::AllBut(HashSet::new(), End::Newest));
+        assert_eq!(newest.map(|parcel| parcel.id.as_u128()), Some(3));
         queue.put_back();
         assert_eq!(ids(&queue.drain()), [1, 2, 3]);
     }
@@ -218,7 +232,7 @@ mod tests {
         assert_eq!((queue.spans(), queue.bytes()), (20, 1128), "beside the bound");
         assert!(queue.delivered(Uuid::from_u128(2)), "it landed meanwhile");
         assert!(queue.written().is_none());
-        queue.take_in_hand(&HashSet::new()).expect("the oldest");
+        queue.take_in_hand(&but([])).expect("the oldest");
         assert_eq!(queue.write_oldest().map(|parcel| parcel.id.as_u128()), Some(1));
         let unwritten = queue.written().expect("it has no end yet");
         assert!(queue.is_empty() && !queue.delivered(Uuid::from_u128(1)));

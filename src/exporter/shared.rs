@@ -39,16 +39,21 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Waits, on whatever thread, until what waits in memory and in the spool is stored, and then for the embeddings.
+    /// Waits, on whatever thread, until what this process has in memory and in the spool is stored, and then for the
+    /// embeddings.
     pub(super) fn flush(&self, timeout: Duration) -> OTelSdkResult {
         let Some(delivery) = &self.delivery else { return Ok(()) };
         let delivery = Arc::clone(delivery);
         let flush = async move {
-            delivery.drained().await;
-            delivery.store().flush_if_used().await
+            let left = delivery.drained().await;
+            delivery.store().flush_if_used().await.map(|()| left)
         };
         match self.wait_for(timeout, flush)? {
-            Some(Ok(())) => Ok(()),
+            Some(Ok(0)) => Ok(()),
+            Some(Ok(left)) => Err(OTelSdkError::InternalFailure(format!(
+                "{left} spans wait: their batches fail while others are stored (the event SpanExporter.BatchPassedOver \
+                 says why)"
+            ))),
             Some(Err(error)) => Err(failed(&error)),
             None => Err(OTelSdkError::Timeout(timeout)),
         }

@@ -169,6 +169,32 @@ impl TraceStore {
         entries: &[(Uuid, i32)],
         split: impl FnOnce() -> Result<Batch>,
     ) -> Result<Stored> {
+        let result = self.send_any(entries, split).await;
+        if result.as_ref().is_err_and(|error| error.class() != ErrorClass::Data) {
+            self.forget();
+        }
+        result
+    }
+
+    /// As [`send`](Self::send), for a batch that fails while others are stored: what waits for somebody to mend it says
+    /// nothing of the connections.
+    pub(crate) async fn send_suspect(
+        &self,
+        entries: &[(Uuid, i32)],
+        split: impl FnOnce() -> Result<Batch>,
+    ) -> Result<Stored> {
+        let result = self.send_any(entries, split).await;
+        if result.as_ref().is_err_and(Error::is_transient) {
+            self.forget();
+        }
+        result
+    }
+
+    async fn send_any(
+        &self,
+        entries: &[(Uuid, i32)],
+        split: impl FnOnce() -> Result<Batch>,
+    ) -> Result<Stored> {
         if entries.iter().all(|(_, spans)| *spans == 0) {
             return Ok(Stored { spans: 0, new: true, new_documents: 0, is_apart: false });
         }
@@ -181,14 +207,7 @@ impl TraceStore {
             let (ahead, batch) = future::join(self.begin_ahead(entries), splitting).await;
             self.send_to_partitions(entries, &batch?, ahead?).await
         };
-        let result = self.timed("storing a batch", sending).await;
-        match &result {
-            Ok(_) => self.start_upkeep(),
-            // This is about the batch.
-            Err(error) if error.class() == ErrorClass::Data => {}
-            Err(_) => self.forget(),
-        }
-        result
+        self.timed("storing a batch", sending).await.inspect(|_| self.start_upkeep())
     }
 
     /// Begins a batch's transaction where its documents are likely to be known, as those of the last one were.

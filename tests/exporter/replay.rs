@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::support::database::{TestDatabase, eventually};
@@ -144,6 +145,43 @@ async fn a_batch_that_alone_fails_lets_the_others_through_and_waits() {
         let _exporter = flush(exporter).await;
         assert_eq!(database.sequences().await, all(100..next));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_batches_that_fail_by_themselves_keep_no_breaker_open_and_no_flush_waiting() {
+    let database = database().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let exporter = learned(&database, folder.path(), |settings| settings.circuit_breaker_threshold = 3).await;
+    let handle = exporter.handle();
+    database
+        .execute(
+            "CREATE FUNCTION raise() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE SQLSTATE '42501'; END $$; \
+             CREATE TRIGGER raise BEFORE INSERT ON otel.span_rows FOR EACH ROW \
+             WHEN (split_part(NEW.fillers, E'\\x1f', 1)::int BETWEEN 100 AND 111) EXECUTE FUNCTION raise()",
+        )
+        .await;
+    database.take_away().await;
+    for first in 100..113 {
+        exporter.export(batch(first..first + 1)).await.expect("spooled");
+    }
+    database.bring_back().await;
+    let next = AtomicI64::new(113);
+    eventually("the others are stored", async || {
+        let first = next.fetch_add(1, Ordering::Relaxed);
+        exporter.export(batch(first..first + 1)).await.expect("stored, or spooled");
+        let status = handle.status();
+        status.breaker == BreakerState::Closed && status.spool.batches == 12
+    })
+    .await;
+    let next = next.into_inner();
+    assert_eq!(database.sequences().await, all(112..next));
+    let flushing = move || (exporter.force_flush(), exporter);
+    let (flushed, exporter) = tokio::task::spawn_blocking(flushing).await.expect("no panic");
+    let error = flushed.expect_err("12 are left").to_string();
+    assert!(error.contains("12 spans wait: their batches fail while others are stored"), "{error}");
+    database.execute("DROP TRIGGER raise ON otel.span_rows").await;
+    let _exporter = flush(exporter).await;
+    assert_eq!(database.sequences().await, all(100..next));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -81,6 +81,12 @@ impl Index {
         self.names.range((from, Bound::Unbounded)).next().copied()
     }
 
+    /// The newest, or the next before another.
+    pub(super) fn next_back(&self, before: Option<Name>) -> Option<Name> {
+        let to = before.map_or(Bound::Unbounded, Bound::Excluded);
+        self.names.range((Bound::Unbounded, to)).next_back().copied()
+    }
+
     /// Whether the folder has files that are not here.
     pub(super) fn is_behind(&self, newest: u64) -> bool {
         self.seen < newest || (self.is_cut && self.names.is_empty())

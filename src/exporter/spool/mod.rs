@@ -14,7 +14,6 @@ mod name;
 #[cfg(all(test, unix))]
 mod tests;
 
-use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +24,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::parcel::Parcel;
+use super::resting::End;
 use crate::error::{Error, Result};
 use crate::settings::WhenFull;
 use crate::store::is_own_batch;
@@ -202,12 +202,11 @@ impl Spool {
         }
     }
 
-    /// The oldest batch that nobody has, but for some, locked until it is done or dropped. What is damaged is set aside
-    /// on the way.
+    /// The first wanted batch that nobody has, locked until it is done or dropped. What is damaged is set aside on the way.
     ///
     /// # Errors
     /// As [`put`](Self::put).
-    pub(crate) fn claim(&self, skipped: &HashSet<Uuid>) -> Result<Option<Claimed>> {
+    pub(crate) fn claim(&self, first: End, is_wanted: impl Fn(Uuid) -> bool) -> Result<Option<Claimed>> {
         let inner = &self.inner;
         if inner.index().is_old() {
             let mut locked = inner.enter()?;
@@ -220,8 +219,8 @@ impl Spool {
         for _ in 0..3 {
             let listings = inner.index().listings;
             let mut at = None;
-            while let Some(name) = inner.next_behind(at) {
-                if !skipped.contains(&name.id)
+            while let Some(name) = inner.next_from(first, at) {
+                if is_wanted(name.id)
                     && let Some(claimed) = Claimed::attempt(inner, name)
                 {
                     return Ok(Some(claimed));
@@ -323,6 +322,13 @@ impl Inner {
 
     fn next_behind(&self, name: Option<Name>) -> Option<Name> {
         self.index().next(name)
+    }
+
+    fn next_from(&self, first: End, name: Option<Name>) -> Option<Name> {
+        match first {
+            End::Oldest => self.index().next(name),
+            End::Newest => self.index().next_back(name),
+        }
     }
 
     fn path(&self, name: &Name) -> PathBuf {

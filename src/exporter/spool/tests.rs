@@ -65,7 +65,7 @@ fn put_some(spool: &Spool, count: usize) -> Vec<Uuid> {
 /// Replays everything, and says what came in which order.
 fn drain(spool: &Spool) -> Vec<Uuid> {
     std::iter::from_fn(|| {
-        let claimed = spool.claim(&HashSet::new()).unwrap()?;
+        let claimed = spool.claim(End::Oldest, |_| true).unwrap()?;
         let id = claimed.parcel().id;
         claimed.done().unwrap();
         Some(id)
@@ -105,11 +105,11 @@ fn batches_come_back_whole_and_in_order() {
     let parcels: Vec<Parcel> = (0..20).map(|at| sized(500 + at)).collect();
     put_all(&spool, &parcels);
     for parcel in &parcels {
-        let claimed = spool.claim(&HashSet::new()).unwrap().unwrap();
+        let claimed = spool.claim(End::Oldest, |_| true).unwrap().unwrap();
         assert_eq!(claimed.parcel(), parcel);
         claimed.done().unwrap();
     }
-    assert!(spool.claim(&HashSet::new()).unwrap().is_none());
+    assert!(spool.claim(End::Oldest, |_| true).unwrap().is_none());
     assert_eq!(spool.usage(), SpoolUsage::default());
     assert!(files(folder.path()).is_empty());
 }
@@ -128,12 +128,12 @@ fn a_batch_that_is_dropped_is_the_oldest_again() {
     let folder = folder();
     let spool = open(folder.path());
     let ids = put_some(&spool, 3);
-    let first = spool.claim(&HashSet::new()).unwrap().unwrap();
-    let second = spool.claim(&HashSet::new()).unwrap().unwrap();
+    let first = spool.claim(End::Oldest, |_| true).unwrap().unwrap();
+    let second = spool.claim(End::Oldest, |_| true).unwrap().unwrap();
     assert_eq!([first.parcel().id, second.parcel().id], ids[..2]);
     assert_eq!(spool.usage().batches, 3, "what is replayed still waits");
     drop(first);
-    assert_eq!(spool.claim(&HashSet::new()).unwrap().unwrap().parcel().id, ids[0]);
+    assert_eq!(spool.claim(End::Oldest, |_| true).unwrap().unwrap().parcel().id, ids[0]);
     drop(second);
     assert_eq!(drain(&spool), ids);
 }
@@ -146,10 +146,10 @@ fn two_spools_of_a_folder_share_its_batches() {
     ids.extend(put_some(&two, 2));
     ids.extend(put_some(&one, 1));
     assert_eq!(one.usage(), two.usage());
-    let held = two.claim(&HashSet::new()).unwrap().unwrap();
+    let held = two.claim(End::Oldest, |_| true).unwrap().unwrap();
     assert_eq!(held.parcel().id, ids[0]);
     assert_eq!(drain(&one), ids[1..]);
-    assert!(two.claim(&HashSet::new()).unwrap().is_none());
+    assert!(two.claim(End::Oldest, |_| true).unwrap().is_none());
     drop(held);
     assert_eq!(drain(&one), ids[..1], "given back by another");
     assert_eq!(two.usage().batches, 0);
@@ -209,7 +209,7 @@ fn the_newest_is_refused_when_the_bound_is_reached() {
         );
     }
     assert_eq!(one.usage().bytes, MIB, "up to the bound, by both together");
-    one.claim(&HashSet::new()).unwrap().unwrap().done().unwrap();
+    one.claim(End::Oldest, |_| true).unwrap().unwrap().done().unwrap();
     let last = sized(size);
     put(&two, &last);
     assert_eq!(drain(&two), [&ids[1..], &[last.id]].concat());
@@ -225,7 +225,7 @@ fn the_oldest_make_room_but_not_those_that_are_replayed() {
     let size = MIB as usize / 4;
     let parcels: Vec<Parcel> = (0..6).map(|_| sized(size)).collect();
     put_all(&other, &parcels[..4]);
-    let held = other.claim(&HashSet::new()).unwrap().unwrap();
+    let held = other.claim(End::Oldest, |_| true).unwrap().unwrap();
     assert_eq!(put(&spool, &parcels[4]), Dropped { batches: 1, spans: 3 });
     assert_eq!(put(&spool, &parcels[5]), Dropped { batches: 1, spans: 3 });
     assert_eq!(put(&spool, &sized(size + 1)), Dropped { batches: 2, spans: 6 });
@@ -259,7 +259,7 @@ fn an_operator_may_remove_files_at_any_time() {
     let folder = folder();
     let spool = open(folder.path());
     let ids = put_some(&spool, 3);
-    let held = spool.claim(&HashSet::new()).unwrap().unwrap();
+    let held = spool.claim(End::Oldest, |_| true).unwrap().unwrap();
     let names = files(folder.path());
     fs::remove_file(&names[0]).unwrap();
     fs::remove_file(&names[1]).unwrap();
@@ -281,7 +281,7 @@ fn files_that_are_moved_into_the_folder_are_replayed() {
         fs::rename(&file, to.path().join(file.file_name().unwrap())).unwrap();
     }
     assert_eq!(drain(&open(to.path())), ids);
-    assert!(spool.claim(&HashSet::new()).unwrap().is_none());
+    assert!(spool.claim(End::Oldest, |_| true).unwrap().is_none());
 }
 
 #[test]
@@ -356,8 +356,8 @@ fn a_link_to_a_batch_outside_is_not_replayed() {
     let target = files(outside.path()).remove(0);
     let spool = open(folder.path());
     symlink(&target, folder.path().join(target.file_name().unwrap())).unwrap();
-    assert!(spool.claim(&HashSet::new()).unwrap().is_none());
-    assert!(open(folder.path()).claim(&HashSet::new()).unwrap().is_none());
+    assert!(spool.claim(End::Oldest, |_| true).unwrap().is_none());
+    assert!(open(folder.path()).claim(End::Oldest, |_| true).unwrap().is_none());
     // Nor is what became a link, or a folder, after the folder was read; the rest is.
     let ids = put_some(&spool, 3);
     for (at, path) in files(folder.path()).into_iter().filter(|path| !path.is_symlink()).take(2).enumerate() {
@@ -395,7 +395,7 @@ fn a_rejected_batch_is_kept_with_its_reason() {
     assert_eq!(fs::read_to_string(path.with_extension("txt")).unwrap(), "invalid byte sequence [22021]\n");
     let bytes = fs::read(&path).unwrap();
     assert_eq!(format::read(&mut &*bytes, MIB).unwrap(), Some(parcel.clone()));
-    assert!(spool.claim(&HashSet::new()).unwrap().is_none(), "it is not replayed");
+    assert!(spool.claim(End::Oldest, |_| true).unwrap().is_none(), "it is not replayed");
     assert_eq!(spool.usage(), SpoolUsage { rejected: 1, ..SpoolUsage::default() });
     // Until an operator says so.
     fs::rename(&path, folder.path().join(path.file_name().unwrap())).unwrap();
@@ -507,7 +507,7 @@ fn a_folder_of_very_many_files_is_not_read_for_each_batch() {
     assert_eq!(spool.usage().batches, 20_000);
     let started = Instant::now();
     for _ in 0..100 {
-        drop(spool.claim(&HashSet::new()).unwrap().unwrap());
+        drop(spool.claim(End::Oldest, |_| true).unwrap().unwrap());
     }
     put_some(&spool, 1);
     let (listings, took) = (spool.inner.index().listings, started.elapsed());
@@ -533,9 +533,9 @@ fn batches_that_are_skipped_let_the_others_go_first_and_keep_their_place() {
     let folder = folder();
     let spool = open(folder.path());
     let ids = put_some(&spool, 3);
-    let second = spool.claim(&HashSet::from([ids[0]])).unwrap().unwrap();
+    let second = spool.claim(End::Oldest, |id| id != ids[0]).unwrap().unwrap();
     assert_eq!(second.parcel().id, ids[1]);
-    assert!(spool.claim(&HashSet::from([ids[0], ids[2]])).unwrap().is_none());
+    assert!(spool.claim(End::Newest, |id| id == ids[1]).unwrap().is_none());
     drop(second);
     assert_eq!(drain(&spool), ids);
 }
@@ -548,7 +548,7 @@ fn it_tells_what_of_it_is_this_process_s_own_and_what_of_that_is_lost() {
     put_all(&spool, &[own(), sized(1000), own(), own()]);
     assert_eq!((spool.usage().own_spans, spool.own_lost()), (9, 0));
     assert_eq!(open(folder.path()).usage().own_spans, 9, "listed");
-    spool.claim(&HashSet::new()).unwrap().unwrap().done().unwrap();
+    spool.claim(End::Oldest, |_| true).unwrap().unwrap().done().unwrap();
     assert_eq!((spool.usage().own_spans, spool.own_lost()), (6, 0));
     put(&spool, &sized(3 * MIB as usize / 4));
     assert_eq!((spool.usage().own_spans, spool.own_lost()), (3, 3));

@@ -76,7 +76,7 @@ fn another_process() {
         },
         "drain" => drain(&spool).into_iter().for_each(say),
         "claim" => {
-            let claimed = spool.claim(&HashSet::new()).unwrap().unwrap();
+            let claimed = spool.claim(End::Oldest, |_| true).unwrap().unwrap();
             say(claimed.parcel().id);
             loop {
                 thread::park();
@@ -133,11 +133,11 @@ fn a_process_that_is_killed_while_it_replays_gives_its_batch_back() {
     let ids = put_some(&spool, 2);
     let mut process = Process::start("claim", folder.path());
     assert_eq!(process.id(), Some(ids[0]));
-    let second = spool.claim(&HashSet::new()).unwrap().unwrap();
+    let second = spool.claim(End::Oldest, |_| true).unwrap().unwrap();
     assert_eq!(second.parcel().id, ids[1]);
-    assert!(spool.claim(&HashSet::new()).unwrap().is_none(), "the other process has it");
+    assert!(spool.claim(End::Oldest, |_| true).unwrap().is_none(), "the other process has it");
     process.kill();
-    assert_eq!(spool.claim(&HashSet::new()).unwrap().unwrap().parcel().id, ids[0]);
+    assert_eq!(spool.claim(End::Oldest, |_| true).unwrap().unwrap().parcel().id, ids[0]);
 }
 
 /// A disk of 1 MiB; `None`, and a word about it, where this user may not have one.

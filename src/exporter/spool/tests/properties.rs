@@ -57,7 +57,7 @@ proptest! {
         let parcel = Parcel::new(Uuid::new_v4(), &spans);
         let spool = Spool::open(folder.path(), 100 * MIB, WhenFull::DropNewest).unwrap();
         put(&spool, &parcel);
-        let claimed = spool.claim(&HashSet::new()).unwrap().unwrap();
+        let claimed = spool.claim(End::Oldest, |_| true).unwrap().unwrap();
         prop_assert_eq!(claimed.parcel(), &parcel);
         prop_assert_eq!(claimed.parcel().spans as usize, spans.len());
         let traces = claimed.parcel().traces().unwrap();
