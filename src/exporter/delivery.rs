@@ -32,6 +32,9 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// What is left of `export_timeout_seconds` for the spool when the database has not answered.
 const SPOOL_SHARE: u32 = 4;
 
+/// What is left of it for the answer to a sender that waits.
+const ANSWER_SHARE: u32 = 10;
+
 /// The way of batches into the store.
 pub(super) struct Delivery {
     store: TraceStore,
@@ -131,7 +134,8 @@ impl Delivery {
         };
         let attempt = match admitted {
             Ok(()) => {
-                self.land_within(self.hand_over, source, Attempt::Usual, &mut Progress::default()).await
+                self.land_within(self.patience(source), source, Attempt::Usual, &mut Progress::default())
+                    .await
             }
             Err(open) => Err(open),
         };
@@ -176,6 +180,15 @@ impl Delivery {
                     Kept::Lost(reason) => Err(Error::Dropped { spans: source.len(), reason }),
                 }
             }
+        }
+    }
+
+    /// How long an export waits for the database. A sender that keeps its batch waits with it, and nothing is handed over
+    /// where there is no spool.
+    fn patience(&self, source: &Source) -> Duration {
+        match source.is_kept_by_its_sender() && !self.held.is_durable() {
+            true => self.timeout - self.timeout / ANSWER_SHARE,
+            false => self.hand_over,
         }
     }
 

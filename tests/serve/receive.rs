@@ -298,6 +298,23 @@ async fn with_a_spool_spans_are_taken_while_the_database_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_a_spool_a_sender_waits_for_a_slow_database() {
+    let database = database().await;
+    let mut settings = database.settings();
+    settings.hand_over_seconds = 1;
+    let server = TestServer::start(receiving(settings));
+    database
+        .execute(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(2); RETURN NEW; END $$; \
+             CREATE TRIGGER slow BEFORE INSERT ON otel.batches FOR EACH ROW EXECUTE FUNCTION slow()",
+        )
+        .await;
+    let answer = post(&server, PROTOBUF, request(0..10).encode_to_vec()).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(database.sequences().await, (0..10).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_too_many_is_to_come_again() {
     let database = database().await;
     let mut config = receiving(database.settings());
