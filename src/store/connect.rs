@@ -1,10 +1,12 @@
 //! Opening connections: host by host, each within `connect_timeout_seconds`.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
@@ -31,7 +33,12 @@ pub(super) struct Connector {
     settings: Settings,
     /// The statements that prepare each session, or behind a pooler each transaction.
     set_up: String,
+    /// Servers that have not answered while anybody waited, and since when.
+    silent: Mutex<HashMap<String, Instant>>,
 }
+
+/// For so long others are tried before a server that has not answered.
+const SILENT_FOR: Duration = Duration::from_secs(60);
 
 /// A session with the server.
 pub(super) struct Session {
@@ -87,7 +94,21 @@ impl Connector {
             seconds * 500,
             idle * 1000
         );
-        Connector { settings: settings.clone(), set_up }
+        Connector { settings: settings.clone(), set_up, silent: Mutex::default() }
+    }
+
+    /// The servers in the order in which they are tried.
+    fn in_order(&self, string: &ConnectionString) -> Vec<Server> {
+        let mut servers = servers(string);
+        let mut silent = self.silent();
+        silent.retain(|_, since| since.elapsed() < SILENT_FOR);
+        servers.sort_by_key(|server| silent.get(&server.to_string()).copied());
+        servers
+    }
+
+    /// The map is whole at every moment, so a panic elsewhere does not spoil it.
+    fn silent(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long connecting to one host may take.
@@ -228,8 +249,12 @@ impl managed::Manager for Connector {
     async fn create(&self) -> Result<Session> {
         let string = self.settings.connection()?;
         let mut refusals = Vec::new();
-        for server in servers(&string) {
-            match Box::pin(self.connect(&string, &server)).await {
+        for server in self.in_order(&string) {
+            let mut trying = Trying { connector: self, server: server.to_string(), is_answered: false };
+            let begin = Instant::now();
+            let connected = Box::pin(self.connect(&string, &server)).await;
+            trying.is_answered = connected.is_ok() || begin.elapsed() < self.limit(&string);
+            match connected {
                 Ok(session) => return Ok(session),
                 Err(refusal) => refusals.push((server, refusal)),
             }
@@ -252,6 +277,23 @@ impl managed::Manager for Connector {
             return Err(RecycleError::message("it was closed"));
         }
         Ok(())
+    }
+}
+
+/// Takes note of a server that does not answer, also where nobody waits for it any more and this is dropped.
+struct Trying<'a> {
+    connector: &'a Connector,
+    server: String,
+    is_answered: bool,
+}
+
+impl Drop for Trying<'_> {
+    fn drop(&mut self) {
+        let server = std::mem::take(&mut self.server);
+        match self.is_answered {
+            true => self.connector.silent().remove(&server),
+            false => self.connector.silent().insert(server, Instant::now()),
+        };
     }
 }
 
@@ -302,7 +344,7 @@ impl fmt::Display for Server {
     }
 }
 
-/// The servers in the order in which they are tried.
+/// The servers in the order of the connection string.
 fn servers(string: &ConnectionString) -> Vec<Server> {
     let config = &string.config;
     let (hosts, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());

@@ -103,6 +103,24 @@ async fn a_statement_that_waits_for_a_lock_is_ended_by_the_server() {
     store.batch_store(&spans).await.expect("stored");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_silent_for_longer_than_anybody_waits_keeps_nobody_from_the_next() {
+    let database = TestDatabase::create().await;
+    // The kernel accepts for them, and nothing answers.
+    let silent = || std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let (first, second) = (silent(), silent());
+    let of = |silent: &std::net::TcpListener| silent.local_addr().expect("its address").port();
+    let ports = format!("{},{},{}", of(&first), of(&second), port(&database));
+    let mut settings = settings_at(&database, "127.0.0.1,127.0.0.1,127.0.0.1", &ports);
+    settings.connect_timeout_seconds = 60;
+    let (store, spans) = (store(settings), arbitrary::sample(1));
+    for _ in 0..2 {
+        let waiting = tokio::time::timeout(Duration::from_secs(1), store.batch_store(&spans));
+        waiting.await.expect_err("nobody answers");
+    }
+    store.batch_store(&spans).await.expect("stored by the third host");
+}
+
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_is_silent_or_dead_is_passed_over_in_time() {
