@@ -132,7 +132,7 @@ mod tests {
                 held.enqueue(parcel, String::new());
             }
             let courier = tokio::spawn(run(Arc::clone(&delivery)));
-            held.memory_emptied().await;
+            held.wait_until(|| held.is_memory_empty()).await;
             courier.abort();
             assert_eq!(delivery.counts.rejected.get(), 15);
             assert_eq!(held.spool_usage().rejected, if with_spool { 3 } else { 0 });

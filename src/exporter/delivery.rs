@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::breaker::Breaker;
+use super::breaker::{Breaker, BreakerState};
 use super::counts::{Counts, Uncounted};
 use super::held::{Held, Kept, Next};
 use super::outage::Outage;
@@ -453,10 +453,14 @@ impl Delivery {
         self.held.settled(&self.breaker, since).await
     }
 
-    /// Waits until nothing waits in memory, as what is in the spool is durable; tries at once, too.
-    pub(super) async fn drained_of_memory(&self) {
-        self.try_at_once();
-        self.held.memory_emptied().await;
+    /// As [`drained`](Self::drained), but what is in the spool is durable: it is not waited for while the database is away.
+    pub(super) async fn drained_as_far_as_it_goes(&self) {
+        let is_away = || self.breaker.status().0 == BreakerState::Open && self.held.is_memory_empty();
+        tokio::select! {
+            biased;
+            _ = self.drained() => {}
+            () = self.held.wait_until(is_away) => {}
+        }
     }
 
     fn try_at_once(&self) {

@@ -341,12 +341,13 @@ impl Held {
         left().0
     }
 
-    /// Waits until nothing waits in memory.
-    pub(super) async fn memory_emptied(&self) {
-        self.wait_until(|| self.queue().is_empty()).await;
+    /// Whether nothing waits in memory.
+    pub(super) fn is_memory_empty(&self) -> bool {
+        self.queue().is_empty()
     }
 
-    async fn wait_until(&self, is_reached: impl Fn() -> bool) {
+    /// Waits until something holds of what waits.
+    pub(super) async fn wait_until(&self, is_reached: impl Fn() -> bool) {
         let mut changes = self.changes.subscribe();
         while !is_reached() {
             // Another process may be the one that replays: then nothing is heard here.

@@ -113,7 +113,7 @@ impl Shared {
                     settling.held.evacuate(evacuated.into()).await;
                 }
                 settling.returned().await;
-                settling.drained_of_memory().await;
+                settling.drained_as_far_as_it_goes().await;
                 settling.store().flush_if_used().await
             };
             if let Ok(Err(error)) = tokio::time::timeout_at(end.into(), stored).await {
