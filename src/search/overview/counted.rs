@@ -265,8 +265,8 @@ async fn run(
              FROM (SELECT document_id, count(*) AS spans FROM counted GROUP BY document_id) AS c \
              JOIN {schema}.span_documents d ON d.id = c.document_id), \
          period AS ( \
-             SELECT coalesce({since}::timestamptz, min(start_time)) AS since, \
-                    coalesce({until}::timestamptz, max(start_time)) AS until FROM counted), \
+             SELECT coalesce(nullif({since}::timestamptz, '-infinity'), min(start_time)) AS since, \
+                    coalesce(nullif({until}::timestamptz, 'infinity'), max(start_time)) AS until FROM counted), \
          chosen AS MATERIALIZED ( \
              SELECT seconds, make_interval(secs => seconds) AS step FROM unnest({steps}::float8[]) AS seconds, period \
              WHERE seconds * {MAX_STEPS} >= extract(epoch FROM until - since) ORDER BY seconds LIMIT 1) \
