@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use opentelemetry_pgvector::Settings;
 use opentelemetry_pgvector::span::{
-    Document, Halves, Scrubbed, Scrubber, Span, Splitter, StoredRow, Template,
+    Document, Halves, Scrubbed, Scrubber, Span, Splitter, Template,
 };
 
 /// Splits spans and joins them again, twice, since the second time the splitter knows more.
@@ -35,16 +35,7 @@ fn template(document: &Document) -> Template {
 
 fn join(halves: &Halves, templates: &HashMap<u128, Template>) -> Vec<Span<'static>> {
     let join = |row: &opentelemetry_pgvector::span::Row| {
-        let stored = StoredRow {
-            trace_id: row.trace_id,
-            span_id: row.span_id,
-            parent_span_id: row.parent_span_id,
-            start_us: row.start_us,
-            start_ns: row.start_ns,
-            duration_ns: row.duration_ns,
-            flags: row.flags,
-            fillers: &halves.fillers[row.fillers.clone()],
-        };
+        let stored = halves.stored(row);
         templates[&row.document].join(&stored, &halves.resources[row.resource]).expect("the halves join")
     };
     halves.rows.iter().map(join).collect()

@@ -9,6 +9,7 @@ use super::distinct::Distinct;
 use super::document::Document;
 use super::encode::{Constants, Encoded, Encoder, Slot};
 use super::guard::{Guard, Level, Service};
+use super::join::StoredRow;
 use super::json;
 use super::keys::Class;
 use super::mask::{Piece, Style, mask};
@@ -36,6 +37,22 @@ pub struct Halves {
     pub fillers: String,
     /// How many NULs were replaced in texts.
     pub nuls: u64,
+}
+
+impl Halves {
+    /// One of the rows as it comes back from the database.
+    pub fn stored(&self, row: &Row) -> StoredRow<'_> {
+        StoredRow {
+            trace_id: row.trace_id,
+            span_id: row.span_id,
+            parent_span_id: row.parent_span_id,
+            start_us: row.start_us,
+            start_ns: row.start_ns,
+            duration_ns: row.duration_ns,
+            flags: row.flags,
+            fillers: self.fillers.get(row.fillers.clone()).unwrap_or_default(),
+        }
+    }
 }
 
 impl Default for Splitter {

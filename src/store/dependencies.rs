@@ -27,8 +27,7 @@ impl TraceStore {
     /// that receives does it every minute. While another process counts, this does nothing. It takes the writer's rights.
     ///
     /// # Errors
-    /// [`Error::Connect`], [`Error::Database`],
-    /// [`Error::Schema`].
+    /// [`Error::Connect`], [`Error::Database`], [`Error::Schema`].
     pub async fn count_dependencies(&self, late: Duration) -> Result<()> {
         self.count_within(late, LIMITS, Duration::MAX).await
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::support::{arbitrary, shared};
-use opentelemetry_pgvector::span::{Document, Halves, Span, Splitter, StoredRow, Template};
+use opentelemetry_pgvector::span::{Document, Halves, Span, Splitter, Template};
 use proptest::prelude::*;
 
 /// Joins every row again with the documents that came with it or before.
@@ -17,16 +17,7 @@ fn join(halves: &Halves, documents: &mut HashMap<u128, (Arc<Document>, Template)
         .rows
         .iter()
         .map(|row| {
-            let stored = StoredRow {
-                trace_id: row.trace_id,
-                span_id: row.span_id,
-                parent_span_id: row.parent_span_id,
-                start_us: row.start_us,
-                start_ns: row.start_ns,
-                duration_ns: row.duration_ns,
-                flags: row.flags,
-                fillers: &halves.fillers[row.fillers.clone()],
-            };
+            let stored = halves.stored(row);
             documents[&row.document]
                 .1
                 .join(&stored, &halves.resources[row.resource])

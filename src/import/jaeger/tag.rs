@@ -111,7 +111,7 @@ mod tests {
     use super::*;
     use crate::import::document;
     use crate::import::otlp_json::{read_spans, write_spans};
-    use crate::span::{Span, Splitter, StoredRow, Template, spans_to_otlp};
+    use crate::span::{Span, Splitter, Template, spans_to_otlp};
 
     #[test]
     fn every_type_is_read_as_jaeger_and_its_storages_write_it() {
@@ -142,16 +142,7 @@ mod tests {
     fn split_and_joined(span: &Span<'_>) -> Span<'static> {
         let halves = Splitter::default().split(std::slice::from_ref(span), |_| false);
         let row = &halves.rows[0];
-        let stored = StoredRow {
-            trace_id: row.trace_id,
-            span_id: row.span_id,
-            parent_span_id: row.parent_span_id,
-            start_us: row.start_us,
-            start_ns: row.start_ns,
-            duration_ns: row.duration_ns,
-            flags: row.flags,
-            fillers: &halves.fillers[row.fillers.clone()],
-        };
+        let stored = halves.stored(row);
         let template = Template::parse(&halves.documents[0].body).expect("a format string");
         template.join(&stored, &halves.resources[row.resource]).expect("the halves join")
     }
