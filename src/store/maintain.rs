@@ -273,8 +273,9 @@ impl TraceStore {
     }
 
     async fn old_partitions(&self, days: i32) -> Result<Vec<Old>> {
+        // One that another process drops meanwhile has no size.
         let sql = format!(
-            "SELECT partition::text, spans, bytes FROM {}.partitions \
+            "SELECT partition::text, spans, coalesce(bytes, 0) FROM {}.partitions \
              WHERE to_time <= ((now() AT TIME ZONE 'UTC')::date - $1::integer)::timestamp AT TIME ZONE 'UTC' ORDER BY to_time",
             self.inner.sql.schema
         );
