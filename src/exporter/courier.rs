@@ -98,20 +98,10 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::error::Result;
     use crate::exporter::counts::Uncounted;
-    use crate::exporter::delivery::caught;
     use crate::exporter::parcel::Parcel;
     use crate::settings::Settings;
     use crate::store::TraceStore;
-
-    #[tokio::test]
-    async fn a_panic_is_an_error_of_its_batch() {
-        let sum: Result<u32> = caught(Uuid::nil(), async { panic!("no sum") }).await;
-        let error = sum.expect_err("a panic");
-        assert_eq!(error.class(), ErrorClass::Data);
-        assert!(error.to_string().contains("no sum"), "{error}");
-    }
 
     #[tokio::test]
     async fn a_batch_at_which_every_attempt_fails_is_set_aside_and_the_courier_goes_on() {
