@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum_server::tls_rustls::RustlsConfig;
-use axum_server::{Control, Handle};
+use axum_server::{Control, Handle, Server};
 use opentelemetry::otel_debug;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
@@ -21,6 +21,9 @@ use crate::error::{Error, Result};
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// How long a connection of HTTP/1 may be open without a later one. Exporters send every few seconds.
 const NEXT_REQUEST: Duration = Duration::from_secs(120);
+/// How often the other end of a connection of HTTP/2 is asked whether it is still there, and how long its answer may take.
+const PING: Duration = Duration::from_secs(20);
+const PONG: Duration = Duration::from_secs(10);
 
 /// An address that was taken, with what is served there.
 pub(super) struct Listener {
@@ -59,25 +62,27 @@ impl Listeners {
         let Listener { address, socket, routes } = listener;
         let serving = move |source| Error::Io { doing: format!("serving {address}"), source };
         let service = routes.into_make_service();
-        let handle = Handle::with_control(control);
-        let refused = move |_: Option<&_>, error: &std::io::Error| {
-            otel_debug!(name: "Server.ConnectionRefused", reason = error.to_string());
-        };
         match self.tls.clone() {
             None => Box::pin(async move {
-                let mut server = axum_server::from_tcp(socket).map_err(serving)?;
-                server.http_builder().http1().header_read_timeout(NEXT_REQUEST);
-                let server = server.handle(handle).first_request_timeout(FIRST_REQUEST);
-                server.accept_error_handler(refused).serve(service).await.map_err(serving)
+                let server = axum_server::from_tcp(socket).map_err(serving)?;
+                bounded(server, control).serve(service).await.map_err(serving)
             }),
             Some(tls) => Box::pin(async move {
-                let mut server = axum_server::from_tcp_rustls(socket, tls).map_err(serving)?;
-                server.http_builder().http1().header_read_timeout(NEXT_REQUEST);
-                let server = server.handle(handle).first_request_timeout(FIRST_REQUEST);
-                server.accept_error_handler(refused).serve(service).await.map_err(serving)
+                let server = axum_server::from_tcp_rustls(socket, tls).map_err(serving)?;
+                bounded(server, control).serve(service).await.map_err(serving)
             }),
         }
     }
+}
+
+/// Keeps no connection of which the other end is gone, or asks for nothing.
+fn bounded<A>(mut server: Server<SocketAddr, A>, control: Control) -> Server<SocketAddr, A> {
+    server.http_builder().http1().header_read_timeout(NEXT_REQUEST);
+    server.http_builder().http2().keep_alive_interval(PING).keep_alive_timeout(PONG);
+    let server = server.handle(Handle::with_control(control)).first_request_timeout(FIRST_REQUEST);
+    server.accept_error_handler(|_: Option<&SocketAddr>, error| {
+        otel_debug!(name: "Server.ConnectionRefused", reason = error.to_string());
+    })
 }
 
 fn server_config(tls: &Tls) -> Result<Arc<ServerConfig>> {

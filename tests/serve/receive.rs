@@ -344,6 +344,23 @@ async fn a_request_too_many_is_to_come_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_is_gone_without_a_word_keeps_no_connection() {
+    /// POST /, as HTTP/2's static table has it, that ends the request.
+    const REQUEST: &[u8] = &[0, 0, 3, 1, 5, 0, 0, 0, 1, 0x83, 0x86, 0x84];
+    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let database = database().await;
+    let server = TestServer::start(receiving(database.settings()));
+    let address = server.addresses.otlp_grpc.expect("an address");
+    let mut gone = TcpStream::connect(address).await.expect("connected");
+    gone.write_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", SETTINGS, REQUEST].concat()).await.expect("sent");
+    // Pings come, and are not answered.
+    let mut frames = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(90), gone.read_to_end(&mut frames)).await;
+    ended.expect("the connection ends").expect("read");
+    assert!(!frames.is_empty(), "the request was answered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_who_brings_the_token_is_let_in() {
     let database = database().await;
     let mut config = receiving(database.settings());

@@ -76,7 +76,7 @@ pub(super) fn of_store(health: &Health, target: &str, schema: &str, now: SystemT
             ),
         )),
         _ => {
-            let todo = "Run: otel-pgvector migrate, as the schema's owner.";
+            let todo = "Run what the message names, as the schema's owner.";
             found.push(Finding::bad("Schema", error, todo));
             return found;
         }
