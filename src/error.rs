@@ -68,7 +68,7 @@ pub enum Error {
     #[error("the database is not the one that it was: documents that were stored are gone")]
     Replaced,
 
-    /// The schema is missing, too old, too new, or may not be created by this role.
+    /// The schema is missing, too old, too new, altered outside this crate, or may not be created by this role.
     #[error("database schema: {0}")]
     Schema(String),
 

@@ -1,11 +1,10 @@
 //! Which traces: their ids, from a cursor.
 
 use opentelemetry::trace::TraceId;
-use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::search::{Filter, Parameters, ids_of_traces};
-use crate::store::{Connection, TraceStore};
+use crate::store::{Columns, Connection, TraceStore};
 
 const CURSOR: &str = "opentelemetry_pgvector_export";
 
@@ -57,7 +56,7 @@ impl Ids {
     pub(super) async fn next(&mut self, count: usize) -> Result<Vec<TraceId>> {
         let fetch = format!("FETCH {count} FROM {CURSOR}");
         let rows = self.connection.query(&fetch, &[]).await.map_err(Error::database("selecting traces"))?;
-        Ok(rows.iter().map(|row| TraceId::from_bytes(row.get::<_, Uuid>(0).into_bytes())).collect())
+        rows.iter().map(|row| row.trace_id(0)).collect()
     }
 
     pub(super) async fn close(self) -> Result<()> {

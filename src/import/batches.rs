@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::span::Span;
-use crate::store::TraceStore;
+use crate::store::{Columns, TraceStore};
 
 /// A hash of all content up to and including a record, and the number of a span in that record.
 #[derive(Clone, Copy)]
@@ -103,7 +103,7 @@ pub(super) async fn stored_from_here(store: &TraceStore, queue: &Queue) -> Resul
             format!("SELECT id, spans FROM {schema}.batches WHERE id BETWEEN $1 AND $2 ORDER BY spans DESC");
         let rows = connection.query_prepared(&sql, &[&least, &largest]).await.map_err(doing())?;
         connection.give_back();
-        Ok(rows.iter().map(|row| (row.get(0), row.get::<_, i32>(1).max(0) as usize)).collect())
+        rows.iter().map(|row| Ok((row.column(0)?, row.column::<i32>(1)?.max(0) as usize))).collect()
     };
     store.timed("looking for batches that are stored", find).await
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::store::TraceStore;
+use crate::store::{Columns, TraceStore};
 
 /// How often the waiting documents are counted.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -53,7 +53,7 @@ async fn waiting(store: &TraceStore) -> Result<u64> {
             format!("SELECT count(*) FROM {}.span_documents WHERE embedding IS NULL", store.sql().schema);
         let row = connection.query_one(&sql, &[]).await.map_err(doing())?;
         connection.give_back();
-        Ok(row.get::<_, i64>(0).max(0) as u64)
+        row.count(0)
     };
     store.timed("counting documents that wait", count).await
 }

@@ -10,7 +10,7 @@ use super::spans::{
     COLUMNS, Documents, FoundSpan, NEWEST_FIRST, newest, newest_of_traces, read, read_once, reading,
 };
 use crate::error::Result;
-use crate::store::{Connection, SchemaInfo, TraceStore};
+use crate::store::{Columns, Connection, SchemaInfo, TraceStore};
 
 /// Up to so many documents have their rows read by the index on documents, which takes a look for each partition.
 const FEW: usize = 200;
@@ -77,7 +77,7 @@ pub(super) async fn few(
         FEW + 1
     );
     let rows = connection.query_prepared(&sql, &parameters.as_slice()).await.map_err(reading(filter))?;
-    Ok((rows.len() <= FEW).then(|| rows.iter().map(|row| row.get(0)).collect()))
+    (rows.len() <= FEW).then(|| rows.iter().map(|row| row.column(0)).collect()).transpose()
 }
 
 struct ByTime<'a> {

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use tokio_postgres::Row;
+
 use super::compare::Begun;
 use super::compared::{LARGE, Passing, source};
 use super::conditions::Parameters;
@@ -11,7 +13,7 @@ use super::score::{Candidate, QueryWord};
 use super::spans::reading;
 use crate::embedding::InContext;
 use crate::error::{Error, Result};
-use crate::store::{Connection, TraceStore, Vector};
+use crate::store::{Columns, Connection, TraceStore, Vector};
 
 /// How many documents are near enough for each result of a page, at least, and at most in all. Documents share texts, so
 /// these are fewer operations: with 160 of them Datasette lost 0.02 of precision, with 200 none. Finding them takes HNSW
@@ -46,7 +48,7 @@ pub(super) async fn words(connection: &Connection, embedded: &InContext) -> Resu
         "SELECT word FROM unnest($1::text[]) word WHERE ts_lexize('pg_catalog.english_stem', word) = '{}'";
     let rows =
         connection.query_prepared(sql, &[&texts]).await.map_err(Error::database("searching documents"))?;
-    let stop: HashSet<String> = rows.iter().map(|row| row.get(0)).collect();
+    let stop = rows.iter().map(|row| row.column(0)).collect::<Result<HashSet<String>>>()?;
     if words.iter().any(|word| !stop.contains(&word.word)) {
         words.retain(|word| !stop.contains(&word.word));
     }
@@ -84,7 +86,7 @@ pub(super) async fn with_words(
     );
     let rows =
         connection.query_prepared(&sql, &parameters.as_slice()).await.map_err(reading(&query.filter))?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+    rows.iter().map(|row| row.column(0)).collect()
 }
 
 /// The nearest documents that pass the query's conditions, and those of them with its words, in no order.
@@ -119,12 +121,17 @@ pub(super) async fn candidates(
     );
     let rows =
         connection.query_prepared(&sql, &parameters.as_slice()).await.map_err(reading(&query.filter))?;
-    let candidates = rows.iter().map(|row| Candidate {
-        id: row.get(0),
-        cosine: row.get(1),
-        service: row.get(2),
-        text: row.get(3),
-        failed: row.get(4),
-    });
-    Ok(candidates.filter(|candidate| candidate.id <= query.page.document).collect())
+    let mut candidates = rows.iter().map(candidate).collect::<Result<Vec<_>>>()?;
+    candidates.retain(|candidate| candidate.id <= query.page.document);
+    Ok(candidates)
+}
+
+fn candidate(row: &Row) -> Result<Candidate> {
+    Ok(Candidate {
+        id: row.column(0)?,
+        cosine: row.column(1)?,
+        service: row.column(2)?,
+        text: row.column(3)?,
+        failed: row.column(4)?,
+    })
 }

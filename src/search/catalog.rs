@@ -1,11 +1,12 @@
 //! What there is: services and their operations.
 
 use serde::Serialize;
+use tokio_postgres::Row;
 
 use super::filter::Kind;
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
-use crate::store::{Microseconds, TraceStore};
+use crate::store::{Columns, Microseconds, TraceStore};
 
 /// An operation of a service: spans of one name and kind.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -48,7 +49,7 @@ impl TraceStore {
             let rows =
                 connection.query_prepared(&sql, &[]).await.map_err(Error::database("listing services"))?;
             connection.give_back();
-            Ok(rows.iter().map(|row| row.get(0)).collect())
+            rows.iter().map(|row| row.column(0)).collect()
         })
         .await
     }
@@ -70,19 +71,20 @@ impl TraceStore {
                 .await
                 .map_err(Error::database("listing operations"))?;
             connection.give_back();
-            let time = |microseconds: Microseconds| Timestamp(i128::from(microseconds.0) * 1000);
-            Ok(rows
-                .iter()
-                .map(|row| Operation {
-                    name: row.get(0),
-                    kind: Kind::from_number(row.get(1)),
-                    documents: row.get::<_, i64>(2) as u64,
-                    fails: row.get(3),
-                    first_seen: time(row.get(4)),
-                    last_seen: time(row.get(5)),
-                })
-                .collect())
+            rows.iter().map(operation).collect()
         })
         .await
     }
+}
+
+fn operation(row: &Row) -> Result<Operation> {
+    let time = |microseconds: Microseconds| Timestamp(i128::from(microseconds.0) * 1000);
+    Ok(Operation {
+        name: row.column(0)?,
+        kind: Kind::from_number(row.column(1)?),
+        documents: row.count(2)?,
+        fails: row.column(3)?,
+        first_seen: time(row.column(4)?),
+        last_seen: time(row.column(5)?),
+    })
 }

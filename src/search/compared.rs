@@ -6,7 +6,7 @@ use super::filter::Filter;
 use super::query::SearchQuery;
 use super::spans::reading;
 use crate::error::Result;
-use crate::store::{Connection, SchemaInfo, TraceStore};
+use crate::store::{Columns, Connection, SchemaInfo, TraceStore};
 
 /// The most documents that pass the conditions and are compared one by one, which takes some 6 µs each.
 const COMPARED: usize = 5_000;
@@ -97,7 +97,7 @@ pub(super) async fn passing(
     );
     let rows = connection.query_prepared(&sql, &parameters.as_slice()).await.map_err(reading(&filter))?;
     Ok(match !goes_on || rows.len() <= most {
-        true => Passing::These(rows.iter().map(|row| row.get(0)).collect()),
+        true => Passing::These(rows.iter().map(|row| row.column(0)).collect::<Result<_>>()?),
         false => Passing::Many,
     })
 }
@@ -121,9 +121,8 @@ async fn are_many(
         parameters.bind(SAMPLE * 100.0 / documents as f32)
     );
     let rows = connection.query_prepared(&sql, &parameters.as_slice()).await.map_err(reading(filter))?;
-    let share =
-        rows.first().map_or(0.0, |row| row.get::<_, i64>(0) as f32 / row.get::<_, i64>(1).max(1) as f32);
-    Ok(share >= PASSING)
+    let Some(row) = rows.first() else { return Ok(false) };
+    Ok(row.count(0)? as f32 / row.count(1)?.max(1) as f32 >= PASSING)
 }
 
 impl Passing {

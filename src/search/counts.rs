@@ -2,11 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
+use tokio_postgres::Row;
+
 use super::conditions::{Parameters, within};
 use super::filter::Filter;
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
-use crate::store::TraceStore;
+use crate::store::{Columns, TraceStore};
 
 /// How much longer a class of durations is than the one before.
 pub(super) const GROWTH: f64 = 1.05;
@@ -77,18 +79,19 @@ impl TraceStore {
                 .await
                 .map_err(Error::database("counting spans"))?;
             connection.give_back();
-            Ok(rows
-                .iter()
-                .map(|row| SpanCount {
-                    service: row.get(0),
-                    operation: row.get(1),
-                    step: u32::try_from(row.get::<_, i32>(2)).unwrap_or(0),
-                    failed: row.get(3),
-                    class: row.get(4),
-                    spans: row.get::<_, i64>(5).unsigned_abs(),
-                })
-                .collect())
+            rows.iter().map(span_count).collect()
         })
         .await
     }
+}
+
+fn span_count(row: &Row) -> Result<SpanCount> {
+    Ok(SpanCount {
+        service: row.column(0)?,
+        operation: row.column(1)?,
+        step: u32::try_from(row.column::<i32>(2)?).unwrap_or(0),
+        failed: row.column(3)?,
+        class: row.column(4)?,
+        spans: row.count(5)?,
+    })
 }

@@ -2,10 +2,12 @@
 
 use std::time::SystemTime;
 
+use tokio_postgres::Row;
+
 use super::time::Time;
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
-use crate::store::TraceStore;
+use crate::store::{Columns, TraceStore};
 
 /// Calls from one service to another: spans whose parent is the other's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,16 +44,17 @@ impl TraceStore {
                 .await
                 .map_err(Error::database("reading dependencies"))?;
             connection.give_back();
-            Ok(rows
-                .iter()
-                .map(|row| Dependency {
-                    parent: row.get(0),
-                    child: row.get(1),
-                    calls: row.get::<_, i64>(2).unsigned_abs(),
-                    errors: row.get::<_, i64>(3).unsigned_abs(),
-                })
-                .collect())
+            rows.iter().map(dependency).collect()
         })
         .await
     }
+}
+
+fn dependency(row: &Row) -> Result<Dependency> {
+    Ok(Dependency {
+        parent: row.column(0)?,
+        child: row.column(1)?,
+        calls: row.count(2)?,
+        errors: row.count(3)?,
+    })
 }

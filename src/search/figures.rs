@@ -9,7 +9,7 @@ use super::counts::GROWTH;
 use super::filter::{Filter, Kind};
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
-use crate::store::{Connection, Microseconds, TraceStore};
+use crate::store::{Columns, Connection, Microseconds, TraceStore};
 
 /// About so many spans are counted at most: a million takes 0.8 s of two cores.
 const MOST_SPANS: f64 = 2_000_000.0;
@@ -113,11 +113,11 @@ impl TraceStore {
                 .await
                 .map_err(Error::database("looking for the newest trace"))?;
             connection.give_back();
-            let time = |column| {
-                let time = rows.first()?.get::<_, Option<Microseconds>>(column)?;
-                Timestamp(i128::from(time.0) * 1000).to_system_time()
-            };
-            Ok(time(0).zip(time(1)))
+            let Some(row) = rows.first() else { return Ok(None) };
+            let time = |time: Microseconds| Timestamp(i128::from(time.0) * 1000).to_system_time();
+            let (oldest, newest): (Option<Microseconds>, Option<Microseconds>) =
+                (row.column(0)?, row.column(1)?);
+            Ok(oldest.and_then(time).zip(newest.and_then(time)))
         })
         .await
     }
@@ -125,7 +125,7 @@ impl TraceStore {
     async fn documents_of(&self, connection: &Connection, service: &str) -> Result<Vec<i32>> {
         let sql = format!("SELECT id FROM {}.span_documents WHERE service = $1", self.sql().schema);
         let rows = connection.query_prepared(&sql, &[&service]).await.map_err(counting())?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+        rows.iter().map(|row| row.column(0)).collect()
     }
 
     /// How long the period before `until` may be, so that it has no more spans than can be counted in a moment.
@@ -144,7 +144,8 @@ impl TraceStore {
             let rows = rows_of(documents, since, until, &mut parameters);
             let explain = format!("EXPLAIN SELECT FROM {}.span_rows r WHERE {rows}", self.sql().schema);
             let plan = connection.query(&explain, &parameters.as_slice()).await.map_err(counting())?;
-            let estimate = plan.first().and_then(|line| estimated(line.get(0))).unwrap_or(0.0);
+            let line = plan.first().map_or(Ok(""), |line| line.column(0))?;
+            let estimate = estimated(line).unwrap_or(0.0);
             if estimate <= MOST_SPANS || length <= SHORTEST {
                 break;
             }
@@ -184,15 +185,15 @@ impl TraceStore {
         let rows = connection.query(&sql, &parameters.as_slice()).await.map_err(counting())?;
         let mut counts: BTreeMap<(String, String, i16), Counts> = BTreeMap::new();
         for row in &rows {
-            let key = (row.get(0), row.get(1), row.get(2));
+            let key = (row.column(0)?, row.column(1)?, row.column(2)?);
             let counts = counts.entry(key).or_insert_with(|| Counts::new(*steps));
-            let [spans, errors] = [5, 6].map(|column| row.get::<_, i64>(column).unsigned_abs());
-            if let Some(class) = row.get::<_, Option<i32>>(4) {
+            let (spans, errors) = (row.count(5)?, row.count(6)?);
+            if let Some(class) = row.column::<Option<i32>>(4)? {
                 counts.classes.push((class, spans));
                 continue;
             }
             // A start is rounded to microseconds, the period is not.
-            let step = row.get::<_, Option<i32>>(3).unwrap_or(0).clamp(0, *steps as i32 - 1) as usize;
+            let step = row.column::<Option<i32>>(3)?.unwrap_or(0).clamp(0, *steps as i32 - 1) as usize;
             if let Some(at) = counts.steps.get_mut(step) {
                 at.0 += spans;
                 at.1 += errors;
@@ -268,7 +269,7 @@ fn rows_of(
 }
 
 /// The rows that a plan's first line expects.
-fn estimated(line: &str) -> Option<f64> {
+pub(super) fn estimated(line: &str) -> Option<f64> {
     let (_, rows) = line.split_once(" rows=")?;
     rows.split(' ').next()?.parse().ok()
 }

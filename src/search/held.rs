@@ -12,7 +12,7 @@ use super::spans::reading;
 use super::tags;
 use crate::error::Result;
 use crate::span::names_of;
-use crate::store::{Connection, TraceStore};
+use crate::store::{Columns, Connection, TraceStore};
 
 /// Up to so many documents that have the value as a constant, rows are asked for it.
 const CONSTANT: usize = 1_000;
@@ -86,7 +86,7 @@ async fn ids(
     filter: &Filter,
 ) -> Result<Vec<i32>> {
     let rows = connection.query_prepared(sql, &parameters.as_slice()).await.map_err(reading(filter))?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+    rows.iter().map(|row| row.column(0)).collect()
 }
 
 impl Wanted<'_> {

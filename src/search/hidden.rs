@@ -6,7 +6,7 @@ use super::filter::Filter;
 use super::query::SearchQuery;
 use super::traces;
 use crate::error::{Error, Result};
-use crate::store::TraceStore;
+use crate::store::{Columns, TraceStore};
 
 /// How long is looked for what hides results: that there are none is known already.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -65,7 +65,7 @@ impl TraceStore {
         let rows =
             connection.query_prepared(&sql, &[]).await.map_err(Error::database("counting documents"))?;
         connection.give_back();
-        Ok(rows.first().map_or(0, |row| row.get::<_, i64>(0) as u64))
+        rows.first().map_or(Ok(0), |row| row.count(0))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
-use crate::store::TraceStore;
+use crate::store::{Columns, TraceStore};
 
 /// How many operations there are at most, and how many of the newest documents tell attributes.
 const OPERATIONS: i64 = 5_000;
@@ -53,10 +53,10 @@ impl TraceStore {
             connection.give_back();
             let mut attributes: BTreeMap<String, Vec<String>> = BTreeMap::new();
             for row in &rows {
-                attributes.entry(row.get(0)).or_default().extend(row.get::<_, Option<String>>(1));
+                attributes.entry(row.column(0)?).or_default().extend(row.column::<Option<String>>(1)?);
             }
-            let operations = operations.iter().map(|row| (row.get(0), row.get(1))).collect();
-            Ok(Names { services, operations, attributes })
+            let operations = operations.iter().map(|row| Ok((row.column(0)?, row.column(1)?)));
+            Ok(Names { services, operations: operations.collect::<Result<_>>()?, attributes })
         })
         .await
     }

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::SystemTime;
 
+use tokio_postgres::Row;
+
 use super::OperationHit;
 use super::compared::of_hnsw;
 use super::filter::Filter;
@@ -11,7 +13,7 @@ use super::time::Time;
 use super::traces::MAX_SPANS;
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
-use crate::store::{Microseconds, TraceStore};
+use crate::store::{Columns, Microseconds, TraceStore};
 
 /// An operation that was first seen after a time.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,7 +72,7 @@ impl TraceStore {
                 .await
                 .map_err(Error::database("looking for what is new"))?;
             connection.give_back();
-            let newest = rows.first().and_then(|row| row.get::<_, Option<Microseconds>>(0));
+            let newest = rows.first().map_or(Ok(None), |row| row.column::<Option<Microseconds>>(0))?;
             Ok(newest.map(|time| Timestamp(i128::from(time.0) * 1000)))
         })
         .await
@@ -105,32 +107,33 @@ impl TraceStore {
             .await
             .map_err(doing())?;
         connection.batch_execute("COMMIT").await.map_err(doing())?;
-        let ids = rows.iter().map(|row| row.get(0)).collect();
+        let ids = rows.iter().map(|row| row.column(0)).collect::<Result<_>>()?;
         let examples =
             newest(self, &connection, &Documents::Ranked(ids), &Filter::default(), 1, MAX_SPANS).await?;
         let examples = shown(self, &connection, examples).await?;
         connection.give_back();
         // Of several, the first is the newest: it is the one that stays.
         let mut examples: HashMap<i32, _> = examples.into_iter().rev().collect();
-        Ok(rows
-            .iter()
-            .filter_map(|row| {
-                let document_id = row.get(0);
-                let nearest = row.get::<_, Option<i32>>(3).map(|id| Nearest {
-                    document_id: id,
-                    service: row.get(4),
-                    text: row.get(5),
-                    similarity: row.get(6),
-                });
-                // A document whose spans are gone is not worth showing.
-                let mut example = examples.remove(&document_id)?;
-                example.score = nearest.as_ref().map_or(0.0, |nearest| nearest.similarity);
-                Some(NewOperation {
-                    operation: OperationHit { document_id, text: row.get(1), example },
-                    first_seen: Timestamp(i128::from(row.get::<_, Microseconds>(2).0) * 1000),
-                    nearest,
-                })
-            })
-            .collect())
+        let mut found = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let document_id = row.column(0)?;
+            // A document whose spans are gone is not worth showing.
+            let Some(mut example) = examples.remove(&document_id) else { continue };
+            let nearest = nearest(row)?;
+            example.score = nearest.as_ref().map_or(0.0, |nearest| nearest.similarity);
+            found.push(NewOperation {
+                operation: OperationHit { document_id, text: row.column(1)?, example },
+                first_seen: Timestamp(i128::from(row.column::<Microseconds>(2)?.0) * 1000),
+                nearest,
+            });
+        }
+        Ok(found)
     }
+}
+
+/// The nearest operation in four columns of a row, null where there is none.
+fn nearest(row: &Row) -> Result<Option<Nearest>> {
+    let Some(document_id) = row.column(3)? else { return Ok(None) };
+    let (service, text, similarity) = (row.column(4)?, row.column(5)?, row.column(6)?);
+    Ok(Some(Nearest { document_id, service, text, similarity }))
 }

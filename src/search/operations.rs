@@ -11,7 +11,7 @@ use super::score::Document;
 use super::spans::{Documents, FoundSpan, newest, shown};
 use super::traces::{MAX_SPANS, begin, scored, with_trace_ids};
 use crate::error::{Error, Result};
-use crate::store::{Connection, SchemaInfo, TraceStore};
+use crate::store::{Columns, Connection, SchemaInfo, TraceStore};
 
 /// An operation that was found, by its newest span.
 struct FoundOperation {
@@ -78,8 +78,10 @@ async fn distinct(
         format!("SELECT id, service, text FROM {}.span_documents WHERE id = ANY($1)", store.sql().schema);
     let rows =
         connection.query_prepared(&sql, &[&ids]).await.map_err(Error::database("reading operations"))?;
-    let mut texts: HashMap<i32, (String, String)> =
-        rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect();
+    let mut texts: HashMap<i32, (String, String)> = rows
+        .iter()
+        .map(|row| Ok((row.column(0)?, (row.column(1)?, row.column(2)?))))
+        .collect::<Result<_>>()?;
     let mut seen = HashSet::new();
     let operations = spans.into_iter().filter_map(|example| {
         let (service, text) = texts.remove(&example.document)?;

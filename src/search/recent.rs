@@ -9,7 +9,7 @@ use super::spans::{Documents, FoundSpan, newest, reading};
 use super::traces::MAX_SPANS;
 use crate::error::Result;
 use crate::span::Timestamp;
-use crate::store::{Connection, Microseconds, TraceStore};
+use crate::store::{Columns, Connection, Microseconds, TraceStore};
 
 /// How far back from the newest trace spans are looked for at first. What is found there needs no look into the index of
 /// every older partition.
@@ -28,7 +28,7 @@ pub(super) async fn newest_root(
         within(filter, &mut parameters)
     );
     let rows = connection.query_prepared(&sql, &parameters.as_slice()).await.map_err(reading(filter))?;
-    let newest = rows.first().and_then(|row| row.get::<_, Option<Microseconds>>(0));
+    let newest = rows.first().map_or(Ok(None), |row| row.column::<Option<Microseconds>>(0))?;
     Ok(newest.and_then(|newest| Timestamp(i128::from(newest.0) * 1000).to_system_time()))
 }
 

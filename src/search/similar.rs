@@ -3,12 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use opentelemetry::trace::TraceId;
-use uuid::Uuid;
 
 use super::TraceHit;
 use super::traces::summarized;
 use crate::error::{Error, Result};
-use crate::store::{Connection, TraceIds, TraceStore, of_traces};
+use crate::store::{Columns, Connection, TraceIds, TraceStore, of_traces};
 
 /// A trace that is like another one.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,10 +69,10 @@ async fn similar(
          GROUP BY d.document_id ORDER BY 2, 1"
     );
     let rows = connection.query_prepared(&weigh, &[&id, &COUNTED]).await.map_err(doing())?;
-    let weights: HashMap<i32, f64> =
-        rows.iter().map(|row| (row.get(0), weight(row.get::<_, i64>(1)))).collect();
     // The rarest documents come first: their traces are the most alike.
-    let rarest: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+    let rarest = rows.iter().map(|row| row.column(0)).collect::<Result<Vec<i32>>>()?;
+    let counts = rows.iter().map(|row| row.column(1)).collect::<Result<Vec<i64>>>()?;
+    let weights: HashMap<i32, f64> = rarest.iter().copied().zip(counts.into_iter().map(weight)).collect();
     let find = format!(
         "SELECT s.trace_id FROM unnest($1::integer[]) WITH ORDINALITY AS wanted (id, place) \
          CROSS JOIN LATERAL (SELECT * FROM ( \
@@ -85,7 +84,7 @@ async fn similar(
     let rows = connection.query_prepared(&find, &[&rarest, &TRACES_PER_DOCUMENT]).await.map_err(doing())?;
     let (mut candidates, mut seen) = (Vec::new(), HashSet::new());
     for row in &rows {
-        let candidate = TraceId::from_bytes(row.get::<_, Uuid>(0).into_bytes());
+        let candidate = row.trace_id(0)?;
         if candidate != trace_id && candidates.len() < MAX_TRACES && seen.insert(candidate) {
             candidates.push(candidate);
         }
@@ -101,19 +100,16 @@ async fn similar(
         .await
         .map_err(doing())?;
     let whole: f64 = weights.values().sum();
-    let mut found: Vec<(f64, TraceId, [usize; 3])> = rows
-        .iter()
-        .map(|row| {
-            let documents: Vec<i32> = row.get(1);
-            let shared: Vec<f64> =
-                documents.iter().filter_map(|document| weights.get(document)).copied().collect();
-            let additional = documents.len() - shared.len();
-            let union = (whole + additional as f64).max(f64::MIN_POSITIVE);
-            let likeness = (shared.iter().sum::<f64>() / union).min(1.0);
-            let id = TraceId::from_bytes(row.get::<_, Uuid>(0).into_bytes());
-            (likeness, id, [shared.len(), weights.len() - shared.len(), additional])
-        })
-        .collect();
+    let mut found: Vec<(f64, TraceId, [usize; 3])> = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let documents: Vec<i32> = row.column(1)?;
+        let shared: Vec<f64> =
+            documents.iter().filter_map(|document| weights.get(document)).copied().collect();
+        let additional = documents.len() - shared.len();
+        let union = (whole + additional as f64).max(f64::MIN_POSITIVE);
+        let likeness = (shared.iter().sum::<f64>() / union).min(1.0);
+        found.push((likeness, row.trace_id(0)?, [shared.len(), weights.len() - shared.len(), additional]));
+    }
     // Stable: among equals the newest stay first.
     found.sort_by(|a, b| b.0.total_cmp(&a.0));
     found.truncate(limit);

@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use opentelemetry::trace::{SpanId, TraceId};
 use tokio_postgres::Row;
-use uuid::Uuid;
 
 use super::SpanHit;
 use super::conditions::{BIN, Parameters, asks_each_row, columns, on_documents, on_rows, within};
 use super::filter::Filter;
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
-use crate::store::{Connection, Microseconds, TraceStore};
+use crate::store::{Columns, Connection, Microseconds, TraceStore};
 
 /// A span that was found. Decoding it takes longer than finding it: [`shown`] does so for what a result shows.
 #[derive(Clone)]
@@ -134,7 +133,7 @@ pub(super) async fn read(
     parameters: &Parameters,
 ) -> Result<Vec<FoundSpan>> {
     let rows = connection.query_prepared(sql, &parameters.as_slice()).await.map_err(reading(filter))?;
-    Ok(rows.iter().map(found).collect())
+    rows.iter().map(found).collect()
 }
 
 /// The same, planned for these parameters.
@@ -145,19 +144,19 @@ pub(super) async fn read_once(
     parameters: &Parameters,
 ) -> Result<Vec<FoundSpan>> {
     let rows = connection.query(sql, &parameters.as_slice()).await.map_err(reading(filter))?;
-    Ok(rows.iter().map(found).collect())
+    rows.iter().map(found).collect()
 }
 
 /// A span of [`COLUMNS`].
-pub(super) fn found(row: &Row) -> FoundSpan {
-    FoundSpan {
-        document: row.get(0),
-        trace_id: TraceId::from_bytes(row.get::<_, Uuid>(1).into_bytes()),
-        span_id: SpanId::from_bytes(row.get::<_, i64>(2).to_be_bytes()),
-        start: start(row, 3, 4),
-        duration: Duration::from_nanos(row.get::<_, i64>(5).max(0) as u64),
-        fillers: row.get(6),
-    }
+pub(super) fn found(row: &Row) -> Result<FoundSpan> {
+    Ok(FoundSpan {
+        document: row.column(0)?,
+        trace_id: row.trace_id(1)?,
+        span_id: SpanId::from_bytes(row.column::<i64>(2)?.to_be_bytes()),
+        start: start(row, 3, 4)?,
+        duration: Duration::from_nanos(row.column::<i64>(5)?.max(0).unsigned_abs()),
+        fillers: row.column(6)?,
+    })
 }
 
 /// Decodes spans as far as a result shows them, in their order; those whose document is gone meanwhile are left out.
@@ -182,34 +181,36 @@ pub(super) async fn shown(
         .query_prepared(&sql, &[&documents, &fillers])
         .await
         .map_err(Error::database("decoding spans"))?;
-    let hit = |row: &Row| {
-        let place = usize::try_from(row.get::<_, i64>(0)).unwrap_or_default();
-        let span = spans.get(place.checked_sub(1)?)?;
-        Some((span.document, span_hit(span, row, 1)))
-    };
-    Ok(rows.iter().filter_map(hit).collect())
+    let mut hits = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let place = usize::try_from(row.column::<i64>(0)?).unwrap_or_default();
+        if let Some(span) = place.checked_sub(1).and_then(|at| spans.get(at)) {
+            hits.push((span.document, span_hit(span, row, 1)?));
+        }
+    }
+    Ok(hits)
 }
 
 /// A span with what a row tells of it in the columns [`SHOWN`], from column `at` on.
-pub(super) fn span_hit(span: &FoundSpan, row: &Row, at: usize) -> SpanHit {
-    SpanHit {
+pub(super) fn span_hit(span: &FoundSpan, row: &Row, at: usize) -> Result<SpanHit> {
+    Ok(SpanHit {
         trace_id: span.trace_id,
         span_id: span.span_id,
         score: 1.0,
         explanation: None,
-        service: row.get(at),
-        name: row.get::<_, Option<String>>(at + 2).unwrap_or_default(),
-        is_error: row.get::<_, i16>(at + 1) == 2,
-        message: row.get(at + 3),
+        service: row.column(at)?,
+        name: row.column::<Option<String>>(at + 2)?.unwrap_or_default(),
+        is_error: row.column::<i16>(at + 1)? == 2,
+        message: row.column(at + 3)?,
         start: span.start,
         duration: span.duration,
-    }
+    })
 }
 
 /// A start, of its columns in microseconds and the nanoseconds to add.
-pub(super) fn start(row: &Row, microseconds: usize, nanoseconds: usize) -> Timestamp {
-    let microseconds = i128::from(row.get::<_, Microseconds>(microseconds).0);
-    Timestamp(microseconds * 1000 + i128::from(row.get::<_, i16>(nanoseconds)))
+pub(super) fn start(row: &Row, microseconds: usize, nanoseconds: usize) -> Result<Timestamp> {
+    let microseconds = i128::from(row.column::<Microseconds>(microseconds)?.0);
+    Ok(Timestamp(microseconds * 1000 + i128::from(row.column::<i16>(nanoseconds)?)))
 }
 
 /// An error of the database; of the one who asks where a regular expression is malformed.

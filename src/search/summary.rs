@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use opentelemetry::trace::TraceId;
 use tokio_postgres::Row;
-use uuid::Uuid;
 
 use super::spans::start;
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
-use crate::store::TraceStore;
+use crate::store::{Columns, TraceStore};
 
 /// A trace in numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,18 +70,17 @@ impl TraceStore {
                 Ok(rows)
             })
             .await?;
-        let mut traces: HashMap<Uuid, Vec<&Row>> = HashMap::new();
+        let mut traces: HashMap<TraceId, Vec<&Row>> = HashMap::new();
         for row in &rows {
-            traces.entry(row.get(0)).or_default().push(row);
+            traces.entry(row.trace_id(0)?).or_default().push(row);
         }
-        let trace =
-            |id: &TraceId| traces.get(&Uuid::from_bytes(id.to_bytes())).map(|rows| summary(*id, rows));
-        Ok(trace_ids.iter().filter_map(trace).collect())
+        let stored = trace_ids.iter().filter_map(|id| Some((*id, traces.get(id)?)));
+        stored.map(|(id, rows)| summary(id, rows)).collect()
     }
 }
 
-fn summary(trace_id: TraceId, rows: &[&Row]) -> TraceSummary {
-    let ids: HashSet<i64> = rows.iter().map(|row| row.get(1)).collect();
+fn summary(trace_id: TraceId, rows: &[&Row]) -> Result<TraceSummary> {
+    let ids = rows.iter().map(|row| row.column(1)).collect::<Result<HashSet<i64>>>()?;
     let mut trace = TraceSummary {
         trace_id,
         root_service: String::new(),
@@ -96,25 +94,25 @@ fn summary(trace_id: TraceId, rows: &[&Row]) -> TraceSummary {
     };
     let mut root_start = None;
     for row in rows {
-        let start = start(row, 3, 4);
-        let end = Timestamp(start.0 + i128::from(row.get::<_, i64>(5)));
+        let start = start(row, 3, 4)?;
+        let end = Timestamp(start.0 + i128::from(row.column::<i64>(5)?));
         trace.start = trace.start.min(start);
         trace.end = trace.end.max(end);
         trace.spans += 1;
-        let failed = u64::from(row.get::<_, i16>(7) == 2);
+        let failed = u64::from(row.column::<i16>(7)? == 2);
         trace.errors += failed;
-        let name: String = row.get(6);
-        let parent: i64 = row.get(2);
+        let name: String = row.column(6)?;
+        let parent: i64 = row.column(2)?;
         if parent != 0 {
             trace.orphans += u64::from(!ids.contains(&parent));
         } else if root_start.is_none_or(|first| start < first) {
             root_start = Some(start);
             trace.root_service.clone_from(&name);
-            trace.root_name = row.get::<_, Option<String>>(8).unwrap_or_default();
+            trace.root_name = row.column::<Option<String>>(8)?.unwrap_or_default();
         }
         let service = trace.services.entry(name).or_default();
         service.spans += 1;
         service.errors += failed;
     }
-    trace
+    Ok(trace)
 }

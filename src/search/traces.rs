@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures_util::future;
 use opentelemetry::trace::TraceId;
-use uuid::Uuid;
 
 use super::by_time::newest_passing;
 use super::query::{Found, SearchQuery, trace_id};
@@ -17,7 +16,7 @@ use super::whole::{Best, complete, whole};
 use super::{SpanHit, TraceHit};
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
-use crate::store::{Connection, SchemaInfo, TraceIds, TraceStore, of_traces};
+use crate::store::{Columns, Connection, SchemaInfo, TraceIds, TraceStore, of_traces};
 
 /// The most matched spans that a trace shows.
 const SPANS_PER_TRACE: usize = 5;
@@ -104,7 +103,7 @@ pub(super) async fn begin(store: &TraceStore) -> Result<(Connection, Arc<SchemaI
 pub(super) async fn last_document(store: &TraceStore, connection: &Connection) -> Result<i32> {
     let sql = format!("SELECT coalesce(max(id), 0) FROM {}.span_documents", store.sql().schema);
     let rows = connection.query_prepared(&sql, &[]).await.map_err(Error::database("searching"))?;
-    Ok(rows.first().map_or(0, |row| row.get(0)))
+    rows.first().map_or(Ok(0), |row| row.column(0))
 }
 
 /// The query with phrases that are ids of traces as such: these have an index.
@@ -124,8 +123,7 @@ pub(super) async fn with_trace_ids(store: &TraceStore, query: &SearchQuery) -> R
             .await
             .map_err(Error::database("looking for traces"))?;
         connection.give_back();
-        let stored: Vec<TraceId> =
-            rows.iter().map(|row| TraceId::from_bytes(row.get::<_, Uuid>(0).into_bytes())).collect();
+        let stored = rows.iter().map(|row| row.trace_id(0)).collect::<Result<Vec<_>>>()?;
         query.filter.phrases.retain(|phrase| trace_id(phrase).is_none_or(|id| !stored.contains(&id)));
         query.filter.trace_ids.extend(stored);
     }

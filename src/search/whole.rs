@@ -12,7 +12,7 @@ use super::spans::{COLUMNS, SHOWN, found, reading, span_hit};
 use super::{SpanHit, TraceHit};
 use crate::error::Result;
 use crate::span::Timestamp;
-use crate::store::{Connection, Microseconds, TraceIds, TraceStore, of_traces};
+use crate::store::{Columns, Connection, Microseconds, TraceIds, TraceStore, of_traces};
 
 /// Which spans of a trace match: those of the first documents, the newest of each first.
 pub(super) struct Best<'a> {
@@ -82,12 +82,12 @@ pub(super) async fn whole(
     let rows = connection.query_prepared(&sql, &parameters.as_slice()).await.map_err(reading(filter))?;
     let (mut summaries, mut spans) = (HashMap::with_capacity(traces.len()), Vec::new());
     for row in &rows {
-        let span = found(row);
-        let hit = span_hit(&span, row, 7);
-        if row.get(11) {
-            summaries.insert(span.trace_id, summary(row, &hit));
+        let span = found(row)?;
+        let hit = span_hit(&span, row, 7)?;
+        if row.column(11)? {
+            summaries.insert(span.trace_id, summary(row, &hit)?);
         }
-        if row.get(12) {
+        if row.column(12)? {
             spans.push((span.document, hit));
         }
     }
@@ -95,16 +95,16 @@ pub(super) async fn whole(
 }
 
 /// What a root's row tells of its trace.
-fn summary(row: &Row, root: &SpanHit) -> Summary {
-    Summary {
+fn summary(row: &Row, root: &SpanHit) -> Result<Summary> {
+    Ok(Summary {
         root_service: root.service.clone(),
         root_name: root.name.clone(),
-        start: Timestamp(i128::from(row.get::<_, Microseconds>(13).0) * 1000),
+        start: Timestamp(i128::from(row.column::<Microseconds>(13)?.0) * 1000),
         // Clocks that are wrong by thousands of years make a duration that is not worth an error.
-        duration: Duration::try_from_secs_f64(row.get(14)).unwrap_or_default(),
-        span_count: row.get::<_, i64>(15) as u64,
-        error_count: row.get::<_, i64>(16) as u64,
-    }
+        duration: Duration::try_from_secs_f64(row.column(14)?).unwrap_or_default(),
+        span_count: row.count(15)?,
+        error_count: row.count(16)?,
+    })
 }
 
 /// Adds their spans to traces, of which the first has the trace's score, and root, times and counts.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use opentelemetry::{otel_debug, otel_warn};
 use tokio::sync::{Notify, watch};
 
+use super::columns::Columns;
 use super::vector::Vector;
 use super::{Inner, TraceStore};
 use crate::error::{Error, Result};
@@ -124,7 +125,10 @@ impl TraceStore {
         let rows =
             connection.query_prepared(&self.inner.sql.count_waiting, &[&newest]).await.map_err(doing())?;
         connection.give_back();
-        let (waiting, highest): (i64, i32) = rows.first().map_or((0, 0), |row| (row.get(0), row.get(1)));
+        let (waiting, highest): (i64, i32) = match rows.first() {
+            Some(row) => (row.column(0)?, row.column(1)?),
+            None => (0, 0),
+        };
         self.inner.counters.embeddings_waiting.store(waiting.unsigned_abs(), Ordering::Relaxed);
         Ok((waiting, highest))
     }
@@ -154,8 +158,8 @@ impl TraceStore {
             connection.give_back();
             return Ok(if self.any_waits(newest).await? { Step::Busy } else { Step::Done });
         }
-        let (ids, texts): (Vec<i32>, Vec<String>) =
-            rows.iter().map(|row| (row.get::<_, i32>(0), row.get::<_, String>(1))).unzip();
+        let ids = rows.iter().map(|row| row.column(0)).collect::<Result<Vec<i32>>>()?;
+        let texts = rows.iter().map(|row| row.column(1)).collect::<Result<Vec<String>>>()?;
         let embedded = async {
             // The model is known only once it is loaded; with another one, nothing is worth embedding.
             let own = self.own_model().await?;
@@ -239,7 +243,8 @@ impl TraceStore {
                 match self.waiting(i32::MAX).await {
                     Ok((0, _)) => None,
                     _ if backfill.runs.swap(true, Ordering::AcqRel) => None,
-                    _ => Some(BUSY),
+                    Ok(_) => Some(BUSY),
+                    Err(_) => Some(RETRY),
                 }
             }
             Err(error) => {

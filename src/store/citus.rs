@@ -4,6 +4,7 @@ use opentelemetry::otel_info;
 use tokio_postgres::error::SqlState;
 
 use super::TraceStore;
+use super::columns::Columns;
 use super::connection::Connection;
 use super::schema::SchemaInfo;
 use crate::error::{Error, Result, database_message};
@@ -32,7 +33,7 @@ impl TraceStore {
             .query_one(lock, &[&name])
             .await
             .map_err(Error::database("waiting for the turn to embed"))?;
-        Ok(row.get(0))
+        row.column(0)
     }
 
     /// Spreads the tables over the nodes of a Citus cluster, with what is in them: spans by the hash of their trace id,
@@ -92,7 +93,7 @@ impl TraceStore {
             .query_one(sql, &[&self.inner.settings.schema])
             .await
             .map_err(Error::database("looking for tables that are spread"))?;
-        Ok(row.get::<_, i64>(0).unsigned_abs())
+        row.count(0)
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::error::SqlState;
 
 use super::TraceStore;
+use super::columns::Columns;
 use super::partition::Limits;
 use crate::error::{Error, Result};
 
@@ -56,12 +57,13 @@ impl TraceStore {
             // It goes on by as much as is not counted again.
             late = late.min(f64::from(hours - 1) * 3600.0);
             match self.run_within(limits, "counting dependencies", &sql, &[&late, &hours]).await {
-                Ok(rows)
-                    if rows.first().is_some_and(|row| row.get::<_, bool>(0)) && begun.elapsed() < at_most =>
-                {
+                Ok(rows) => {
+                    let is_behind = rows.first().map_or(Ok(false), |row| row.column(0))?;
+                    if !is_behind || begun.elapsed() >= at_most {
+                        return Ok(());
+                    }
                     late = 0.0;
                 }
-                Ok(_) => return Ok(()),
                 Err(error) if hours > 1 && is_out_of_time(&error) => hours /= 2,
                 Err(error) => return Err(error),
             }

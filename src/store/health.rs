@@ -9,6 +9,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
 use super::TraceStore;
+use super::columns::Columns;
 use super::connection::Connection;
 use super::roles::Roles;
 use crate::error::{Error, Result};
@@ -143,10 +144,10 @@ impl TraceStore {
             )
             .await
             .map_err(doing())?;
-        health.documents = row.get::<_, i64>(0) as u64;
-        health.documents_waiting = row.get::<_, i64>(1) as u64;
-        health.waiting_since = row.get(2);
-        health.model = row.get(3);
+        health.documents = row.count(0)?;
+        health.documents_waiting = row.count(1)?;
+        health.waiting_since = row.column(2)?;
+        health.model = row.column(3)?;
 
         let estimate = estimate(&connection, &format!("{name}.span_rows")).await?;
         let (oldest, newest) = (rfc3339("min(start_time)"), rfc3339("max(start_time)"));
@@ -158,10 +159,10 @@ impl TraceStore {
             format!("SELECT count(*), count(DISTINCT trace_id), {oldest}, {newest} FROM {name}.span_rows")
         };
         let row = connection.query_one(&count, &[]).await.map_err(doing())?;
-        health.total_spans = row.get::<_, i64>(0) as u64;
-        health.total_traces = row.get::<_, i64>(1) as u64;
-        health.oldest_span = row.get(2);
-        health.newest_span = row.get(3);
+        health.total_spans = row.count(0)?;
+        health.total_traces = row.count(1)?;
+        health.oldest_span = row.column(2)?;
+        health.newest_span = row.column(3)?;
         self.look_at_ledger(&connection, health).await?;
         self.look_at_partitions(&connection, health).await?;
         self.look_around(&connection, health).await?;
@@ -183,10 +184,10 @@ impl TraceStore {
             )
             .await
             .map_err(Error::database("checking the store"))?;
-        health.server_version = Some(row.get(0));
-        health.role = Some(row.get(1));
-        health.read_only = Some(row.get(2));
-        health.pgvector_version = row.get(3);
+        health.server_version = Some(row.column(0)?);
+        health.role = Some(row.column(1)?);
+        health.read_only = Some(row.column(2)?);
+        health.pgvector_version = row.column(3)?;
         health.schema_version = self.version(connection).await?;
         Ok(())
     }
@@ -200,8 +201,8 @@ impl TraceStore {
         }
         let count = format!("SELECT count(*), {} FROM {ledger}", rfc3339("min(stored_at)"));
         if let Some(row) = rows(connection, &count, &[]).await?.and_then(|mut rows| rows.pop()) {
-            health.ledger_entries = Some(row.get::<_, i64>(0) as u64);
-            health.ledger_oldest = row.get(1);
+            health.ledger_entries = Some(row.count(0)?);
+            health.ledger_oldest = row.column(1)?;
         }
         Ok(())
     }
@@ -218,12 +219,12 @@ impl TraceStore {
             rfc3339("started_at")
         );
         if let Some(row) = rows(connection, &look, &[]).await?.and_then(|mut rows| rows.pop()) {
-            let [partitions, default_spans, days] =
-                [0, 1, 2].map(|column| Some(row.get::<_, i64>(column).unsigned_abs()));
-            (health.partitions, health.default_spans, health.days_ahead) = (partitions, default_spans, days);
-            health.oldest_partition = row.get(3);
-            health.maintained = row.get(4);
-            health.partition_limit = Some(row.get::<_, i64>(5).unsigned_abs());
+            health.partitions = Some(row.count(0)?);
+            health.default_spans = Some(row.count(1)?);
+            health.days_ahead = Some(row.count(2)?);
+            health.oldest_partition = row.column(3)?;
+            health.maintained = row.column(4)?;
+            health.partition_limit = Some(row.count(5)?);
         }
         Ok(())
     }
@@ -235,20 +236,22 @@ impl TraceStore {
                      JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = $1 AND relkind = 'r'";
         if let Some(row) = rows(connection, sizes, &[schema]).await?.and_then(|mut rows| rows.pop()) {
             // Null where the tables were dropped meanwhile.
-            health.table_bytes = row.get::<_, Option<i64>>(0).map(|bytes| bytes as u64);
-            health.index_bytes = row.get::<_, Option<i64>>(1).map(|bytes| bytes as u64);
+            health.table_bytes = row.column::<Option<i64>>(0)?.map(|bytes| bytes as u64);
+            health.index_bytes = row.column::<Option<i64>>(1)?.map(|bytes| bytes as u64);
         }
         let connections = "SELECT coalesce(nullif(application_name, ''), 'unknown'), count(*) FROM pg_stat_activity \
                            WHERE datname = current_database() AND backend_type = 'client backend' GROUP BY 1";
         health.connections = rows(connection, connections, &[])
             .await?
-            .map(|rows| rows.iter().map(|row| (row.get(0), row.get::<_, i64>(1) as u64)).collect());
+            .map(|rows| rows.iter().map(|row| Ok((row.column(0)?, row.count(1)?))).collect())
+            .transpose()?;
         let roles = "SELECT r.rolname::text, array_remove(array_agg(DISTINCT m.rolname::text), NULL) \
                      FROM pg_roles r LEFT JOIN pg_auth_members a ON a.roleid = r.oid \
                      LEFT JOIN pg_roles m ON m.oid = a.member WHERE r.rolname = ANY($1) GROUP BY 1";
         health.roles = rows(connection, roles, &[&Roles::of(schema).names()])
             .await?
-            .map(|rows| rows.iter().map(|row| (row.get(0), row.get(1))).collect());
+            .map(|rows| rows.iter().map(|row| Ok((row.column(0)?, row.column(1)?))).collect())
+            .transpose()?;
         Ok(())
     }
 }
@@ -261,7 +264,7 @@ fn rfc3339(time: &str) -> String {
 async fn estimate(connection: &Connection, table: &str) -> Result<i64> {
     let row =
         connection.query_one(ESTIMATE, &[&table]).await.map_err(Error::database("checking the store"))?;
-    Ok(row.get(0))
+    row.column(0)
 }
 
 /// Rows, or `None` where this role may not read them.

@@ -10,6 +10,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::TraceStore;
+use super::columns::Columns;
 use super::dependencies::LATE;
 use super::partition::{Day, Limits, MOVED, Made};
 use super::roles::Roles;
@@ -135,7 +136,7 @@ impl TraceStore {
     async fn claim(&self, minutes: i32) -> Result<bool> {
         let sql = format!("SELECT {}.claim_maintenance($1)", self.inner.sql.schema);
         let rows = self.run_within(LONG, "beginning maintenance", &sql, &[&minutes]).await?;
-        Ok(rows.first().is_some_and(|row| row.get(0)))
+        rows.first().map_or(Ok(false), |row| row.column(0))
     }
 
     fn retention(&self) -> Option<i32> {
@@ -154,11 +155,8 @@ impl TraceStore {
             calls = literal(&format!("{schema}.prune_dependencies(integer)")),
         );
         let rows = self.run_within(LONG, "looking for rights", &may, &[]).await?;
-        let Some((maintains, drops, role)) =
-            rows.first().map(|row| (row.get::<_, bool>(0), row.get::<_, bool>(1), row.get::<_, String>(2)))
-        else {
-            return Ok(());
-        };
+        let Some(row) = rows.first() else { return Ok(()) };
+        let (maintains, drops, role): (bool, bool, &str) = (row.column(0)?, row.column(1)?, row.column(2)?);
         let [owner, writer, _] = Roles::of(&self.inner.settings.schema).quoted();
         if !maintains {
             return Err(Error::Schema(format!(
@@ -230,10 +228,10 @@ impl TraceStore {
         let kept = self.retention();
         let rows = self.run_within(LONG, "looking into the default partition", &sql, &[&kept]).await?;
         let waiting = |row: &Row| {
-            let day = Day { number: row.get(0), name: row.get(1) };
-            (day, row.get::<_, i64>(2).unsigned_abs())
+            let day = Day { number: row.column(0)?, name: row.column(1)? };
+            Ok((day, row.count(2)?))
         };
-        Ok(rows.iter().map(waiting).collect())
+        rows.iter().map(waiting).collect()
     }
 
     async fn drop_old(&self, days: i32, done: &mut Maintained) -> Result<()> {
@@ -242,13 +240,13 @@ impl TraceStore {
         for old in done.or_leave("the old partitions", old)? {
             let sql = format!("SELECT {schema}.drop_partition(to_regclass($1), $2)");
             let name = &old.name;
-            match self.run_within(SHORT, "dropping a partition", &sql, &[name, &days]).await {
-                Ok(rows) if rows.iter().any(|row| row.get::<_, Option<i64>>(0).is_some()) => {
-                    done.dropped(old)
-                }
-                // Another process was faster.
-                Ok(_) => {}
-                Err(error) => done.leave(&format!("the partition {name}"), error)?,
+            let rows = self.run_within(SHORT, "dropping a partition", &sql, &[name, &days]).await;
+            let rows = done.or_leave(&format!("the partition {name}"), rows)?;
+            // Null: another process was faster.
+            if let Some(row) = rows.first()
+                && row.column::<Option<i64>>(0)?.is_some()
+            {
+                done.dropped(old);
             }
         }
         self.prune_default(days, done).await?;
@@ -264,7 +262,7 @@ impl TraceStore {
         loop {
             let rows = self.run_within(LONG, "deleting old spans", &sql, &[&days, &SPANS]).await;
             let rows = done.or_leave("the old spans of the default partition", rows)?;
-            let gone = rows.first().map_or(0, |row| row.get::<_, i64>(0));
+            let gone: i64 = rows.first().map_or(Ok(0), |row| row.column(0))?;
             done.spans_deleted += gone.unsigned_abs();
             if gone < SPANS {
                 return Ok(());
@@ -280,12 +278,8 @@ impl TraceStore {
             self.inner.sql.schema
         );
         let rows = self.run_within(LONG, "looking at partitions", &sql, &[&days]).await?;
-        let old = |row: &Row| Old {
-            name: row.get(0),
-            spans: row.get::<_, i64>(1).unsigned_abs(),
-            bytes: row.get::<_, i64>(2).unsigned_abs(),
-        };
-        Ok(rows.iter().map(old).collect())
+        let old = |row: &Row| Ok(Old { name: row.column(0)?, spans: row.count(1)?, bytes: row.count(2)? });
+        rows.iter().map(old).collect()
     }
 
     async fn collect_documents(&self, done: &mut Maintained) -> Result<()> {
@@ -296,12 +290,9 @@ impl TraceStore {
             let parameters: [&(dyn ToSql + Sync); 3] = [&days, &after, &DOCUMENTS];
             let rows = self.run_within(SHORT, "collecting documents", &sql, &parameters).await;
             let rows = done.or_leave("documents that no span has", rows)?;
-            let Some((Some(last), gone)) =
-                rows.first().map(|row| (row.get::<_, Option<i32>>(0), row.get::<_, i64>(1)))
-            else {
-                return Ok(());
-            };
-            done.documents_deleted += gone.unsigned_abs();
+            let Some(row) = rows.first() else { return Ok(()) };
+            let Some(last) = row.column(0)? else { return Ok(()) };
+            done.documents_deleted += row.count(1)?;
             after = last;
         }
     }

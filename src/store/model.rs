@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio_postgres::Row;
 
 use super::TraceStore;
+use super::columns::Columns;
 use super::connection::Connection;
 use crate::embedding::Embedder;
 use crate::error::{Error, Result};
@@ -122,7 +123,7 @@ impl TraceStore {
         let row = rows
             .first()
             .ok_or_else(|| Error::Schema("the column span_documents.embedding is gone".into()))?;
-        Ok(Embeddings { dimension: row.get(0), made_by: model(row, 1), next: model(row, 4) })
+        Ok(Embeddings { dimension: row.column(0)?, made_by: model(row, 1)?, next: model(row, 4)? })
     }
 
     /// Makes sure that embeddings of the settings' model may be stored or compared.
@@ -188,9 +189,9 @@ impl TraceStore {
 }
 
 /// A model in three columns of a row, null where there is none.
-fn model(row: &Row, at: usize) -> Option<Model> {
-    let name: Option<String> = row.get(at);
-    name.map(|name| Model { name, dimension: row.get(at + 1), fingerprint: row.get(at + 2) })
+fn model(row: &Row, at: usize) -> Result<Option<Model>> {
+    let Some(name) = row.column(at)? else { return Ok(None) };
+    Ok(Some(Model { name, dimension: row.column(at + 1)?, fingerprint: row.column(at + 2)? }))
 }
 
 #[cfg(test)]

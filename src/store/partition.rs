@@ -14,6 +14,7 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::begun::Ahead;
+use super::columns::Columns;
 use super::{Batch, KNOWN_FOR, Stored, TraceStore};
 use crate::error::{Error, Result};
 
@@ -180,7 +181,7 @@ impl TraceStore {
         let doing = || Error::database("looking for partitions");
         let rows = connection.query(&missing, &[&AHEAD]).await.map_err(doing())?;
         connection.give_back();
-        Ok(rows.iter().map(|row| Day { number: row.get(0), name: row.get(1) }).collect())
+        rows.iter().map(|row| Ok(Day { number: row.column(0)?, name: row.column(1)? })).collect()
     }
 
     /// Makes the partition of a day, and moves its spans there from the default partition if they are not too many.
@@ -188,7 +189,7 @@ impl TraceStore {
         let sql =
             format!("SELECT {}.make_partition(date '1970-01-01' + $1::integer, $2)", self.inner.sql.schema);
         let rows = self.run_within(limits, "making a partition", &sql, &[&day, &at_most]).await?;
-        let made = match rows.first().map(|row| row.get::<_, &str>(0)) {
+        let made = match rows.first().map(|row| row.column(0)).transpose()? {
             Some("made") => Made::New,
             Some("there") => Made::There,
             Some("later") => Made::Later,

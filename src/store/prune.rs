@@ -3,6 +3,7 @@
 use opentelemetry::otel_debug;
 
 use super::TraceStore;
+use super::columns::Columns;
 use crate::error::{Error, Result};
 
 /// Entries that are deleted in one transaction.
@@ -42,6 +43,7 @@ impl TraceStore {
             connection.query_prepared(&sql.prune_ledger, &[&lock, &days, &CHUNK]).await.map_err(doing())?;
         connection.give_back();
         // Null: another process prunes.
-        Ok(rows.first().and_then(|row| row.get::<_, Option<i64>>(0)).unwrap_or(0).max(0) as u64)
+        let pruned = rows.first().map_or(Ok(None), |row| row.column::<Option<i64>>(0))?;
+        Ok(pruned.unwrap_or(0).max(0).unsigned_abs())
     }
 }

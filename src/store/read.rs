@@ -10,6 +10,7 @@ use tokio_postgres::types::{FromSql, Type};
 use uuid::Uuid;
 
 use super::TraceStore;
+use super::columns::Columns;
 use super::connection::Connection;
 use super::copy::POSTGRES_EPOCH_US;
 use super::trace_ids::TraceIds;
@@ -73,11 +74,9 @@ impl TraceStore {
             let find = &self.inner.sql.find_spans;
             let rows = connection.query_prepared(find, &[text, traces, &ids]).await.map_err(reading())?;
             connection.give_back();
-            let found = |row: &Row| {
-                let (trace, id): (Uuid, i64) = (row.get(0), row.get(1));
-                (TraceId::from_bytes(trace.into_bytes()), SpanId::from_bytes(id.to_be_bytes()))
-            };
-            Ok(rows.iter().map(found).collect())
+            let found =
+                |row: &Row| Ok((row.trace_id(0)?, SpanId::from_bytes(row.column::<i64>(1)?.to_be_bytes())));
+            rows.iter().map(found).collect()
         })
         .await
     }
@@ -96,13 +95,13 @@ impl TraceStore {
             let rows = connection.query_prepared(find, &ids.as_parameters()).await.map_err(reading())?;
             connection.give_back();
             let span = |row: &Row| {
-                (
-                    TraceId::from_bytes(row.get::<_, Uuid>(0).into_bytes()),
-                    SpanId::from_bytes(row.get::<_, i64>(1).to_be_bytes()),
-                    row.get::<_, Microseconds>(2).0,
-                )
+                Ok((
+                    row.trace_id(0)?,
+                    SpanId::from_bytes(row.column::<i64>(1)?.to_be_bytes()),
+                    row.column::<Microseconds>(2)?.0,
+                ))
             };
-            Ok(rows.iter().map(span).collect())
+            rows.iter().map(span).collect()
         })
         .await
     }
@@ -134,11 +133,7 @@ impl TraceStore {
             let count = &self.inner.sql.sizes_of_traces;
             let rows = connection.query_prepared(count, &ids.as_parameters()).await.map_err(reading())?;
             connection.give_back();
-            let size = |row: &Row| {
-                let trace = TraceId::from_bytes(row.get::<_, Uuid>(0).into_bytes());
-                (trace, row.get::<_, i64>(1).unsigned_abs())
-            };
-            Ok(rows.iter().map(size).collect())
+            rows.iter().map(|row| Ok((row.trace_id(0)?, row.count(1)?))).collect()
         })
         .await
     }
@@ -147,8 +142,8 @@ impl TraceStore {
     async fn join(&self, connection: &Connection, rows: &[Row]) -> Result<Vec<Span<'static>>> {
         let (mut documents, mut resources) = (BTreeSet::new(), BTreeSet::new());
         for row in rows {
-            documents.insert(row.get::<_, i32>(5));
-            resources.insert(row.get::<_, i32>(6));
+            documents.insert(row.column::<i32>(5)?);
+            resources.insert(row.column::<i32>(6)?);
         }
         let sql = &self.inner.sql;
         let templates =
@@ -162,26 +157,26 @@ impl TraceStore {
         rows.iter()
             .map(|row| {
                 let missing = |what: &str, id: i32| Error::Corrupt(format!("{what} {id} is missing"));
-                let (document, resource): (i32, i32) = (row.get(5), row.get(6));
+                let (document, resource): (i32, i32) = (row.column(5)?, row.column(6)?);
                 let template = templates.get(&document).ok_or_else(|| missing("document", document))?;
                 let resource = resources.get(&resource).ok_or_else(|| missing("resource", resource))?;
-                template.join(&stored_row(row), resource)
+                template.join(&stored_row(row)?, resource)
             })
             .collect()
     }
 }
 
-fn stored_row(row: &Row) -> StoredRow<'_> {
-    StoredRow {
-        trace_id: row.get::<_, Uuid>(0).into_bytes(),
-        span_id: row.get(1),
-        parent_span_id: row.get(2),
-        start_us: row.get::<_, Microseconds>(3).0,
-        duration_ns: row.get(4),
-        start_ns: row.get(7),
-        flags: row.get(8),
-        fillers: row.get(9),
-    }
+fn stored_row(row: &Row) -> Result<StoredRow<'_>> {
+    Ok(StoredRow {
+        trace_id: row.column::<Uuid>(0)?.into_bytes(),
+        span_id: row.column(1)?,
+        parent_span_id: row.column(2)?,
+        start_us: row.column::<Microseconds>(3)?.0,
+        duration_ns: row.column(4)?,
+        start_ns: row.column(7)?,
+        flags: row.column(8)?,
+        fillers: row.column(9)?,
+    })
 }
 
 /// Parsed bodies by id, from the cache or the table.
@@ -202,7 +197,7 @@ async fn fetch<T: Send + Sync + 'static>(
     }
     if !missing.is_empty() {
         for row in connection.query_prepared(sql, &[&missing]).await.map_err(reading())? {
-            let (id, parsed) = (row.get(0), Arc::new(parse(row.get(1))?));
+            let (id, parsed) = (row.column(0)?, Arc::new(parse(row.column(1)?)?));
             cache.insert(id, Arc::clone(&parsed));
             found.insert(id, parsed);
         }

@@ -7,6 +7,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
+use super::columns::Columns;
 use super::connection::Connection;
 use super::{Known, TraceStore};
 use crate::error::{Error, Result};
@@ -37,7 +38,7 @@ impl TraceStore {
         let mut ids: HashMap<Uuid, i32> = HashMap::with_capacity(by_hash.len());
         let find = &self.inner.sql.find_documents;
         for row in connection.query_prepared(find, &[&hashes]).await.map_err(doing())? {
-            ids.insert(row.get(1), row.get(0));
+            ids.insert(row.column(1)?, row.column(0)?);
         }
         let missing: Vec<&Document> = by_hash
             .iter()
@@ -45,7 +46,7 @@ impl TraceStore {
             .map(|(_, document)| *document)
             .collect();
         if !missing.is_empty() {
-            self.insert_documents(connection, &missing, &mut ids).await.map_err(doing())?;
+            self.insert_documents(connection, &missing, &mut ids).await?;
         }
         let mut resolved = HashMap::with_capacity(documents.len());
         for document in documents {
@@ -63,7 +64,7 @@ impl TraceStore {
         connection: &Connection,
         missing: &[&Document],
         ids: &mut HashMap<Uuid, i32>,
-    ) -> Result<(), tokio_postgres::Error> {
+    ) -> Result<()> {
         fn column<'a, T>(documents: &[&'a Document], of: impl Fn(&'a Document) -> T) -> Vec<T> {
             documents.iter().map(|document| of(document)).collect()
         }
@@ -78,8 +79,10 @@ impl TraceStore {
             &column(missing, |document| document.text.as_str()),
             &column(missing, |document| document.attributes.as_deref()),
         ];
-        for row in connection.query_prepared(&self.inner.sql.insert_documents, &parameters).await? {
-            ids.insert(row.get(1), row.get(0));
+        let insert = &self.inner.sql.insert_documents;
+        let rows = connection.query_prepared(insert, &parameters).await;
+        for row in rows.map_err(Error::database("storing documents"))? {
+            ids.insert(row.column(1)?, row.column(0)?);
         }
         Ok(())
     }
@@ -110,7 +113,7 @@ impl TraceStore {
         }
         let mut ids = HashMap::new();
         if !unknown.is_empty() {
-            let mut rows = self.find_resources(connection, &mut unknown).await.map_err(doing())?;
+            let mut rows = self.find_resources(connection, &mut unknown).await?;
             if !unknown.is_empty() {
                 let hashes: Vec<Uuid> = unknown.keys().copied().collect();
                 let services: Vec<&str> = unknown.values().map(|(service, _)| service.as_str()).collect();
@@ -118,10 +121,10 @@ impl TraceStore {
                 let new: [&(dyn ToSql + Sync); 3] = [&hashes, &services, &bodies];
                 connection.execute_prepared(&self.inner.sql.insert_resources, &new).await.map_err(doing())?;
                 // Another process may have been faster, and then the insertion waited for it.
-                rows.extend(self.find_resources(connection, &mut unknown).await.map_err(doing())?);
+                rows.extend(self.find_resources(connection, &mut unknown).await?);
             }
             for row in rows {
-                let (id, hash): (i32, Uuid) = (row.get(0), row.get(1));
+                let (id, hash): (i32, Uuid) = (row.column(0)?, row.column(1)?);
                 known.insert(hash.into_bytes(), id);
                 ids.insert(hash.into_bytes(), id);
             }
@@ -143,11 +146,12 @@ impl TraceStore {
         &self,
         connection: &Connection,
         unknown: &mut HashMap<Uuid, T>,
-    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+    ) -> Result<Vec<Row>> {
         let hashes: Vec<Uuid> = unknown.keys().copied().collect();
-        let rows = connection.query_prepared(&self.inner.sql.find_resources, &[&hashes]).await?;
+        let rows = connection.query_prepared(&self.inner.sql.find_resources, &[&hashes]).await;
+        let rows = rows.map_err(Error::database("storing resources"))?;
         for row in &rows {
-            unknown.remove(&row.get::<_, Uuid>(1));
+            unknown.remove(&row.column::<Uuid>(1)?);
         }
         Ok(rows)
     }

@@ -1,6 +1,7 @@
 //! Group roles: an owner that migrates, a writer that stores, a reader that searches.
 
 use super::TraceStore;
+use super::columns::Columns;
 use super::connection::Connection;
 use super::sql::{literal, quoted};
 use crate::error::{Error, Result, database_message};
@@ -68,10 +69,12 @@ impl TraceStore {
             )
             .await
             .map_err(doing())?;
-        let Some((owner, true)) = row.map(|row| (row.get::<_, String>(0), row.get::<_, bool>(1))) else {
+        let Some(row) = row else { return Ok(false) };
+        let (owner, may): (&str, bool) = (row.column(0)?, row.column(1)?);
+        if !may {
             return Ok(false);
-        };
-        connection.batch_execute(&format!("SET LOCAL ROLE {}", quoted(&owner))).await.map_err(doing())?;
+        }
+        connection.batch_execute(&format!("SET LOCAL ROLE {}", quoted(owner))).await.map_err(doing())?;
         Ok(owner == Roles::of(schema).owner())
     }
 

@@ -6,6 +6,7 @@ use opentelemetry::{otel_info, otel_warn};
 use tokio_postgres::error::SqlState;
 
 use super::TraceStore;
+use super::columns::Columns;
 use super::connection::Connection;
 use super::roles::Roles;
 use super::sql::quoted;
@@ -177,14 +178,14 @@ impl TraceStore {
             )
             .await
             .map_err(|error| self.may_not_use(error))?;
-        if !there.get::<_, bool>(0) {
+        if !there.column::<bool>(0)? {
             return Ok(0);
         }
         let row = connection
             .query_one(&format!("SELECT coalesce(max(version), 0) FROM {schema}.migrations"), &[])
             .await
             .map_err(|error| self.may_not_use(error))?;
-        Ok(row.get(0))
+        row.column(0)
     }
 
     /// The schema and the version of the extension, which is installed where it is missing and may be.
@@ -217,7 +218,7 @@ impl TraceStore {
             )
             .await
             .map_err(Error::database("looking for the extension pgvector"))?;
-        Ok(row.map(|row| (row.get(0), row.get(1))))
+        row.map(|row| Ok((row.column(0)?, row.column(1)?))).transpose()
     }
 
     /// Spans have any character.
@@ -226,7 +227,7 @@ impl TraceStore {
             .query_one("SELECT current_setting('server_encoding'), current_database()::text", &[])
             .await
             .map_err(Error::database("looking for the database's encoding"))?;
-        let (encoding, database): (String, String) = (row.get(0), row.get(1));
+        let (encoding, database): (String, String) = (row.column(0)?, row.column(1)?);
         if encoding == "UTF8" {
             return Ok(());
         }
@@ -259,7 +260,7 @@ impl TraceStore {
             )
             .await
             .map_err(doing())?;
-        let (number, server): (i32, String) = (row.get(0), row.get(1));
+        let (number, server): (i32, String) = (row.column(0)?, row.column(1)?);
         if number < SERVER {
             return Err(Error::Schema(format!(
                 "PostgreSQL {server} is too old: version 14 or later is needed"

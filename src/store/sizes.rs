@@ -1,6 +1,7 @@
 //! What the stored traces take on disk, by part.
 
 use super::TraceStore;
+use super::columns::Columns;
 use crate::error::{Error, Result};
 
 /// What the store's tables hold, and what they take on disk, in bytes.
@@ -43,13 +44,13 @@ impl TraceStore {
                 .await
                 .map_err(Error::database("measuring tables"))?;
             connection.give_back();
-            let number = |at| row.get::<_, Option<i64>>(at).unwrap_or(0).unsigned_abs();
+            let number = |at| Ok(row.column::<Option<i64>>(at)?.unwrap_or(0).unsigned_abs());
             Ok(Sizes {
-                spans: number(0),
-                row_bytes: number(1),
-                row_index_bytes: number(2),
-                documents: number(3),
-                document_bytes: number(4),
+                spans: number(0)?,
+                row_bytes: number(1)?,
+                row_index_bytes: number(2)?,
+                documents: number(3)?,
+                document_bytes: number(4)?,
             })
         })
         .await

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::TraceStore;
+use super::columns::Columns;
 use super::connection::Connection;
 use crate::embedding::{Embedder, Vector};
 use crate::error::{Error, Result};
@@ -47,23 +48,22 @@ impl TraceStore {
             let select =
                 format!("SELECT id, text FROM {tables}.span_documents WHERE id > $1 ORDER BY id LIMIT $2");
             let rows = connection.query_prepared(&select, &[&after, &DOCUMENTS]).await.map_err(doing())?;
-            let Some(last) = rows.last().map(|row| row.get::<_, i32>(0)) else {
+            let Some(last) = rows.last() else {
                 connection.give_back();
                 return Ok(());
             };
-            let words: HashSet<String> =
-                rows.iter().flat_map(|row| vocabulary(row.get(1)).collect::<Vec<_>>()).collect();
+            let last = last.column(0)?;
+            let mut words = HashSet::new();
+            for row in &rows {
+                words.extend(vocabulary(row.column(1)?));
+            }
             let words: Vec<String> = words.into_iter().collect();
             let select = format!("SELECT word FROM {tables}.span_words WHERE word = ANY($1)");
-            let stored: HashSet<String> = connection
-                .query_prepared(&select, &[&words])
-                .await
-                .map_err(doing())?
-                .iter()
-                .map(|row| row.get(0))
-                .collect();
+            let stored = connection.query_prepared(&select, &[&words]).await.map_err(doing())?;
             connection.give_back();
-            let missing: Vec<String> = words.into_iter().filter(|word| !stored.contains(word)).collect();
+            let stored = stored.iter().map(|row| row.column(0)).collect::<Result<HashSet<&str>>>()?;
+            let missing: Vec<String> =
+                words.into_iter().filter(|word| !stored.contains(word.as_str())).collect();
             for words in missing.chunks(WORDS) {
                 if !self.store_words(words).await? {
                     // Another model made the embeddings: whoever has it looks at these documents.
@@ -132,7 +132,7 @@ impl TraceStore {
         let doing = || Error::database("reading the embeddings of words");
         let rows = connection.query_prepared(&select, &[&wanted]).await.map_err(doing())?;
         let mut found: HashMap<String, Vector> =
-            rows.iter().map(|row| (row.get(0), from_bytes(row.get(1)))).collect();
+            rows.iter().map(|row| Ok((row.column(0)?, from_bytes(row.column(1)?)))).collect::<Result<_>>()?;
         let mut missing: Vec<String> = wanted.into_iter().filter(|word| !found.contains_key(word)).collect();
         missing.truncate(WORDS);
         let embedded = self.embed_each(embedder, &missing).await?;

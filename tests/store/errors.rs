@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::support::arbitrary;
 use crate::support::database::{TestDatabase, eventually};
 use opentelemetry::trace::TraceId;
+use opentelemetry_pgvector::search::Filter;
 use opentelemetry_pgvector::span::{Span, Value};
 use opentelemetry_pgvector::{Error, ErrorClass, TraceStore};
 
@@ -255,4 +256,53 @@ async fn a_default_partition_that_was_detached_is_an_error_with_the_sql_to_run()
         .await
         .expect("in time")
         .expect("stored");
+}
+
+/// An error of a column that somebody has altered.
+#[track_caller]
+fn assert_altered(error: &Error, column: &str, reason: &str) {
+    assert!(matches!(error, Error::Schema(_)), "{error}");
+    assert_eq!(error.class(), ErrorClass::Configuration);
+    let text = error.to_string();
+    assert!(text.contains(&format!("(\"{column}\")")) && text.contains(reason), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_null_where_there_is_none_is_an_error_that_names_the_column() {
+    let (database, store) = database().await;
+    let spans = spans();
+    store.batch_store(&spans).await.expect("stored");
+    database
+        .execute(
+            "ALTER TABLE otel.span_rows ALTER fillers DROP NOT NULL; UPDATE otel.span_rows SET fillers = NULL; \
+             CREATE OR REPLACE FUNCTION otel.partition_limit() RETURNS bigint LANGUAGE sql RETURN NULL::bigint",
+        )
+        .await;
+    let error = store.get_trace(spans[0].trace_id).await.expect_err("a NULL");
+    assert_altered(&error, "fillers", "NULL");
+    let error = store.find_traces(Filter::default()).await.expect_err("a NULL");
+    assert_altered(&error, "fillers", "NULL");
+    let health = store.health_check().await;
+    assert!(!health.healthy && health.total_spans == 2);
+    let error = health.error.expect("a NULL");
+    assert!(error.contains("(\"partition_limit\")") && error.contains("NULL"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_of_another_type_is_configuration_for_who_stores() {
+    let (database, store) = database().await;
+    let spans = spans();
+    store.batch_store(&spans).await.expect("stored");
+    database
+        .execute(
+            "ALTER TABLE otel.span_resources RENAME TO resources; \
+             CREATE VIEW otel.span_resources AS SELECT id::bigint, hash, service, body FROM otel.resources",
+        )
+        .await;
+    let error = database.store().batch_store(&spans).await.expect_err("another type");
+    assert_altered(&error, "id", "int8");
+    database
+        .execute("DROP VIEW otel.span_resources; ALTER TABLE otel.resources RENAME TO span_resources")
+        .await;
+    database.store().batch_store(&spans).await.expect("stored once it is mended");
 }

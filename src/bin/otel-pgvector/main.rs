@@ -1,4 +1,5 @@
 //! The command `otel-pgvector`: traces in PostgreSQL, from the terminal.
+#![warn(clippy::disallowed_methods)]
 
 mod args;
 mod catalog;

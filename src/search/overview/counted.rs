@@ -7,6 +7,7 @@ use super::super::by_time::few;
 use super::super::compare;
 use super::super::compared::Reach;
 use super::super::conditions::{BIN, Parameters, asks_documents, columns, on_documents, on_rows, within};
+use super::super::figures::estimated;
 use super::super::filter::Filter;
 use super::super::held::held;
 use super::super::query::SearchQuery;
@@ -16,7 +17,7 @@ use super::super::time::Time;
 use super::CountScope;
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
-use crate::store::{Connection, SchemaInfo, TraceStore};
+use crate::store::{Columns, Connection, SchemaInfo, TraceStore};
 use tokio_postgres::Row;
 
 /// How many documents that fit the words best have their spans counted, and how many spans of each.
@@ -139,9 +140,13 @@ async fn passing(
             None => of_documents(store, filter, None, &mut parameters),
         };
         let rows = run(store, connection, filter, &counted, parameters).await?;
-        let spans: i64 =
-            rows.iter().filter(|row| row.get::<_, &str>(0) == "time").map(|row| row.get::<_, i64>(5)).sum();
-        if spans <= MOST {
+        let mut spans = 0;
+        for row in &rows {
+            if row.column::<&str>(0)? == "time" {
+                spans += row.count(5)?;
+            }
+        }
+        if spans <= MOST as u64 {
             return Ok((rows, CountScope::All));
         }
     }
@@ -238,11 +243,8 @@ async fn estimate(store: &TraceStore, connection: &Connection, filter: &Filter) 
         .query_prepared(&sql, &[&since, &until])
         .await
         .map_err(Error::database("counting spans"))?;
-    let rows = plan.first().and_then(|row| {
-        let (_, after) = row.get::<_, &str>(0).split_once(" rows=")?;
-        after.split_once(' ')?.0.parse::<f64>().ok()
-    });
-    Ok(rows.unwrap_or(WHOLE))
+    let Some(line) = plan.first() else { return Ok(WHOLE) };
+    Ok(estimated(line.column(0)?).unwrap_or(WHOLE))
 }
 
 async fn run(

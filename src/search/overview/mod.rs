@@ -12,7 +12,7 @@ use super::filter::{Filter, Status};
 use super::query::SearchQuery;
 use crate::error::Result;
 use crate::span::Timestamp;
-use crate::store::{Microseconds, TraceStore};
+use crate::store::{Columns, Microseconds, TraceStore};
 use counted::{Spans, count};
 
 /// How long counting may take.
@@ -140,23 +140,23 @@ async fn overview(store: &TraceStore, query: &SearchQuery) -> Result<Overview> {
     let filter = query.bounded_filter();
     let spans = Spans::of(store, query, &filter).await?;
     let (rows, scope) = count(store, spans, &filter).await?;
-    Ok(read(&rows, scope, &filter))
+    read(&rows, scope, &filter)
 }
 
 /// From what was counted: a part of the whole each row, named by its first column.
-fn read(rows: &[Row], scope: CountScope, filter: &Filter) -> Overview {
+fn read(rows: &[Row], scope: CountScope, filter: &Filter) -> Result<Overview> {
     let mut counted = Overview { scope, ..Overview::default() };
     for row in rows {
-        let (first, second): (Option<String>, Option<String>) = (row.get(1), row.get(2));
+        let (first, second): (Option<String>, Option<String>) = (row.column(1)?, row.column(2)?);
         let (first, second) = (first.unwrap_or_default(), second.unwrap_or_default());
-        let (spans, errors) = (row.get::<_, i64>(5).unsigned_abs(), row.get::<_, i64>(6).unsigned_abs());
-        let number: Option<f64> = row.get(4);
-        match row.get::<_, &str>(0) {
+        let (spans, errors) = (row.count(5)?, row.count(6)?);
+        let number: Option<f64> = row.column(4)?;
+        match row.column::<&str>(0)? {
             "step" => {
                 counted.step = Duration::try_from_secs_f64(number.unwrap_or_default()).unwrap_or_default()
             }
             "time" => {
-                let Some(Microseconds(start)) = row.get(3) else { continue };
+                let Some(Microseconds(start)) = row.column(3)? else { continue };
                 counted.spans += spans;
                 counted.errors += errors;
                 counted.times.push(TimeCount { start: Timestamp(i128::from(start) * 1000), spans, errors });
@@ -183,5 +183,5 @@ fn read(rows: &[Row], scope: CountScope, filter: &Filter) -> Overview {
     if let (Some(since), Some(first)) = (filter.since, counted.times.first_mut()) {
         first.start = first.start.max(Timestamp::from(since));
     }
-    counted
+    Ok(counted)
 }

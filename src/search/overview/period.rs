@@ -3,14 +3,11 @@
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
-use opentelemetry::trace::TraceId;
-use uuid::Uuid;
-
 use super::super::TraceHit;
 use super::super::traces::summarized;
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
-use crate::store::{Microseconds, TraceStore};
+use crate::store::{Columns, Microseconds, TraceStore};
 
 /// How many of the newest traces the present is made of.
 const PRESENT: i64 = 1000;
@@ -36,8 +33,9 @@ impl TraceStore {
                 .await
                 .map_err(Error::database("reading the newest traces"))?;
             let mut seen = HashSet::new();
-            let ids = rows.iter().map(|row| TraceId::from_bytes(row.get::<_, Uuid>(0).into_bytes()));
-            let ids = ids.filter(|id| seen.insert(*id)).take(limit).map(|id| (id, 1.0)).collect();
+            let mut ids = rows.iter().map(|row| row.trace_id(0)).collect::<Result<Vec<_>>>()?;
+            ids.retain(|id| seen.insert(*id));
+            let ids = ids.into_iter().take(limit).map(|id| (id, 1.0)).collect();
             let traces = summarized(self, &connection, ids).await?;
             connection.give_back();
             Ok(traces)
@@ -56,19 +54,19 @@ impl TraceStore {
                  SELECT start_time FROM {}.span_rows WHERE parent_span_id = 0 ORDER BY start_time DESC LIMIT $1) AS newest",
             self.sql().schema
         );
-        let row = self
+        let rows = self
             .timed("looking for the newest traces", async {
                 let (connection, _) = self.connection().await?;
-                let row = connection
+                let rows = connection
                     .query_prepared(&sql, &[&PRESENT])
                     .await
                     .map_err(Error::database("looking for the newest traces"))?;
                 connection.give_back();
-                Ok(row)
+                Ok(rows)
             })
             .await?;
-        let time = |at| row.first().and_then(|row| row.get::<_, Option<Microseconds>>(at));
-        let (Some(Microseconds(first)), Some(Microseconds(last))) = (time(0), time(1)) else {
+        let Some(row) = rows.first() else { return Ok(None) };
+        let (Some(Microseconds(first)), Some(Microseconds(last))) = (row.column(0)?, row.column(1)?) else {
             return Ok(None);
         };
         let needed = Duration::from_micros(last.saturating_sub(first).unsigned_abs());

@@ -8,6 +8,7 @@ use tokio_postgres::error::SqlState;
 use super::{BUSY, ReembedProgress};
 use crate::error::{Error, Result};
 use crate::store::TraceStore;
+use crate::store::columns::Columns;
 use crate::store::connection::Connection;
 use crate::store::model::{Embeddings, Model};
 
@@ -42,7 +43,7 @@ impl TraceStore {
             let (connection, _) = self.connection().await?;
             connection.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await.map_err(doing())?;
             let lock = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))";
-            if connection.query_one(lock, &[&name]).await.map_err(doing())?.get(0) {
+            if connection.query_one(lock, &[&name]).await.map_err(doing())?.column(0)? {
                 // A transaction with a snapshot would keep an index from being built. The query above has one until the
                 // next statement, so this is the last, and one without.
                 let stay = "SET LOCAL idle_in_transaction_session_timeout = 0";
@@ -186,7 +187,8 @@ impl TraceStore {
             .query_opt(sql, &[&table])
             .await
             .map_err(Error::database("looking for the tables' owner"))?;
-        let Some(owner) = owner.map(|row| row.get::<_, String>(0)) else { return Ok(()) };
+        let Some(row) = owner else { return Ok(()) };
+        let owner: &str = row.column(0)?;
         Err(Error::Schema(format!(
             "changing the model of schema \"{}\" takes the rights of its tables' owner: run otel-pgvector reembed as \
              \"{owner}\" or a member of it",
@@ -209,7 +211,7 @@ impl TraceStore {
         if rows.is_empty() {
             return Ok(());
         }
-        let views: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        let views = rows.iter().map(|row| row.column(0)).collect::<Result<Vec<&str>>>()?;
         Err(Error::Schema(format!(
             "views read the column embedding of {schema}.span_documents, which is to be replaced: drop {}, and make them \
              again afterwards",

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::store::TraceStore;
+use crate::store::columns::Columns;
 
 impl TraceStore {
     /// The index of the documents that have no embedding of the new model.
@@ -20,7 +21,7 @@ impl TraceStore {
             .await
             .map_err(Error::database("looking at an index"))?;
         connection.give_back();
-        let options = options.and_then(|row| row.get::<_, Option<String>>(0));
+        let options = options.map_or(Ok(None), |row| row.column::<Option<String>>(0))?;
         let with = options.map(|options| format!(" WITH ({options})")).unwrap_or_default();
         let definition = format!("USING hnsw (embedding_next {}){with}", info.cosine);
         self.index("span_documents_embedding_next", &definition).await
@@ -36,7 +37,8 @@ impl TraceStore {
             .query_opt("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)", &[&qualified])
             .await
             .map_err(doing())?
-            .map(|row| row.get::<_, bool>(0));
+            .map(|row| row.column(0))
+            .transpose()?;
         if whole == Some(true) {
             connection.give_back();
             return Ok(());

@@ -14,6 +14,7 @@ use opentelemetry::otel_info;
 use serde::Serialize;
 
 use super::TraceStore;
+use super::columns::Columns;
 use super::connection::Connection;
 use super::model::Model;
 use super::vector::Vector;
@@ -218,10 +219,10 @@ impl TraceStore {
         if rows.is_empty() {
             return Ok(0);
         }
-        let texts: Vec<String> = rows.iter().map(|row| row.get(1)).collect();
+        let texts = rows.iter().map(|row| row.column(1)).collect::<Result<Vec<String>>>()?;
         let vectors = self.embed(texts).await?.into_iter().collect::<Option<Vec<Vector>>>();
         let vectors = vectors.ok_or_else(|| Error::Model("the store was closed while it embedded".into()))?;
-        let ids: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+        let ids = rows.iter().map(|row| row.column(0)).collect::<Result<Vec<i32>>>()?;
         let update = sql.fill("embedding_next", &info.vector);
         connection.execute(&update, &[&ids, &vectors]).await.map_err(doing())
     }
@@ -253,6 +254,6 @@ impl TraceStore {
     async fn count(&self, connection: &Connection, condition: &str) -> Result<u64> {
         let sql = format!("SELECT count(*) FROM {}.span_documents {condition}", self.inner.sql.schema);
         let row = connection.query_one(&sql, &[]).await.map_err(Error::database("counting documents"))?;
-        Ok(row.get::<_, i64>(0).unsigned_abs())
+        row.count(0)
     }
 }
