@@ -46,7 +46,7 @@ impl Asked {
         if let (Some(since), Some(until)) = (asked.since, asked.until)
             && since >= until
         {
-            return Err(wrong("until", "it is later than since".into()));
+            return Err(wrong("until", "it has to be later than since".into()));
         }
         Ok(asked)
     }
@@ -179,7 +179,10 @@ mod tests {
             ("last=4000000000d", "malformed parameter last"),
             ("last=367d", "malformed parameter last"),
             ("since=yesterday", "malformed parameter since"),
-            ("since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z", "malformed parameter until"),
+            (
+                "since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z",
+                "malformed parameter until: it has to be later",
+            ),
         ] {
             let reason = asked(query).expect_err(query);
             assert!(reason.starts_with(expected), "{query}: {reason}");

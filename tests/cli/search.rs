@@ -345,5 +345,5 @@ fn filters_may_stand_in_the_query() {
     let run = search(&["card declined since:2023-11-14T22:13:21Z", "--since", "2023-11-14"]);
     assert_eq!(run.ok().json_lines().len(), 3);
     let run = search(&["card sevice:media"]);
-    assert!(run.stderr.contains("write service:media"), "{run:?}");
+    assert!(run.code == Some(2) && run.stderr.contains("write service:media"), "{run:?}");
 }

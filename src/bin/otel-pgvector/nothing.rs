@@ -52,6 +52,9 @@ pub async fn say_why(store: &TraceStore, query: &SearchQuery, min_score: Option<
     Ok(())
 }
 
+/// There is no option for it: it stands in the query.
+const SCOPE: &str = "scope:";
+
 /// The option for a condition, as the library names it.
 fn option(condition: &str) -> String {
     match condition.split_once(' ') {
@@ -62,6 +65,7 @@ fn option(condition: &str) -> String {
         Some(("minimum", "duration")) => "--min-duration".into(),
         Some(("maximum", "duration")) => "--max-duration".into(),
         Some(("trace", "id")) => "--trace-id".into(),
+        None if condition == "scope" => SCOPE.into(),
         _ if condition.starts_with('"') => condition.to_owned(),
         _ => format!("--{condition}"),
     }
@@ -82,6 +86,7 @@ fn given(filter: &Filter) -> Vec<String> {
         ("--resource", !filter.resource.is_empty()),
         ("--exception", filter.exception.is_some()),
         ("--trace-id", !filter.trace_ids.is_empty()),
+        (SCOPE, filter.scope.is_some()),
         ("the text in quotes", !filter.phrases.is_empty()),
     ];
     let given = options.iter().filter(|(_, given)| *given);
@@ -98,6 +103,7 @@ mod tests {
             ("service", "--service"),
             ("minimum duration", "--min-duration"),
             ("trace id", "--trace-id"),
+            ("scope", "scope:"),
             ("attribute http.route=/a b", "--attribute 'http.route=/a b'"),
             ("resource attribute host~x", "--resource 'host~x'"),
             ("\"no such column\"", "\"no such column\""),

@@ -20,7 +20,8 @@ pub async fn search(store: TraceStore, options: &SearchOptions) -> Outcome {
         let (service, limit, json) = (services.first().cloned(), options.limit, options.json);
         return new::new(store, &NewOptions { since, service, limit, json }).await;
     }
-    let mut query = options.query()?.limit(options.limit as usize);
+    let query = options.query().map_err(|error| Failure::Usage(error.to_string()))?;
+    let mut query = query.limit(options.limit as usize);
     if let Some(score) = options.min_score {
         query = query.similarity_threshold(score);
     }
