@@ -25,7 +25,7 @@ fn it_answers_until_it_is_told_to_stop() {
         let line = lines.next().expect("a line").expect("UTF-8");
         line.strip_prefix(what).unwrap_or_else(|| panic!("{line}")).to_owned()
     };
-    let api = address("Jaeger's API: ");
+    let api = address("page and APIs: ");
     address("OTLP by gRPC: ");
     let traces = address("OTLP by HTTP: ");
 
@@ -57,7 +57,7 @@ fn what_a_client_is_not_told_is_in_the_log() {
     let mut child = command.stderr(Stdio::piped()).spawn().expect("the command starts");
     let mut lines = BufReader::new(child.stderr.take().expect("its messages")).lines();
     let mut line = || lines.next().expect("a line").expect("UTF-8");
-    let api = line().strip_prefix("Jaeger's API: ").expect("its address").to_owned();
+    let api = line().strip_prefix("page and APIs: ").expect("its address").to_owned();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let answer = runtime.block_on(reqwest::get(format!("{api}/api/services"))).expect("an answer");
     assert_eq!(answer.status(), 503);

@@ -1,4 +1,4 @@
-//! `serve`: Jaeger's API, and receiving OTLP.
+//! `serve`: the page, its API and Jaeger's, and receiving OTLP.
 
 use std::path::Path;
 
@@ -34,7 +34,7 @@ pub async fn serve(settings: CommandSettings, options: &ServeOptions) -> Outcome
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let server = Server::bind(config)?;
     let addresses = server.addresses();
-    tell!("Jaeger's API: {scheme}://{}", addresses.api);
+    tell!("page and APIs: {scheme}://{}", addresses.api);
     if let Some(address) = addresses.otlp_grpc {
         tell!("OTLP by gRPC: {scheme}://{address}");
     }

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use super::values::address;
 
-/// Answer as Jaeger does, and receive OTLP.
+/// Show traces on a page, answer as Jaeger does, and receive OTLP.
 ///
-/// A jaeger-ui or Grafana's Jaeger data source that is pointed at it shows the traces of the store; the tag
+/// Open its address in a browser for the page. A jaeger-ui or Grafana's Jaeger data source that is pointed at it shows the traces of the store; the tag
 /// `search.text` finds them by meaning. Looking takes the reader's rights. With --receive it takes OTLP by gRPC and HTTP,
 /// too, which takes the writer's: what it acknowledges is committed, or in the spool (spool_dir), and otherwise it asks the
 /// sender to send again. OTEL_PGVECTOR_SERVE_WRITER may hold the connection string of another role for what is received.
@@ -22,7 +22,7 @@ Examples:
   OTEL_PGVECTOR_SERVE_BEARER_TOKEN=... otel-pgvector serve --listen 0.0.0.0:16686 --tls-cert cert.pem --tls-key key.pem
   curl 'http://127.0.0.1:16686/api/search?q=payment+declined&service=checkout'")]
 pub struct ServeOptions {
-    /// Where Jaeger's API is.
+    /// Where the page, its API and Jaeger's are.
     #[arg(
         long,
         value_name = "ADDRESS",
