@@ -206,7 +206,7 @@ settings! {
     /// How many times a batch is tried again after a transient failure.
     max_retries: u32 = 3, whole(1 to 10);
 
-    /// How many failed exports in a row open the circuit breaker.
+    /// How many failed attempts in a row open the circuit breaker; each retry is one.
     circuit_breaker_threshold: u32 = 5, whole(3 to 20);
 
     /// The database schema that holds the tables and views.
@@ -215,10 +215,11 @@ settings! {
             (1..=63).contains(&name.len()) && !name.contains('\0') && !name.starts_with("pg_")
         });
 
-    /// Whether the schema is created and updated when the exporter starts.
+    /// Whether the schema is created and updated when the database is first used.
     migrate: bool = true, flag();
 
-    /// For how many days a stored batch is recognised when it is sent again; longer than a spool may wait.
+    /// For how many days a stored batch is recognised by its id when it is sent again. Of one that has waited in a spool for
+    /// longer, each span is looked up.
     ledger_days: u16 = 7, whole(1 to 365);
 
     /// For how many whole days spans are kept, by the day in UTC on which they started: maintenance drops the partitions
@@ -287,7 +288,8 @@ settings! {
     redact_key: String = "", secret(16);
 
     /// The most characters of a text (or bytes) in an attribute of a span, event or link; a longer one is cut, and ends
-    /// with `…`. OpenTelemetry's `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT`. When not set, there is no limit.
+    /// with `…`. It is what OpenTelemetry's `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT` is elsewhere; that variable is not read. When
+    /// not set, there is no limit.
     attribute_value_length_limit: Option<usize> = None, limit(1 to 1000000);
 
     /// The most attributes of a span, an event or a link; those behind are dropped and counted. When not set, there is no

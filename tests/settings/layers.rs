@@ -275,11 +275,13 @@ fn the_batch_processor_gets_the_settings_and_a_queue_of_eight_batches() {
 }
 
 #[test]
-fn the_readme_lists_every_setting_with_its_default_and_range() {
+fn the_readme_lists_every_setting_with_its_default_range_and_purpose() {
     let readme = include_str!("../../README.md");
     let loaded = Settings::loader().with_env::<&str, &str>([]).load_with_layers().expect("defaults");
     for setting in loaded.layers() {
-        let row = format!("| `{}` | {} | {} |", setting.key, setting.value, setting.allowed);
+        let document = "docs/redaction.md";
+        let purpose = setting.description.replace(document, &format!("[{document}]({document})"));
+        let row = format!("| `{}` | {} | {} | {purpose} |", setting.key, setting.value, setting.allowed);
         assert!(readme.contains(&row), "README.md lacks: {row}");
     }
 }
