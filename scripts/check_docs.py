@@ -7,6 +7,8 @@ database that has the exporter's tables. Words after a fence's language:
   no_run  show it only; its shell syntax is checked nevertheless
   expect  the `text` block that follows is contained in the output; there `…` stands for anything
 
+Links lead to files and headings that are there, and docs/operations.md names each event of the log.
+
 Usage: check_docs.py [FILE…]
 """
 
@@ -77,6 +79,33 @@ def check_without_running(found, lines):
         if "expect" in block.words:
             adjacent = following and not "".join(lines[block.end : following.start - 1]).strip()
             block.require(adjacent and following.language == "text", "`expect` without a `text` block right after it")
+
+
+def anchors(path):
+    """What links to the headings of a Markdown file end with."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
+
+
+def check_links(path):
+    for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+        if re.match(r"[a-z]+:", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            sys.exit(f"{path.relative_to(ROOT)}: the link {link} leads nowhere")
+
+
+def check_events():
+    """The log's events are listed as they are."""
+    sources = (path.read_text() for path in (ROOT / "src").rglob("*.rs"))
+    events = {name for text in sources for name in re.findall(r'name: "(\w+\.\w+)"', text)}
+    log = (ROOT / "docs/operations.md").read_text().partition("\n## Log\n")[2]
+    listed = {name for name in re.findall(r"`([A-Z]\w+\.[A-Z]\w+)`", log)} - {"BatchSpanProcessor.ExportError"}
+    if events != listed:
+        sys.exit(f"docs/operations.md: its list of events lacks or invents {', '.join(sorted(events ^ listed))}")
 
 
 class Shell:
@@ -193,6 +222,8 @@ def main():
     files = [blocks(path) for path in paths]
     for path, found in zip(paths, files):
         check_without_running(found, path.read_text().splitlines())
+        check_links(path)
+    check_events()
     runnable = [found for found in files if any(block.runs() for block in found)]
     if runnable:
         run_files(runnable)
