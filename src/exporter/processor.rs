@@ -112,7 +112,8 @@ impl SpanProcessor for PgvectorSpanProcessor {
         self.batches.on_end(span);
     }
 
-    /// Returns when every span that has ended is stored and embedded, or after `flush_timeout_seconds`.
+    /// Returns when every span that has ended is stored and embedded, or after `flush_timeout_seconds`. An error says how many
+    /// spans are left where their batches fail while others are stored, or what became of those that an export lost.
     fn force_flush(&self) -> OTelSdkResult {
         let limit = self.shared.flush_timeout;
         let end = Instant::now() + limit;

@@ -40,7 +40,7 @@ Exit codes:
     0  done; a search or an export that finds nothing is done, too
     1  failed, or done with records that were rejected, or not healthy
     2  the command line or a setting is wrong
-    3  there is no such trace, service or command
+    3  there is no such trace, service, setting (config) or page (man)
   130  interrupted
 
 Examples:
