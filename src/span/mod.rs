@@ -22,7 +22,7 @@ mod split;
 mod words;
 
 pub(crate) use body::{resource_from_json, resource_json};
-#[cfg(feature = "serve")]
+#[cfg(feature = "import")]
 pub(crate) use distinct::Distinct;
 pub use document::Document;
 pub use join::{StoredRow, Template};
