@@ -216,7 +216,7 @@ impl opentelemetry_sdk::trace::SpanExporter for SpanExporter {
     }
 
     /// Ends the exporter within `timeout`, at most a day: what waits in memory is stored, or else spooled, documents that
-    /// wait are embedded, and later exports are refused. An error says how many spans are lost.
+    /// wait are embedded for up to half of it, and later exports are refused. An error says how many spans are lost.
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
         self.shared.shut_down(timeout)
     }

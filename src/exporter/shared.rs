@@ -106,6 +106,9 @@ impl Shared {
         let end = Instant::now() + (timeout - reserve);
         delivery.end_by(end);
         let evacuated = Instant::now() + timeout;
+        // Whoever comes next embeds what is left, and the SDK's own processor has spent some of this time on the exports
+        // before: its shutdown would fail though nothing is lost.
+        let embedded = if self.end.get().is_some() { end } else { end.min(Instant::now() + timeout / 2) };
         let settling = Arc::clone(delivery);
         let settle = async move {
             let stored = async {
@@ -114,7 +117,8 @@ impl Shared {
                 }
                 settling.returned().await;
                 settling.drained_as_far_as_it_goes().await;
-                settling.store().flush_if_used().await
+                let embedding = tokio::time::timeout_at(embedded.into(), settling.store().flush_if_used());
+                embedding.await.unwrap_or(Ok(()))
             };
             if let Ok(Err(error)) = tokio::time::timeout_at(end.into(), stored).await {
                 // The spans are stored: whoever comes next embeds what is left.

@@ -351,6 +351,30 @@ async fn a_schema_that_is_dropped_meanwhile_is_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_of_the_sdk_s_processor_succeeds_though_documents_still_wait() {
+    let database = TestDatabase::create().await;
+    let mut settings = database.settings();
+    settings.embedding_model = "/nonexistent/model".into();
+    let without_model = SpanExporter::from_settings(settings).expect("built");
+    without_model.export(vec![span_data("waits")]).await.expect("exported");
+    let client = database.client().await;
+    // The export takes some of the shutdown's five seconds.
+    database
+        .execute(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1); RETURN NULL; END'; \
+             CREATE TRIGGER slow AFTER INSERT ON otel.batches FOR EACH STATEMENT EXECUTE FUNCTION slow()",
+        )
+        .await;
+    client.batch_execute("BEGIN; SELECT FROM otel.span_documents FOR UPDATE").await.expect("kept busy");
+
+    let provider = SdkTracerProvider::builder().with_batch_exporter(exporter(&database)).build();
+    let id = trace(&provider);
+    tokio::task::block_in_place(|| provider.shutdown()).expect("nothing is lost");
+    client.batch_execute("ROLLBACK").await.expect("free");
+    assert_stored(&database.store(), id).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_shutdown_exports_are_refused() {
     let database = TestDatabase::create().await;
     let exporter = exporter(&database);
