@@ -89,6 +89,7 @@ pub(crate) enum Put {
 
 /// Batches that were removed to make room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Dropped {
     /// How many batches.
     pub batches: u64,
@@ -98,6 +99,7 @@ pub struct Dropped {
 
 /// What lies in the folder, of all processes together; `dropped` and `evicted` are this process's own since it opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct SpoolUsage {
     /// Batches that wait, those that are being replayed included.
     pub batches: u64,
