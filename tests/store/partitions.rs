@@ -51,6 +51,26 @@ async fn today_and_three_days_have_partitions_from_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn days_begin_at_midnight_in_utc_whatever_style_of_dates_the_database_has() {
+    let database = TestDatabase::create().await;
+    // In this style a time in Kolkata ends with IST, which servers before PostgreSQL 18 read as Israel's.
+    database.alter("SET datestyle = 'SQL, DMY'").await;
+    database.alter("SET timezone = 'Asia/Kolkata'").await;
+    for prepared in [true, false] {
+        let mut settings = database.settings();
+        (settings.prepared_statements, settings.schema) = (prepared, format!("prepared_{prepared}"));
+        TraceStore::new(settings).expect("valid settings").migrate().await.expect("migrated");
+        let client = database.client().await;
+        client.batch_execute("SET datestyle = 'ISO'; SET timezone = 'UTC'").await.expect("set");
+        let at_midnight = format!(
+            "SELECT count(*) FROM prepared_{prepared}.partitions WHERE from_time = date_trunc('day', from_time)"
+        );
+        let days: i64 = client.query_one(&at_midnight, &[]).await.expect("counted").get(0);
+        assert_eq!(days, 4, "prepared statements: {prepared}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_partition_is_like_the_default_one() {
     let (database, _) = database().await;
     let indexes = "SELECT array_agg(regexp_replace(pg_get_indexdef(indexrelid), 'span_rows_(default|[0-9_]+)', '', 'g') ORDER BY 1) \
