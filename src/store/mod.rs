@@ -20,6 +20,7 @@ mod psql;
 mod read;
 mod reembed;
 mod refusal;
+mod renamed;
 mod resolve;
 mod roles;
 mod schema;

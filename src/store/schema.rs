@@ -70,7 +70,9 @@ impl TraceStore {
             return Ok(known);
         }
         let connection = self.any_connection().await?;
-        if self.inner.settings.migrate && self.version(&connection).await? != SCHEMA_VERSION {
+        if self.inner.settings.migrate
+            && (self.version(&connection).await? != SCHEMA_VERSION || self.is_renamed(&connection).await?)
+        {
             self.migrate_on(&connection).await?;
         }
         let info = Arc::new(self.check(&connection).await?);
@@ -120,6 +122,10 @@ impl TraceStore {
             return Err(too_new(version));
         }
         if version == SCHEMA_VERSION {
+            if self.is_renamed(connection).await? {
+                self.become_owner(connection).await?;
+                self.follow_rename(connection).await?;
+            }
             connection.batch_execute("COMMIT").await.map_err(doing())?;
             return Ok(0);
         }
@@ -141,6 +147,7 @@ impl TraceStore {
                 .await
                 .map_err(doing())?;
         }
+        self.follow_rename(connection).await?;
         if self.is_distributed(connection).await? {
             self.spread(connection).await?;
         }
@@ -252,6 +259,9 @@ impl TraceStore {
                 self.migrate_command()
             )));
         }
+        if self.is_renamed(connection).await? {
+            return Err(Error::Schema(self.renamed()));
+        }
         let doing = || Error::database("checking the schema");
         let row = connection
             .query_one(
@@ -291,7 +301,7 @@ impl TraceStore {
     }
 
     /// What to type in a shell so that this schema is made or brought up to date.
-    fn migrate_command(&self) -> String {
+    pub(super) fn migrate_command(&self) -> String {
         let name = &self.inner.settings.schema;
         if *name == Settings::default().schema {
             return "otel-pgvector migrate".to_owned();

@@ -1,6 +1,7 @@
 //! The schema: made by whoever starts first, wherever it may be made, and explained where it may not.
 
 use crate::support::database::{TestDatabase, eventually};
+use crate::support::spans::{DAY, at};
 use crate::support::{arbitrary, shared};
 use opentelemetry_pgvector::span::Span;
 use opentelemetry_pgvector::store::SCHEMA_VERSION;
@@ -162,6 +163,46 @@ async fn any_schema_and_any_place_of_the_extension_will_do() {
     let health = store.health_check().await;
     assert!(health.healthy && health.error.is_none(), "{health:?}");
     assert_eq!(health.documents_waiting, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_functions_of_a_renamed_schema_leave_one_of_its_former_name_alone() {
+    let database = TestDatabase::create().await;
+    let (odd, mut renamed) = (at(-DAY, 3), database.settings());
+    database.store().batch_store(&odd).await.expect("stored");
+    database.execute("ALTER SCHEMA otel RENAME TO \"Former \"\"otel\"\"\"").await;
+    database.store().batch_store(&odd).await.expect("stored in a schema of the former name");
+    renamed.schema = "Former \"otel\"".into();
+    renamed.retention_days = 1;
+
+    renamed.migrate = false;
+    let error = store(renamed.clone()).maintain().await.expect_err("a renamed schema").to_string();
+    assert!(error.contains("was renamed") && error.contains("otel-pgvector migrate --schema"), "{error}");
+    renamed.migrate = true;
+    let done = store(renamed.clone()).maintain().await.expect("maintained");
+    assert_eq!(done.spans_deleted, 3, "{done:?}");
+    let left = "SELECT (SELECT count(*) FROM otel.span_rows) - (SELECT count(*) FROM \"Former \"\"otel\"\"\".span_rows)";
+    assert_eq!(database.value::<i64>(left).await, 3);
+
+    renamed.migrate = false;
+    store(renamed).batch_store(&odd).await.expect("stored without a right to migrate");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_mend_a_renamed_schema_hears_what_to_run() {
+    let database = TestDatabase::create().await;
+    let role = database.create_role().await;
+    database.store().migrate().await.expect("migrated");
+    database.execute("ALTER SCHEMA otel RENAME TO former").await;
+    database
+        .execute(&format!(
+            "GRANT USAGE ON SCHEMA former TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA former TO {role}"
+        ))
+        .await;
+    let mut settings = database.settings_as(&role);
+    settings.schema = "former".into();
+    let error = store(settings).batch_store(&arbitrary::sample(1)).await.expect_err("no owner").to_string();
+    assert!(error.contains("otel-pgvector migrate --schema former"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
