@@ -55,10 +55,25 @@ impl Watch {
         {
             return Look { exporter, ..look.clone() };
         }
-        let store = self.store.health_check().await;
+        let store = self.look_at_store().await;
         let look = Look { at: SystemTime::now(), store, exporter };
         *last = Some((Instant::now(), look.clone()));
         look
+    }
+
+    /// A standby will do for a server that only looks; one that receives may have its writer's connections elsewhere.
+    async fn look_at_store(&self) -> Health {
+        let mut store = self.store.health_check().await;
+        if store.only_read_only() {
+            (store.healthy, store.error) = match &self.exporter {
+                None => (true, None),
+                Some(exporter) => match exporter.health_check().await {
+                    Ok(writer) => (writer.store.healthy, writer.store.error),
+                    Err(error) => (false, Some(error.to_string())),
+                },
+            };
+        }
+        store
     }
 
     fn received(&self) -> Option<ExporterStatus> {

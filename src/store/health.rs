@@ -91,6 +91,8 @@ pub struct Health {
     pub error: Option<String>,
 }
 
+const READ_ONLY: &str = "the server is read-only: it recovers, is a standby, or was set so";
+
 /// Up to so many rows everything is counted exactly.
 const COUNTED: i64 = 1_000_000;
 
@@ -98,6 +100,14 @@ const COUNTED: i64 = 1_000_000;
 const ESTIMATE: &str = "SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint FROM pg_class \
      WHERE oid = to_regclass($1) AND relkind = 'r' \
         OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass($1))";
+
+impl Health {
+    /// Whether all that is wrong is that the server takes no writes: it can be searched.
+    #[cfg(feature = "serve")]
+    pub(crate) fn only_read_only(&self) -> bool {
+        self.error.as_deref() == Some(READ_ONLY)
+    }
+}
 
 impl TraceStore {
     /// Looks at the database and says how it is. Never fails: what is wrong stands in [`Health::error`].
@@ -115,8 +125,7 @@ impl TraceStore {
         };
         match self.timed("checking the store", self.look(&mut health)).await {
             Ok(()) if health.read_only == Some(true) => {
-                health.error =
-                    Some("the server is read-only: it recovers, is a standby, or was set so".into());
+                health.error = Some(READ_ONLY.into());
             }
             Ok(()) => health.healthy = true,
             Err(error) => health.error = Some(error.to_string()),

@@ -275,6 +275,25 @@ async fn health_is_asked_without_a_database() {
 }
 
 #[tokio::test]
+async fn a_standby_will_do_for_a_server_that_only_looks_and_for_what_is_received_elsewhere() {
+    let database = TestDatabase::create().await;
+    database.store().migrate().await.expect("migrated");
+    let (primary, mut standby) = (database.settings(), database.settings());
+    standby.connection_string += " options='-c default_transaction_read_only=on' target_session_attrs=any";
+    let mut elsewhere = receiving(standby.clone());
+    elsewhere.receive.as_mut().expect("it receives").settings = primary;
+    for (config, expected) in [
+        (looking(standby.clone()), Http::OK),
+        (elsewhere, Http::OK),
+        (receiving(standby), Http::SERVICE_UNAVAILABLE),
+    ] {
+        let server = TestServer::start(config);
+        let answer = reqwest::get(server.url("/api/health")).await.expect("an answer");
+        assert_eq!(answer.status(), expected, "{}", answer.text().await.expect("a body"));
+    }
+}
+
+#[tokio::test]
 async fn health_has_what_was_received() {
     let database = TestDatabase::create().await;
     database.store().migrate().await.expect("migrated");

@@ -16,7 +16,7 @@ use crate::store;
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Health {
-    /// Whether spans can be stored: database, schema and extension are there, and the server is not read-only.
+    /// Whether this server can do its work: database, schema and extension are there, and where it receives, spans can be stored.
     healthy: bool,
     /// Why not; null where it is healthy.
     error: Option<String>,
@@ -87,9 +87,9 @@ struct Exporter {
 
 /// How the store is. It takes no turn among other requests, and may be asked for every second.
 #[utoipa::path(get, path = "/api/health", tag = "health",
-    responses((status = 200, description = "Spans can be stored", body = Health),
+    responses((status = 200, description = "This server can do its work", body = Health),
               (status = 401, description = "The header Authorization is missing", body = Failure),
-              (status = 503, description = "They cannot", body = Health)))]
+              (status = 503, description = "It cannot", body = Health)))]
 pub(super) async fn health(State(watch): State<Watch>) -> Response {
     let health = Health::from(watch.look().await);
     let status = if health.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -53,7 +53,9 @@ pub(super) fn of_store(health: &Health, target: &str, schema: &str, now: SystemT
         return vec![Finding::bad("Database", error, todo)];
     };
     let server = format!("PostgreSQL {version} at {target}");
-    let mut found = vec![if health.read_only == Some(true) {
+    let mut found = vec![if health.read_only == Some(true) && health.healthy {
+        Finding::good("Database", format!("{server}, which takes no writes and is only searched here"))
+    } else if health.read_only == Some(true) {
         let todo = "Where it is a standby, name the primary in the connection string, too. Otherwise see \
                     default_transaction_read_only.";
         Finding::bad("Database", format!("{server} takes no writes"), todo)
@@ -216,7 +218,9 @@ mod tests {
             ..Health::default()
         };
         assert_eq!(states(&bare), [("Database", State::Good), ("Schema", State::Bad)]);
-        let standby = Health { read_only: Some(true), error: Some("read-only".into()), ..healthy() };
+        let searched = Health { read_only: Some(true), ..healthy() };
+        assert_eq!(states(&searched)[..2], [("Database", State::Good), ("Schema", State::Good)]);
+        let standby = Health { healthy: false, error: Some("read-only".into()), ..searched };
         assert_eq!(states(&standby)[..2], [("Database", State::Bad), ("Schema", State::Good)]);
         let late = Health { days_ahead: Some(1), ..healthy() };
         assert!(states(&late).contains(&("Partitions", State::Attention)));
