@@ -84,9 +84,10 @@ impl Connector {
         let isolation = if local { "transaction_isolation" } else { "default_transaction_isolation" };
         // What is acknowledged has to be on disk, whatever the role or the database has; a stricter value stays.
         // PostgreSQL before 17 has no transaction_timeout.
-        // Bounds of partitions pass through text: other styles name time zones by letters that several have, as IST.
+        // Bounds of partitions pass through text: other styles name time zones by letters that several have, as IST. And
+        // the functions' regular expressions have backslashes.
         let set_up = format!(
-            "{set} {isolation} = 'read committed'; {set} datestyle = 'ISO'; \
+            "{set} {isolation} = 'read committed'; {set} datestyle = 'ISO'; {set} standard_conforming_strings = on; \
              {set} statement_timeout = {}; {set} lock_timeout = {}; {set} idle_in_transaction_session_timeout = {}; \
              SELECT set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'), {local}); \
              SELECT set_config('transaction_timeout', '0', {local}) WHERE current_setting('transaction_timeout', true) <> ''; \

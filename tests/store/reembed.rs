@@ -438,6 +438,15 @@ async fn a_change_may_be_given_up_or_go_to_a_third_model() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_backslashes_in_strings_are_escapes_the_model_changes() {
+    let traces = Traces::create().await;
+    traces.database.alter("SET standard_conforming_strings = off").await;
+    fill(&traces.store(OLD), 0..20).await;
+    reembed(&traces.store(NEW)).await;
+    assert_eq!(traces.embedded(256).await, (20, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn behind_a_pooler_it_works_as_well() {
     let traces = Traces::create().await;
     let pooled = |model| {
