@@ -126,7 +126,13 @@ impl TraceStore {
         let made = self.create_default_partition().await;
         match self.send_once(entries, batch, Ahead::Nothing).await {
             Err(error) if error.is_missing_partition() => Err(self.missing_partition(made.err())),
-            result => result,
+            result => {
+                // Not before: where a table that is no partition has the name, nothing is made, and no error either.
+                if made.is_ok() {
+                    otel_info!(name: "TraceStore.PartitionCreated", schema = self.inner.settings.schema.as_str());
+                }
+                result
+            }
         }
     }
 
@@ -261,7 +267,6 @@ impl TraceStore {
         );
         connection.batch_execute(&create).await.map_err(Error::database("creating the default partition"))?;
         connection.give_back();
-        otel_info!(name: "TraceStore.PartitionCreated", schema = self.inner.settings.schema.as_str());
         Ok(())
     }
 
