@@ -226,6 +226,17 @@ fn files_keep_what_they_have_while_the_database_is_away() {
 #[cfg(unix)]
 #[test]
 fn ctrl_c_ends_an_import_with_a_hint_and_it_can_go_on() {
+    is_interrupted_by("-INT");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_service_manager_ends_an_import_with_a_hint_and_it_can_go_on() {
+    is_interrupted_by("-TERM");
+}
+
+#[cfg(unix)]
+fn is_interrupted_by(signal: &str) {
     let database = database();
     let arguments = ["import", "otlp", "-", "--no-embedding", "--batch-size", "1"];
     let mut command = database.command(&arguments);
@@ -243,7 +254,7 @@ fn ctrl_c_ends_an_import_with_a_hint_and_it_can_go_on() {
     let mut first = String::new();
     stderr.read_line(&mut first).expect("a report");
     assert!(first.contains("stdin:3"), "{first}");
-    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    let kill = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status();
     assert!(kill.is_ok_and(|status| status.success()));
     let status = child.wait().expect("it ends while its input is open");
     let mut rest = String::new();

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::args::{ExportOptions, OutputFormat};
 use crate::failure::{Failure, Outcome};
+use crate::interrupt::interrupted;
 use crate::terminal::{stdout, tell};
 use crate::whole_file::WholeFile;
 use crate::{human, suggest};
@@ -20,7 +21,7 @@ pub async fn otlp(store: TraceStore, options: &ExportOptions) -> Outcome {
     let started = Instant::now();
     let result = tokio::select! {
         biased;
-        _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+        () = interrupted() => Err(Failure::Interrupted),
         result = write(&store, options) => result,
     };
     store.close().await;

@@ -27,7 +27,7 @@ pub enum Failure {
     /// With the exit code of another program.
     #[cfg(not(unix))]
     Code(u8),
-    /// Ctrl-C.
+    /// Ctrl-C or SIGTERM.
     Interrupted,
 }
 

@@ -18,6 +18,7 @@ use crate::failure::{Failure, Outcome, report, warn};
 use crate::human;
 use crate::import_progress::{TICK, bytes, parts, spinner};
 use crate::import_source::{Source, sources};
+use crate::interrupt::interrupted;
 use crate::terminal::{stdout, tell};
 
 /// Where the traces come from.
@@ -73,7 +74,7 @@ async fn run(
         // In this order: the signal is listened to before anything is read.
         biased;
         // Whatever is not committed is rolled back by the server as the connection closes.
-        _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+        () = interrupted() => Err(Failure::Interrupted),
         result = work => result,
     };
     bar.finish_and_clear();

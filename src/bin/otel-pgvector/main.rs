@@ -12,6 +12,7 @@ mod hits;
 mod import;
 mod import_progress;
 mod import_source;
+mod interrupt;
 mod log;
 mod maintain;
 mod manual;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::args::MaintainOptions;
 use crate::failure::{Failure, Outcome, warn};
 use crate::human::{bytes, count, thousands};
+use crate::interrupt::interrupted;
 use crate::terminal::stdout;
 
 #[derive(Serialize)]
@@ -20,7 +21,7 @@ struct Summary<'a> {
 
 pub async fn maintain(store: TraceStore, options: &MaintainOptions) -> Outcome {
     let maintained = tokio::select! {
-        _ = tokio::signal::ctrl_c() => return Err(Failure::Interrupted),
+        () = interrupted() => return Err(Failure::Interrupted),
         maintained = async {
             if options.dry_run { store.plan_maintain().await } else { store.maintain().await }
         } => maintained?,

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::args::ReembedOptions;
 use crate::failure::{Failure, Outcome};
 use crate::human::{count, duration, thousands};
+use crate::interrupt::interrupted;
 use crate::terminal::{stdout, tell};
 
 /// How often the progress is drawn.
@@ -26,14 +27,16 @@ pub async fn reembed(store: TraceStore, options: &ReembedOptions) -> Outcome {
     let result = tokio::select! {
         // In this order: the signal is listened to before anything is changed.
         biased;
-        _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+        () = interrupted() => Err(Failure::Interrupted),
         result = store.reembed(|progress| draw(&bar, progress)) => result.map_err(Failure::from),
     };
     bar.finish_and_clear();
     // The model must not be running when the process exits.
     store.close().await;
-    if matches!(result, Err(Failure::Interrupted)) {
-        tell!("interrupted: run the same command again to go on");
+    match &result {
+        Err(Failure::Interrupted) => tell!("interrupted: run the same command again to go on"),
+        Err(Failure::Failed(error)) if error.is_transient() => tell!("run the same command again to go on"),
+        _ => {}
     }
     summarize(&store, &result?, started, options)
 }

@@ -6,6 +6,7 @@ use opentelemetry_pgvector::serve::{Config, Credentials, Limits, Receive, Server
 
 use crate::args::{CommandSettings, ServeOptions};
 use crate::failure::{Failure, Outcome, warn};
+use crate::interrupt::interrupted;
 use crate::log;
 use crate::terminal::tell;
 
@@ -45,24 +46,8 @@ pub async fn serve(settings: CommandSettings, options: &ServeOptions) -> Outcome
     if is_open && all.into_iter().flatten().any(|address| !address.ip().is_loopback()) {
         warn("everyone who can reach this machine is let in: see --bearer-token-file and --basic-auth-file");
     }
-    server.run(stopped()).await?;
+    server.run(interrupted()).await?;
     Ok(())
-}
-
-/// Ctrl-C, or SIGTERM.
-async fn stopped() {
-    #[cfg(unix)]
-    if let Ok(mut terminated) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminated.recv() => {}
-        }
-        return;
-    }
-    // Where the system has no signals to listen to, it ends with the process.
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending().await
-    }
 }
 
 fn credentials(options: &ServeOptions) -> Result<Credentials, Failure> {

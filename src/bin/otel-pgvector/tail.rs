@@ -12,6 +12,7 @@ use opentelemetry_pgvector::{Result, TraceStore};
 use crate::args::TailOptions;
 use crate::failure::{Failure, Outcome, warn};
 use crate::hits::Shown;
+use crate::interrupt::interrupted;
 use crate::terminal::{cut, fit_between, one_line, stdout, write_json};
 use crate::{human, suggest, time};
 
@@ -24,7 +25,7 @@ const PAGES: usize = 10;
 pub async fn tail(store: TraceStore, options: &TailOptions) -> Outcome {
     tokio::select! {
         biased;
-        _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+        () = interrupted() => Err(Failure::Interrupted),
         outcome = follow(&store, options) => outcome,
     }
 }
