@@ -28,7 +28,7 @@ TEST_16 = --test cli --test exporter --test import --test search --test serve --
 test: servers ## Check formatting, lints and documentation, run the tests on PostgreSQL 18, and on 16 too what depends on it
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --all-features -- -D warnings
-	for features in "" import import-http serve; do \
+	for features in "" import-http serve; do \
 		$(CARGO) clippy --lib --no-default-features --features "$$features" -- -D warnings || exit; done
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --all-features
 	OTEL_TEST_DATABASE_URL=$$(scripts/postgres.sh url 18) $(TEST) --lib --bins
