@@ -282,17 +282,17 @@ fn test(test: &Test, value: &str, schema: &str, parameters: &mut Parameters) -> 
     }
 }
 
-/// Whether a jsonb value reads so, or is a list that has it.
+/// Whether a jsonb value reads so, or is a list that has it. Only lists are looked into.
 fn is(wanted: &str, value: &str, parameters: &mut Parameters) -> String {
     let text = parameters.bind(wanted.to_owned());
-    let of_list = match number_or_boolean(wanted) {
-        None => String::new(),
-        Some(json) => format!(
-            " OR CASE jsonb_typeof({value}) WHEN 'array' THEN ({value}) @> {}::text::jsonb END",
-            parameters.bind(json.to_string())
-        ),
-    };
-    format!("(({value} #>> '{{}}') = {text} OR ({value}) @> to_jsonb({text}::text){of_list})")
+    let reads_so = format!("({value} #>> '{{}}') = {text}");
+    let number = number_or_boolean(wanted).map_or(String::new(), |json| {
+        format!(" OR ({value}) @> {}::text::jsonb", parameters.bind(json.to_string()))
+    });
+    format!(
+        "CASE jsonb_typeof({value}) WHEN 'array' THEN {reads_so} OR ({value}) @> to_jsonb({text}::text){number} \
+         ELSE {reads_so} END"
+    )
 }
 
 /// What a text is in JSON where it is a number or a boolean.
