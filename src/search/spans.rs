@@ -213,14 +213,33 @@ pub(super) fn start(row: &Row, microseconds: usize, nanoseconds: usize) -> Resul
     Ok(Timestamp(microseconds * 1000 + i128::from(row.column::<i16>(nanoseconds)?)))
 }
 
+/// Refuses a regular expression that PostgreSQL does not read, also where no row has anything to hold against it.
+pub(super) async fn refuse_malformed(store: &TraceStore, filter: &Filter) -> Result<()> {
+    if filter.expressions().next().is_none() {
+        return Ok(());
+    }
+    let (connection, _) = store.connection().await?;
+    for expression in filter.expressions() {
+        connection
+            .query_prepared("SELECT '' ~ $1", &[&expression])
+            .await
+            .map_err(malformed(&[expression]))?;
+    }
+    connection.give_back();
+    Ok(())
+}
+
 /// An error of the database; of the one who asks where a regular expression is malformed.
 pub(super) fn reading(filter: &Filter) -> impl FnOnce(tokio_postgres::Error) -> Error {
-    let expressions: Vec<String> = filter.expressions().map(str::to_owned).collect();
+    malformed(&filter.expressions().collect::<Vec<_>>())
+}
+
+fn malformed(expressions: &[&str]) -> impl FnOnce(tokio_postgres::Error) -> Error + use<> {
+    let origin = format!("regular expression `{}`", expressions.join("`, `"));
     move |error| match error.as_db_error() {
-        Some(refused) if refused.code().code() == "2201B" => Error::Input {
-            origin: format!("regular expression `{}`", expressions.join("`, `")),
-            reason: refused.message().to_owned(),
-        },
+        Some(refused) if refused.code().code() == "2201B" => {
+            Error::Input { origin, reason: refused.message().to_owned() }
+        }
         _ => Error::Database { doing: "reading spans", source: error },
     }
 }

@@ -11,7 +11,7 @@ use super::by_time::newest_passing;
 use super::query::{Found, SearchQuery, trace_id};
 use super::ranked::{Ranked, end, per_document, ranked};
 use super::score::Document;
-use super::spans::{FoundSpan, shown};
+use super::spans::{FoundSpan, refuse_malformed, shown};
 use super::whole::{Best, complete, whole};
 use super::{SpanHit, TraceHit};
 use crate::error::{Error, Result};
@@ -107,7 +107,11 @@ pub(super) async fn last_document(store: &TraceStore, connection: &Connection) -
 }
 
 /// The query with phrases that are ids of traces as such: these have an index.
+///
+/// # Errors
+/// [`Error::Input`] where it has a malformed regular expression.
 pub(super) async fn with_trace_ids(store: &TraceStore, query: &SearchQuery) -> Result<SearchQuery> {
+    refuse_malformed(store, &query.filter).await?;
     let mut query = query.clone();
     let ids: Vec<TraceId> = query.filter.phrases.iter().filter_map(|phrase| trace_id(phrase)).collect();
     if !ids.is_empty() {

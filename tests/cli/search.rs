@@ -81,6 +81,18 @@ fn search_that_finds_nothing_says_what_to_change() {
 }
 
 #[test]
+fn a_malformed_regular_expression_is_wrong_usage_also_where_no_span_has_the_key() {
+    let database = searchable();
+    for condition in ["shop.id~[", "nobody.has.this~["] {
+        for query in [&["search"][..], &["search", "card declined"], &["search", "--by", "operation"]] {
+            let run = database.run(&[query, &["-a", condition]].concat());
+            assert!(run.code == Some(2) && run.stdout.is_empty(), "{run:?}");
+            assert!(run.stderr.starts_with("error: regular expression `[`: "), "{run:?}");
+        }
+    }
+}
+
+#[test]
 fn what_hides_results_is_named() {
     let database = searchable();
     let said = |arguments: &[&str]| {

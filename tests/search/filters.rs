@@ -358,8 +358,14 @@ async fn a_malformed_regular_expression_is_the_askers_error() {
     let database = TestDatabase::create().await;
     let store = database.store();
     store.batch_store(&spans(&[|_| {}])).await.expect("stored");
-    let error = store.find_traces(with("http.request.method~(")).await.expect_err("refused");
-    assert!(matches!(error, Error::Input { .. }) && error.to_string().contains("`(`"), "{error}");
+    for key in ["http.request.method", "nobody.has.this"] {
+        let filter = with(&format!("{key}~(")).attribute("http.route~/cart".parse().expect("a condition"));
+        let error = store.find_traces(filter).await.expect_err("refused");
+        assert!(
+            matches!(&error, Error::Input { origin, .. } if origin == "regular expression `(`"),
+            "{key}: {error}"
+        );
+    }
     store.find_traces(with("http.request.method=GET")).await.expect("the connection is usable");
 }
 

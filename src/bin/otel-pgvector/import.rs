@@ -83,7 +83,10 @@ async fn run(
         store.close().await;
     }
     let imported = importer.imported();
-    summarize(imported, *result.as_ref().unwrap_or(&started.elapsed()), options)?;
+    // Of an import that failed before its first span there is nothing to tell; a script gets its line all the same.
+    if options.json || result.is_ok() || imported != Imported::default() {
+        summarize(imported, *result.as_ref().unwrap_or(&started.elapsed()), options)?;
+    }
     match result {
         Err(Failure::Interrupted) => {
             tell!("interrupted: run the same command again to go on; nothing is stored twice");

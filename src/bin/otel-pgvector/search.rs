@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use opentelemetry_pgvector::TraceStore;
+use opentelemetry_pgvector::{Error, TraceStore};
 use serde_json::Value;
 
 use crate::args::{By, NewOptions, SearchOptions};
@@ -32,17 +32,17 @@ pub async fn search(store: TraceStore, options: &SearchOptions) -> Outcome {
     let shown = Shown::new(&query, options.explain);
     let (count, next) = match options.by {
         By::Trace => {
-            let found = store.search_traces(query.clone()).await?;
+            let found = store.search_traces(query.clone()).await.map_err(asked)?;
             print(&found.hits, options.json, |hit| shown.trace_json(hit), |hit| shown.trace(hit))?;
             (found.hits.len(), found.next)
         }
         By::Operation => {
-            let found = store.search_operations(query.clone()).await?;
+            let found = store.search_operations(query.clone()).await.map_err(asked)?;
             print(&found.hits, options.json, |hit| shown.operation_json(hit), |hit| shown.operation(hit))?;
             (found.hits.len(), found.next)
         }
         By::Span => {
-            let found = store.search_spans(query.clone()).await?;
+            let found = store.search_spans(query.clone()).await.map_err(asked)?;
             print(&found.hits, options.json, |hit| shown.span_json(hit), |hit| shown.span_alone(hit))?;
             (found.hits.len(), found.next)
         }
@@ -58,6 +58,14 @@ pub async fn search(store: TraceStore, options: &SearchOptions) -> Outcome {
         nothing::say_why(&store, &query, options.min_score).await?;
     }
     Ok(())
+}
+
+/// What is wrong with the query itself is wrong with the command line.
+fn asked(error: Error) -> Failure {
+    match error {
+        Error::Input { .. } => Failure::Usage(error.to_string()),
+        other => Failure::Failed(other),
+    }
 }
 
 /// One result after the other: a line of JSON each, or a block of lines.
