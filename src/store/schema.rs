@@ -25,10 +25,16 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("dependencies", include_str!("../../sql/0008_dependencies.sql")),
     ("prune dependencies", include_str!("../../sql/0009_prune_dependencies.sql")),
     ("maintenance", include_str!("../../sql/0010_maintenance.sql")),
+    ("least client", include_str!("../../sql/0011_least_client.sql")),
 ];
 
-/// The version of the schema that this crate writes and reads: the number of its last migration.
+/// The version of the schema that this crate makes, writes and reads: the number of its last migration. It works with a later
+/// one, too, where the migrations there say so.
 pub const SCHEMA_VERSION: i32 = MIGRATIONS.len() as i32;
+
+/// The version of the oldest clients that work with this schema: they go on while others are upgraded. A migration that
+/// changes what clients write, read or call raises it to its own number; one that only adds leaves it.
+const LEAST_CLIENT: i32 = 11;
 
 /// The oldest pgvector that works: 0.7 brought HNSW's parallel build and the types that search relies on.
 const PGVECTOR: (u32, u32) = (0, 7);
@@ -71,7 +77,7 @@ impl TraceStore {
         }
         let connection = self.any_connection().await?;
         if self.inner.settings.migrate
-            && (self.version(&connection).await? != SCHEMA_VERSION || self.is_renamed(&connection).await?)
+            && (self.version(&connection).await? < SCHEMA_VERSION || self.is_renamed(&connection).await?)
         {
             self.migrate_on(&connection).await?;
         }
@@ -118,10 +124,8 @@ impl TraceStore {
             .await
             .map_err(doing())?;
         let version = self.version(connection).await?;
-        if version > SCHEMA_VERSION {
-            return Err(too_new(version));
-        }
-        if version == SCHEMA_VERSION {
+        if version >= SCHEMA_VERSION {
+            self.check_least_client(connection, version).await?;
             if self.is_renamed(connection).await? {
                 self.become_owner(connection).await?;
                 self.follow_rename(connection).await?;
@@ -147,6 +151,8 @@ impl TraceStore {
                 .await
                 .map_err(doing())?;
         }
+        let leave = "UPDATE migrations SET least_client = $1 WHERE version = $2";
+        connection.execute(leave, &[&LEAST_CLIENT, &SCHEMA_VERSION]).await.map_err(doing())?;
         self.follow_rename(connection).await?;
         if self.is_distributed(connection).await? {
             self.spread(connection).await?;
@@ -193,6 +199,28 @@ impl TraceStore {
             .await
             .map_err(|error| self.may_not_use(error))?;
         row.column(0)
+    }
+
+    /// Refuses a schema of a later release that does not say that this one still works with it.
+    async fn check_least_client(&self, connection: &Connection, version: i32) -> Result<()> {
+        if version <= SCHEMA_VERSION {
+            return Ok(());
+        }
+        let least = format!(
+            "SELECT coalesce(least_client, version) FROM {}.migrations ORDER BY version DESC LIMIT 1",
+            self.inner.sql.schema
+        );
+        let row = connection
+            .query_one(&least, &[])
+            .await
+            .map_err(Error::database("reading the schema's version"))?;
+        match row.column::<i32>(0)? {
+            least if least > SCHEMA_VERSION => Err(Error::Schema(format!(
+                "the schema has version {version} and takes clients from version {least} on, newer than version \
+                 {SCHEMA_VERSION} of this crate: upgrade opentelemetry-pgvector"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// The schema and the version of the extension, which is installed where it is missing and may be.
@@ -248,9 +276,7 @@ impl TraceStore {
     /// stored whatever it is.
     async fn check(&self, connection: &Connection) -> Result<SchemaInfo> {
         let version = self.version(connection).await?;
-        if version > SCHEMA_VERSION {
-            return Err(too_new(version));
-        }
+        self.check_least_client(connection, version).await?;
         if version < SCHEMA_VERSION {
             let state = if version == 0 { "is missing".into() } else { format!("has version {version}") };
             return Err(Error::Schema(format!(
@@ -346,10 +372,4 @@ impl TraceStore {
             crate::error::database_message(&error)
         ))
     }
-}
-
-fn too_new(version: i32) -> Error {
-    Error::Schema(format!(
-        "the schema has version {version}, newer than version {SCHEMA_VERSION} of this crate: upgrade opentelemetry-pgvector"
-    ))
 }

@@ -209,10 +209,44 @@ async fn who_may_not_mend_a_renamed_schema_hears_what_to_run() {
 async fn a_schema_of_a_later_release_is_left_alone() {
     let database = TestDatabase::create().await;
     database.store().migrate().await.expect("migrated");
-    database.execute("INSERT INTO otel.migrations (version, name) VALUES (999, 'later')").await;
-    let error = database.store().batch_store(&arbitrary::sample(1)).await.expect_err("refused");
-    assert!(error.to_string().contains("newer"), "{error}");
-    assert!(database.store().migrate().await.is_err());
+    for least_client in ["NULL", "999", &(SCHEMA_VERSION + 1).to_string()] {
+        database
+            .execute(&format!(
+                "DELETE FROM otel.migrations WHERE version = 999; \
+                 INSERT INTO otel.migrations (version, name, least_client) VALUES (999, 'later', {least_client})"
+            ))
+            .await;
+        let error = database.store().batch_store(&arbitrary::sample(1)).await.expect_err("refused");
+        assert!(error.to_string().contains("upgrade opentelemetry-pgvector"), "{least_client}: {error}");
+        assert!(database.store().migrate().await.is_err(), "{least_client}");
+        let health = database.store().health_check().await;
+        assert!(!health.healthy && health.schema_version == 999, "{least_client}: {health:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_of_a_later_release_that_takes_this_one_is_written_and_read() {
+    let database = TestDatabase::create().await;
+    database.store().migrate().await.expect("migrated");
+    let newest = "SELECT least_client FROM otel.migrations ORDER BY version DESC LIMIT 1";
+    assert!(database.value::<i32>(newest).await <= SCHEMA_VERSION);
+    // A release between that broke nothing, either.
+    database
+        .execute(&format!(
+            "INSERT INTO otel.migrations (version, name, least_client) \
+             VALUES (998, 'between', NULL), (999, 'later', {SCHEMA_VERSION})"
+        ))
+        .await;
+    let store = database.store();
+    assert_eq!(store.migrate().await.expect("nothing to do"), 0);
+    let spans = arbitrary::sample(3);
+    store.batch_store(&spans).await.expect("stored");
+    store.flush().await.expect("embedded");
+    assert!(!store.get_trace(spans[0].trace_id).await.expect("read").is_empty());
+    store.search_traces("anything").await.expect("searched");
+    let health = store.health_check().await;
+    assert!(health.healthy && health.schema_version == 999, "{health:?}");
+    store.maintain().await.expect("maintained");
 }
 
 #[tokio::test(flavor = "multi_thread")]

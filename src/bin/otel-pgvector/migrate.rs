@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use opentelemetry_pgvector::TraceStore;
-use opentelemetry_pgvector::store::{SCHEMA_VERSION, roles_sql};
+use opentelemetry_pgvector::store::roles_sql;
 use serde_json::json;
 
 use crate::args::MigrateOptions;
@@ -21,19 +21,21 @@ pub async fn migrate(store: TraceStore, options: &MigrateOptions) -> Outcome {
         }
     }
     let applied = store.migrate().await? as u64;
+    // A later release may have been here, which takes this one.
+    let version = store.health_check().await.schema_version;
     let distributed = if options.citus { Some(store.distribute().await?) } else { None };
     match applied {
         _ if options.json => {
             let done = json!({
-                "schema": schema, "version": SCHEMA_VERSION, "applied": applied, "roles": options.roles,
+                "schema": schema, "version": version, "applied": applied, "roles": options.roles,
                 "distributed": distributed,
             });
             writeln!(out, "{done}")?;
         }
-        0 => writeln!(out, "schema {schema}: is up to date, version {SCHEMA_VERSION}")?,
+        0 => writeln!(out, "schema {schema}: is up to date, version {version}")?,
         applied => {
             let applied = count(applied, "migration");
-            writeln!(out, "schema {schema}: applied {applied}, version {SCHEMA_VERSION}")?;
+            writeln!(out, "schema {schema}: applied {applied}, version {version}")?;
         }
     }
     match distributed {

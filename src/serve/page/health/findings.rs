@@ -65,18 +65,15 @@ pub(super) fn of_store(health: &Health, target: &str, schema: &str, now: SystemT
     let name = format!("schema \"{schema}\"");
     let pgvector = health.pgvector_version.as_ref();
     match health.schema_version {
-        SCHEMA_VERSION if !error.is_empty() && health.read_only != Some(true) => {
+        version if error.is_empty() || version == SCHEMA_VERSION && health.read_only == Some(true) => {
+            let pgvector = pgvector.map_or("unknown", |version| version);
+            found.push(Finding::good("Schema", format!("{name}, version {version}; pgvector {pgvector}")));
+        }
+        SCHEMA_VERSION => {
             let todo = "The message says what is missing. The server's log has what came before.";
             found.push(Finding::bad("Schema", error, todo));
             return found;
         }
-        SCHEMA_VERSION => found.push(Finding::good(
-            "Schema",
-            format!(
-                "{name}, version {SCHEMA_VERSION}; pgvector {}",
-                pgvector.map_or("unknown", |version| version)
-            ),
-        )),
         _ => {
             let todo = "Run what the message names, as the schema's owner.";
             found.push(Finding::bad("Schema", error, todo));
