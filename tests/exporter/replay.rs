@@ -184,18 +184,23 @@ async fn many_batches_that_fail_by_themselves_keep_no_breaker_open_and_no_flush_
     assert_eq!(database.sequences().await, all(100..next));
 }
 
+/// Exports 50 spans that neither the database nor the spool takes; then the spool is free, and the database still away.
+async fn fifty_wait_in_memory(database: &TestDatabase, folder: &Path, exporter: &SpanExporter) {
+    database.take_away().await;
+    let lock = hold_lock(folder);
+    for first in (0..50).step_by(10) {
+        exporter.export(batch(first..first + 10)).await.expect_err("it waits in memory");
+    }
+    drop(lock);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_in_memory_is_spooled_at_a_shutdown_and_replayed() {
     let database = database().await;
     let folder = tempfile::tempdir().expect("a folder");
     let exporter = exporter(&database, folder.path(), |settings| settings.export_timeout_seconds = 1);
     let handle = exporter.handle();
-    database.take_away().await;
-    let lock = hold_lock(folder.path());
-    for first in (0..50).step_by(10) {
-        exporter.export(batch(first..first + 10)).await.expect_err("it waits in memory");
-    }
-    drop(lock);
+    fifty_wait_in_memory(&database, folder.path(), &exporter).await;
     shut_down(exporter, Duration::from_secs(10)).await.expect("nothing is lost");
     let status = handle.status();
     assert_eq!((status.spooled, status.dropped, status.spool.own_spans), (50, 0, 50), "{status:?}");
@@ -213,12 +218,7 @@ async fn what_waits_in_memory_is_spooled_once_the_spool_takes_it_and_a_shutdown_
     let folder = tempfile::tempdir().expect("a folder");
     let exporter = exporter(&database, folder.path(), |settings| settings.export_timeout_seconds = 1);
     let handle = exporter.handle();
-    database.take_away().await;
-    let lock = hold_lock(folder.path());
-    for first in (0..50).step_by(10) {
-        exporter.export(batch(first..first + 10)).await.expect_err("it waits in memory");
-    }
-    drop(lock);
+    fifty_wait_in_memory(&database, folder.path(), &exporter).await;
     eventually("it is spooled", async || handle.status().spooled == 50).await;
     assert_eq!(handle.status().waiting, 0);
     assert_adds_up(&handle.status());
