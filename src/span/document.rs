@@ -15,7 +15,7 @@ pub struct Document {
     pub service: String,
     /// The name of the instrumentation scope.
     pub scope: String,
-    /// The span's name, with `…` for what varies.
+    /// The span's name, with `…` for what varies, and for what is behind the first 1,024 bytes.
     pub name: String,
     /// OTLP's number of the kind, 0 for unknown ones.
     pub kind: i16,
@@ -45,7 +45,7 @@ impl Document {
             key,
             hash,
             scope: without_nul(&span.scope.name),
-            name: without_nul(name),
+            name: shortened(without_nul(name)),
             kind: if (0..=5).contains(&span.kind) { span.kind as i16 } else { 0 },
             status_code: if (0..=2).contains(&span.status.code.0) { span.status.code.0 as i16 } else { 0 },
             text: without_nul(&document_text(&service, &content.texts)),
@@ -60,4 +60,16 @@ impl Document {
 
 fn without_nul(text: &str) -> String {
     text.replace('\0', "\u{2400}")
+}
+
+/// As many bytes of a name as fit into an entry of a B-tree beside the service. The body has it whole.
+const NAME: usize = 1024;
+
+/// What is left out is as what varies: whoever looks for a name looks into the spans then.
+fn shortened(mut name: String) -> String {
+    if name.len() > NAME {
+        name.truncate(name.floor_char_boundary(NAME));
+        name.push('…');
+    }
+    name
 }

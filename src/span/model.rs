@@ -65,16 +65,21 @@ pub struct Resource {
     pub schema_url: String,
 }
 
+/// As many bytes of a service's name tell it from others: two of them have to fit into an entry of a B-tree, of 2.7 kB.
+const SERVICE_NAME: usize = 512;
+
 impl Resource {
-    /// The value of `service.name`, empty when there is none or it is not a string.
+    /// The value of `service.name`, empty when there is none or it is not a string; its first 512 bytes where it is longer.
     pub fn service_name(&self) -> &str {
-        self.attributes
+        let name = self
+            .attributes
             .iter()
             .find_map(|(key, value)| match value {
                 Value::String(name) if key == "service.name" => Some(name.as_ref()),
                 _ => None,
             })
-            .unwrap_or("")
+            .unwrap_or("");
+        name.get(..name.floor_char_boundary(SERVICE_NAME)).unwrap_or(name)
     }
 }
 

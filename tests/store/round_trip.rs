@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use crate::support::database::{TestDatabase, eventually};
 use crate::support::load::span;
 use crate::support::{arbitrary, shared};
-use opentelemetry::trace::TraceId;
-use opentelemetry_pgvector::span::{Attribute, Resource, Scopes, Span, Value, span_from_sdk};
+use opentelemetry::trace::{SpanId, TraceId};
+use opentelemetry_pgvector::search::{Filter, SearchQuery};
+use opentelemetry_pgvector::span::{Attribute, Resource, Scopes, Span, Timestamp, Value, span_from_sdk};
 use opentelemetry_pgvector::{SpanExporter, TraceStore};
 use opentelemetry_sdk::trace::SpanExporter as _;
 
@@ -34,6 +36,53 @@ async fn arbitrary_spans_come_back_exactly() {
     assert_eq!(decoded, database.value::<i64>("SELECT count(*) FROM otel.spans").await);
     let traces: i64 = database.value("SELECT count(to_jsonb(t)) FROM otel.traces t").await;
     assert_eq!(traces, database.value::<i64>("SELECT count(*) FROM otel.traces").await);
+}
+
+/// So many letters that hardly compress, and no literal.
+fn noise(seed: &str, length: usize) -> String {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new().update(seed.as_bytes()).finalize_xof().fill(&mut bytes);
+    bytes
+        .into_iter()
+        .map(|byte| {
+            char::from(
+                b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_:|+()[]{}~"[usize::from(byte % 64)],
+            )
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_longer_than_an_entry_of_an_index_are_stored_and_their_calls_counted() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    let now = SystemTime::now();
+    let spans: Vec<Span<'static>> = (1..=2_u64)
+        .map(|id| {
+            let service =
+                ("service.name".into(), Value::String(noise(&format!("service {id}"), 5000).into()));
+            Span {
+                resource: Arc::new(Resource { attributes: vec![service], ..Resource::default() }),
+                trace_id: TraceId::from(1),
+                span_id: SpanId::from(id),
+                parent_span_id: SpanId::from(id - 1),
+                name: noise(&format!("name {id}"), 20_000).into(),
+                start: Timestamp::from(now),
+                end: Timestamp::from(now),
+                ..Span::default()
+            }
+        })
+        .collect();
+    store.batch_store(&spans).await.expect("the batch is stored");
+    assert_eq!(sorted(&store.get_trace(TraceId::from(1)).await.expect("the trace")), sorted(&spans));
+    for span in &spans {
+        let filter = Filter::default().service(span.resource.service_name()).operation(&*span.name);
+        let found = store.search_spans(SearchQuery::filtered(filter)).await.expect("found");
+        assert_eq!(found.iter().map(|hit| hit.span_id).collect::<Vec<_>>(), [span.span_id]);
+    }
+    let hour = Duration::from_secs(3600);
+    store.count_dependencies(hour).await.expect("counted");
+    assert_eq!(store.dependencies(now - hour, now).await.expect("calls").len(), 1);
 }
 
 async fn recording_comes_back(name: &str) {
