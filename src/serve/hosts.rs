@@ -1,17 +1,17 @@
 //! By what name a server is called that lets in everyone of its own machine: a page of another site may give that site's name
-//! the address of this machine, and read the answers.
+//! the address of this machine, read the answers, and send spans.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::http::header::HOST;
+use axum::http::header::{HOST, ORIGIN};
 use axum::http::uri::Authority;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::{Config, Credentials};
+use super::Credentials;
 
 /// The names of a server, besides `localhost` and addresses; `None` where any will do.
 #[derive(Clone)]
@@ -19,9 +19,9 @@ pub(super) struct Hosts(Option<Arc<[String]>>);
 
 impl Hosts {
     /// Names matter where nothing else tells who asks.
-    pub(super) fn new(config: &Config, address: SocketAddr) -> Self {
-        let is_open_here = config.credentials == Credentials::None && address.ip().is_loopback();
-        Hosts(is_open_here.then(|| config.allowed_hosts.as_slice().into()))
+    pub(super) fn new(credentials: &Credentials, allowed: &[String], address: SocketAddr) -> Self {
+        let is_open_here = *credentials == Credentials::None && address.ip().is_loopback();
+        Hosts(is_open_here.then(|| allowed.into()))
     }
 
     fn lets_in(&self, request: &Request) -> bool {
@@ -47,6 +47,19 @@ pub(super) async fn require(State(hosts): State<Hosts>, request: Request, next: 
     if hosts.lets_in(&request) {
         return next.run(request).await;
     }
+    refusal()
+}
+
+/// The same for what senders of spans call, by whatever name leads here: only what a page sends has an `Origin`, and browsers
+/// let no page send without it.
+pub(super) async fn require_of_pages(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
+    if !request.headers().contains_key(ORIGIN) || hosts.lets_in(&request) {
+        return next.run(request).await;
+    }
+    refusal()
+}
+
+fn refusal() -> Response {
     let reason = "The server does not know the name by which it is called: name it in --allowed-host \
                   (OTEL_PGVECTOR_SERVE_ALLOWED_HOST), or call it localhost.\n";
     (StatusCode::FORBIDDEN, reason).into_response()
@@ -58,6 +71,7 @@ mod tests {
 
     use super::*;
     use crate::Settings;
+    use crate::serve::Config;
 
     fn config() -> Config {
         Config { allowed_hosts: vec!["traces.example".into()], ..Config::new(Settings::default()) }
@@ -68,7 +82,8 @@ mod tests {
         if let Some(host) = host {
             request = request.header(HOST, host);
         }
-        Hosts::new(config, config.api).lets_in(&request.body(Body::empty()).expect("a request"))
+        let hosts = Hosts::new(&config.credentials, &config.allowed_hosts, config.api);
+        hosts.lets_in(&request.body(Body::empty()).expect("a request"))
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl Server {
         config.limits.validate()?;
         let guard = Arc::new(Guard::new(&config.credentials)?);
         let listening = Listeners::new(config.tls.as_ref())?;
-        let hosts = Hosts::new(&config, config.api);
+        let hosts = |address| Hosts::new(&config.credentials, &config.allowed_hosts, address);
         let store = TraceStore::new(config.settings)?;
         let receiver = match &config.receive {
             Some(receive) => Some(Arc::new(Receiver::new(receive.settings.clone(), config.limits)?)),
@@ -125,7 +125,9 @@ impl Server {
         };
         let pages = page::routes(shared.clone());
         let routes = jaeger::routes(shared.clone()).merge(api::routes(shared)?).merge(pages);
-        let api = Listener::bind(config.api, routes.layer(from_fn_with_state(hosts, hosts::require)))?;
+        let api =
+            Listener::bind(config.api, routes.layer(from_fn_with_state(hosts(config.api), hosts::require)))?;
+        let of_pages = |address| from_fn_with_state(hosts(address), hosts::require_of_pages);
         let mut addresses = Addresses { api: api.address, otlp_grpc: None, otlp_http: None };
         let mut listeners = vec![api];
         let mut counting = None;
@@ -135,12 +137,13 @@ impl Server {
             counting = Some(TraceStore::new(receive.settings)?);
             if let Some(address) = receive.grpc {
                 let routes = receive::grpc::routes(receiver, Arc::clone(&guard));
-                let listener = Listener::bind(address, routes)?;
+                let listener = Listener::bind(address, routes.layer(of_pages(address)))?;
                 addresses.otlp_grpc = Some(listener.address);
                 listeners.push(listener);
             }
             if let Some(address) = receive.http {
-                let listener = Listener::bind(address, receive::http::routes(receiver, guard))?;
+                let routes = receive::http::routes(receiver, guard);
+                let listener = Listener::bind(address, routes.layer(of_pages(address)))?;
                 addresses.otlp_http = Some(listener.address);
                 listeners.push(listener);
             }

@@ -315,6 +315,32 @@ async fn without_a_spool_a_sender_waits_for_a_slow_database() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_has_another_name_lead_here_sends_no_spans() {
+    let database = database().await;
+    let mut config = receiving(database.settings());
+    config.allowed_hosts = vec!["traces.example".into()];
+    let server = TestServer::start(config);
+    let export = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+    let sends = async |host: &str, origin: Option<&str>| {
+        let asked = |url: String, kind: &str| {
+            let asked = reqwest::Client::new().post(url).header("content-type", kind).header("host", host);
+            origin.into_iter().fold(asked, |asked, origin| asked.header("origin", origin)).body("").send()
+        };
+        let http = asked(server.traces(), PROTOBUF).await.expect("an answer").status();
+        let grpc = asked(server.grpc() + export, "application/grpc").await.expect("an answer").status();
+        assert_eq!(http, grpc, "{host} {origin:?}");
+        http
+    };
+    for origin in ["http://evil.example:4318", "null"] {
+        assert_eq!(sends("evil.example:4318", Some(origin)).await, StatusCode::FORBIDDEN, "{origin}");
+    }
+    assert_eq!(sends("traces.example", Some("http://traces.example")).await, StatusCode::OK);
+    assert_eq!(sends("localhost:4318", Some("http://localhost:4318")).await, StatusCode::OK);
+    // Senders are no pages, and may call the server by any name.
+    assert_eq!(sends("host.docker.internal:4318", None).await, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_too_many_is_to_come_again() {
     let database = database().await;
     let mut config = receiving(database.settings());
