@@ -26,6 +26,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("prune dependencies", include_str!("../../sql/0009_prune_dependencies.sql")),
     ("maintenance", include_str!("../../sql/0010_maintenance.sql")),
     ("least client", include_str!("../../sql/0011_least_client.sql")),
+    ("calls once", include_str!("../../sql/0012_calls_once.sql")),
 ];
 
 /// The version of the schema that this crate makes, writes and reads: the number of its last migration. It works with a later

@@ -73,6 +73,21 @@ async fn calls_between_services_are_counted_once_however_often_they_are_looked_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_counted_once_however_many_spans_have_the_id_of_its_parent() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    let now = SystemTime::now();
+    // Four hundred million pairs.
+    let many = 20_000;
+    for (id, parent, service) in [(1, 0, "web"), (2, 1, "cart")] {
+        let spans: Vec<_> = (0..many).map(|_| span(1, id, parent, service, now, false)).collect();
+        store.batch_store(&spans).await.expect("stored");
+    }
+    store.count_dependencies(HOUR).await.expect("counted");
+    assert_eq!(calls(&store, now - HOUR, now).await, [link("web", "cart", many, 0)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn spans_that_come_late_are_counted_and_years_without_any_are_passed_over() {
     let database = TestDatabase::create().await;
     let store = database.store();
