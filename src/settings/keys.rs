@@ -275,7 +275,8 @@ settings! {
     /// that match, the last decides; `default` in the list stands for the default rules, `none` for no rule. See
     /// docs/redaction.md for the patterns.
     redact: Vec<String> = [
-        "*password=mask", "*passwd=mask", "pwd=mask", "*passphrase=mask", "*secret=mask",
+        "*password=mask", "*passwd=mask", "pwd=mask", "*passphrase=mask", "*secret=mask", "*passwords=mask", "*secrets=mask",
+        "*credential=mask", "*credentials=mask", "jwt=mask",
         "authorization=mask", "cookie=mask", "cookies=mask", "*token=mask", "first_token=keep",
         "per_token=keep", "per_output_token=keep", "api_key=mask", "*apikey=mask", "private_key=mask",
         "secret_key=mask", "access_key=mask", "account_key=mask", "aws_access_key_id=mask",

@@ -123,6 +123,12 @@ fn an_error_of_a_setting_names_where_it_is_from() {
     let run = Run::of(command.output().expect("run"));
     let from = "(from environment variable OTEL_STORAGE_CONNECTION_STRING_FILE): cannot be read";
     assert!(run.code == Some(2) && run.stderr.contains(from), "{run:?}");
+    let mut command = self::command(&["serve", "--connection-string", "postgresql://127.0.0.1/otel"]);
+    command.env("OTEL_PGVECTOR_SERVE_WRITER", "postgresql://app:hunter2@");
+    let run = Run::of(command.output().expect("run"));
+    let from =
+        "setting `connection_string` = <hidden> (from environment variable OTEL_PGVECTOR_SERVE_WRITER): ";
+    assert!(run.code == Some(2) && run.stderr.contains(from), "{run:?}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use opentelemetry_pgvector::serve::{Config, Credentials, Limits, Receive, Server, Tls};
 
-use crate::args::{CommandSettings, ServeOptions};
+use crate::args::{CommandSettings, ServeOptions, WRITER};
 use crate::failure::{Failure, Outcome, warn};
 use crate::interrupt::interrupted;
 use crate::log;
@@ -12,7 +12,7 @@ use crate::terminal::tell;
 
 pub async fn serve(settings: CommandSettings, options: &ServeOptions) -> Outcome {
     log::to_stderr();
-    let (looking, writing) = settings.into_looking_and_writing(variable("OTEL_PGVECTOR_SERVE_WRITER"))?;
+    let (looking, writing) = settings.into_looking_and_writing(variable(WRITER))?;
     let mut config = Config::new(looking);
     config.api = options.listen;
     config.credentials = credentials(options)?;

@@ -2,6 +2,8 @@
 
 use std::fs::{self, File};
 use std::io;
+#[cfg(unix)]
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Where links stand for what is open already, such as `/dev/stdout`.
@@ -30,11 +32,24 @@ impl WholeFile {
         let place = if existing.is_some() { fs::canonicalize(path)? } else { path.to_owned() };
         let mut part = place.clone().into_os_string();
         part.push(".part");
-        let file = File::create(&part)?;
+        // What an earlier export left goes; a link that somebody made meanwhile is not followed.
+        if let Err(error) = fs::remove_file(&part)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error);
+        }
+        let mut options = File::options();
+        options.write(true).create_new(true);
+        if let Some(metadata) = &existing {
+            // What may not be written may not be replaced either, and who may read it stays.
+            File::options().write(true).open(&place)?;
+            #[cfg(unix)]
+            options.mode(metadata.permissions().mode());
+        }
+        let file = options.open(&part)?;
         let whole = WholeFile { place, part: Some(part.into()) };
         if let Some(metadata) = existing {
-            // What may not be written may not be replaced either, and who may read it stays.
-            File::options().write(true).open(&whole.place)?;
+            // The mask of the process took away from the mode.
             file.set_permissions(metadata.permissions())?;
         }
         Ok((whole, file))
@@ -101,18 +116,25 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn a_link_and_permissions_stay_and_a_device_is_written_as_it_is() {
-        use std::os::unix::fs::{PermissionsExt, symlink};
+        use std::os::unix::fs::symlink;
 
         let folder = tempfile::tempdir().expect("a folder");
         let (path, link) = (folder.path().join("a"), folder.path().join("link"));
         fs::write(&path, "old").expect("written");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("changed");
         symlink(&path, &link).expect("a link");
+        // Of another one, who waits for this.
+        let other = folder.path().join("other");
+        symlink(&other, folder.path().join("a.part")).expect("a link");
         let (whole, file) = WholeFile::create(&link).expect("a part");
         whole.complete(file).expect("renamed");
         assert_eq!(fs::read_to_string(&path).expect("the file"), "");
         assert_eq!(fs::metadata(&path).expect("the file").permissions().mode() & 0o777, 0o600);
-        assert_eq!(names(folder.path()), ["a", "link"]);
+        assert_eq!(
+            names(folder.path()),
+            ["a", "link"],
+            "what the link of another one leads to is not written"
+        );
 
         let (whole, file) = WholeFile::create(Path::new("/dev/null")).expect("a device");
         whole.complete(file).expect("nothing to do");

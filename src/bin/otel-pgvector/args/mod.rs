@@ -22,7 +22,7 @@ pub use manage::{
 pub use plan::PlanOptions;
 pub use search::{By, NewOptions, SearchOptions, SimilarOptions, TailOptions};
 pub use serve::ServeOptions;
-pub use settings::{CommandSettings, layer};
+pub use settings::{CommandSettings, WRITER, layer};
 pub use show::{OperationsOptions, ServicesOptions, TraceOptions};
 
 use crate::terminal::Colour;

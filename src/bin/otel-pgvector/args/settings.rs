@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use opentelemetry_pgvector::settings::{LoadedSettings, SettingsLoader};
-use opentelemetry_pgvector::{Result, Settings, TraceStore};
+use opentelemetry_pgvector::{Error, Result, Settings, TraceStore};
 
 use super::values::Pair;
 
@@ -37,6 +37,17 @@ pub struct CommandSettings(SettingsLoader);
 /// The layer as it is told to who types commands: what the library calls its builder is the command line here.
 pub fn layer(layer: &str) -> &str {
     if layer == "builder" { "command line" } else { layer }
+}
+
+/// The environment variable with the connection of `serve` for what is received.
+pub const WRITER: &str = "OTEL_PGVECTOR_SERVE_WRITER";
+
+/// An error of the settings for writing, which differ from those for looking in this variable only.
+fn of_writer(mut error: Error) -> Error {
+    if let Error::Setting { layer, .. } = &mut error {
+        *layer = format!("environment variable {WRITER}");
+    }
+    error
 }
 
 impl SettingsOptions {
@@ -95,7 +106,7 @@ impl CommandSettings {
     pub fn into_looking_and_writing(self, writer: Option<String>) -> Result<(Settings, Settings)> {
         let looking = self.0.clone().load()?;
         let writing = match writer {
-            Some(connection) => self.0.set("connection_string", connection).load()?,
+            Some(connection) => self.0.set("connection_string", connection).load().map_err(of_writer)?,
             None => looking.clone(),
         };
         Ok((looking, writing))
