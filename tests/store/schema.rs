@@ -314,6 +314,25 @@ async fn people_s_queries_use_indexes() {
             "{plan}"
         );
     }
+    // Roots are looked for of the traces that are shown, not of all.
+    let rows = database
+        .client()
+        .await
+        .query(
+            "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) \
+             SELECT trace_id, root_service, root_name FROM otel.traces ORDER BY start_time DESC LIMIT 3",
+            &[],
+        )
+        .await
+        .expect("a plan");
+    let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    let roots: Vec<&String> = plan
+        .iter()
+        .zip(plan.iter().skip(1))
+        .filter(|(line, _)| line.contains("SubPlan"))
+        .map(|(_, node)| node)
+        .collect();
+    assert!(roots.len() == 2 && roots.iter().all(|node| node.contains("loops=3")), "{plan:#?}");
     let newest: String = database.value("SELECT max(start_time)::text FROM otel.spans").await;
     let plan = database
         .plan(&format!(
