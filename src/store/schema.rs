@@ -230,15 +230,25 @@ impl TraceStore {
         if let Some(found) = self.find_extension(connection).await? {
             return Ok(found);
         }
-        let denied = |error: tokio_postgres::Error| {
+        let denied = |source: tokio_postgres::Error| {
+            let lacking = source.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED);
+            let reason = crate::error::database_message(&source);
+            let error = Error::Database { doing: "installing the extension pgvector", source };
+            // What passes by itself, such as a standby that has no extension yet, needs no administrator.
+            if error.is_transient() && !lacking {
+                return error;
+            }
             Error::Schema(format!(
-                "the extension pgvector is not installed in this database and this role may not install it ({}). Ask an \
-                 administrator to install pgvector on the server and to run, in this database: CREATE EXTENSION vector;",
-                crate::error::database_message(&error)
+                "the extension pgvector is not installed in this database and this role may not install it ({reason}). Ask an \
+                 administrator to install pgvector on the server and to run, in this database: CREATE EXTENSION vector;"
             ))
         };
+        // Who makes another schema takes no turns with this one, and may have installed it meanwhile.
         connection
-            .batch_execute("CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public")
+            .batch_execute(
+                "DO $$ BEGIN CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public; \
+                 EXCEPTION WHEN unique_violation OR duplicate_object THEN NULL; END $$",
+            )
             .await
             .map_err(denied)?;
         self.find_extension(connection).await?.ok_or_else(|| {

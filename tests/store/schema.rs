@@ -74,6 +74,30 @@ async fn stores_that_look_before_they_migrate_make_one_schema() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn schemas_that_are_made_at_once_share_one_extension() {
+    let database = TestDatabase::create_bare().await;
+    let starts: Vec<_> = (0..4)
+        .map(|number| {
+            let mut settings = database.settings();
+            settings.schema = format!("otel_{number}");
+            let store = store(settings);
+            tokio::spawn(async move { store.migrate().await })
+        })
+        .collect();
+    for start in starts {
+        start.await.expect("no panic").expect("migrated");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_database_without_the_extension_is_no_matter_of_rights() {
+    let database = TestDatabase::create_bare().await;
+    database.alter("SET default_transaction_read_only = on").await;
+    let error = database.store().migrate().await.expect_err("read-only");
+    assert!(error.is_transient() && !error.to_string().contains("may not install"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn processes_start_and_store_at_once_where_transactions_are_serializable_by_default() {
     let database = TestDatabase::create_bare().await;
     database.alter("SET default_transaction_isolation = serializable").await;
