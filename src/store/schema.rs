@@ -1,6 +1,7 @@
 //! The schema: numbered migrations, compiled in.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use opentelemetry::{otel_info, otel_warn};
 use tokio_postgres::error::SqlState;
@@ -8,6 +9,7 @@ use tokio_postgres::error::SqlState;
 use super::TraceStore;
 use super::columns::Columns;
 use super::connection::Connection;
+use super::partition::is_lock_timeout;
 use super::roles::Roles;
 use super::sql::quoted;
 use crate::error::{Error, Result};
@@ -42,6 +44,16 @@ const LEAST_CLIENT: i32 = 11;
 const PGVECTOR: (u32, u32) = (0, 7);
 /// The oldest server that works, as in `server_version_num`.
 const SERVER: i32 = 140_000;
+
+/// How long a migration waits for a lock on a table: everyone else waits behind it, and an export hands over after two seconds.
+const LOCK_TIMEOUT: &str = "1s";
+/// How long everyone else goes on until each of the next attempts.
+const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+/// What is being done where the lock of processes that migrate was not to be had in time.
+const TURN: &str = "waiting for another process that migrates the schema";
+/// What is being done where a table's was not.
+const IN_USE: &str =
+    "migrating the schema, which a query, a dump or another transaction uses (pg_stat_activity shows it)";
 
 /// Where the migrations that were applied are noted.
 const MIGRATIONS_TABLE: &str = "\
@@ -107,12 +119,21 @@ impl TraceStore {
     }
 
     async fn migrate_on(&self, connection: &Connection) -> Result<usize> {
-        let result = self.apply(connection).await;
-        if result.is_err() {
+        let mut pauses = PAUSES.iter();
+        loop {
+            let result = self.apply(connection).await;
+            let Err(error) = result else { return result };
             // The first error is the one to report; if this fails too, the connection is closed anyway.
             let _ = connection.batch_execute("ROLLBACK").await;
+            match pauses.next() {
+                Some(pause)
+                    if is_lock_timeout(&error) && !matches!(error, Error::Database { doing: TURN, .. }) =>
+                {
+                    tokio::time::sleep(*pause).await;
+                }
+                _ => return Err(error),
+            }
         }
-        result
     }
 
     async fn apply(&self, connection: &Connection) -> Result<usize> {
@@ -124,7 +145,7 @@ impl TraceStore {
         connection
             .query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", &[&lock])
             .await
-            .map_err(doing())?;
+            .map_err(Error::database(TURN))?;
         let version = self.version(connection).await?;
         if version >= SCHEMA_VERSION {
             self.check_least_client(connection, version).await?;
@@ -139,7 +160,10 @@ impl TraceStore {
         let extension_schema = self.extension(connection).await?.0;
         self.create_schema(connection).await?;
         let has_roles = self.become_owner(connection).await?;
-        let path = format!("SET LOCAL search_path TO {schema}, {}, pg_temp", quoted(&extension_schema));
+        let path = format!(
+            "SET LOCAL search_path TO {schema}, {}, pg_temp; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'",
+            quoted(&extension_schema)
+        );
         connection.batch_execute(&path).await.map_err(doing())?;
         if version == 0 {
             connection.batch_execute(MIGRATIONS_TABLE).await.map_err(|error| self.denied(error, version))?;
@@ -351,6 +375,9 @@ impl TraceStore {
 
     /// An error while migrating from a version; for a missing right, with what to run.
     fn denied(&self, error: tokio_postgres::Error, version: i32) -> Error {
+        if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
+            return Error::Database { doing: IN_USE, source: error };
+        }
         if error.code() != Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
             return Error::Database { doing: "migrating the schema", source: error };
         }

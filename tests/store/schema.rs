@@ -1,5 +1,7 @@
 //! The schema: made by whoever starts first, wherever it may be made, and explained where it may not.
 
+use std::time::{Duration, Instant};
+
 use crate::support::database::{TestDatabase, eventually};
 use crate::support::spans::{DAY, at};
 use crate::support::{arbitrary, shared};
@@ -95,6 +97,44 @@ async fn a_read_only_database_without_the_extension_is_no_matter_of_rights() {
     database.alter("SET default_transaction_read_only = on").await;
     let error = database.store().migrate().await.expect_err("read-only");
     assert!(error.is_transient() && !error.to_string().contains("may not install"), "{error}");
+}
+
+/// The statements of a release whose documents had no attributes.
+const FORMER: [&str; 4] = [
+    include_str!("../../sql/0001_tables.sql"),
+    include_str!("../../sql/0002_views.sql"),
+    include_str!("../../sql/0003_ledger.sql"),
+    include_str!("../../sql/0004_words.sql"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_behind_a_long_query_lets_others_go_on_and_tries_again() {
+    let database = TestDatabase::create().await;
+    let path = "CREATE SCHEMA IF NOT EXISTS otel; SET search_path TO otel, public;";
+    database
+        .execute(&format!(
+            "{path} CREATE TABLE migrations (version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+        ))
+        .await;
+    for (number, text) in (1..).zip(FORMER) {
+        database.execute(&format!("{path} {text}; INSERT INTO migrations VALUES ({number}, 'former')")).await;
+    }
+    let reader = database.client().await;
+    reader.batch_execute("BEGIN; SELECT count(*) FROM otel.span_documents").await.expect("read");
+    let store = database.store();
+    let migration = tokio::spawn(async move { store.migrate().await });
+    eventually("the migration waits for the query", async || {
+        let waiting = "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database \
+                       WHERE locktype = 'relation' AND NOT granted AND datname = current_database()";
+        database.value::<i64>(waiting).await == 1
+    })
+    .await;
+    let begun = Instant::now();
+    database.execute("SELECT count(*) FROM otel.span_documents").await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "the next query waited {:?}", begun.elapsed());
+    reader.batch_execute("ROLLBACK").await.expect("ended");
+    let applied = migration.await.expect("no panic").expect("migrated at a later attempt");
+    assert_eq!(applied as i32, SCHEMA_VERSION - 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
