@@ -378,6 +378,12 @@ impl TraceStore {
         if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
             return Error::Database { doing: IN_USE, source: error };
         }
+        if error
+            .code()
+            .is_some_and(|code| [SqlState::DUPLICATE_TABLE, SqlState::DUPLICATE_FUNCTION].contains(code))
+        {
+            return self.taken(&error);
+        }
         if error.code() != Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
             return Error::Database { doing: "migrating the schema", source: error };
         }
@@ -398,8 +404,21 @@ impl TraceStore {
         })
     }
 
+    /// The schema has something else of a name that its tables need, such as another program's table `migrations`.
+    fn taken(&self, error: &tokio_postgres::Error) -> Error {
+        Error::Schema(format!(
+            "schema \"{}\" has a table or function of another program's, or of a dump that was restored without its rows ({}). \
+             Name another schema with the setting `schema`, or drop what is left of the dump",
+            self.inner.settings.schema,
+            crate::error::database_message(error)
+        ))
+    }
+
     /// An error while looking into the schema; for a missing right, with the SQL that grants it.
     fn may_not_use(&self, error: tokio_postgres::Error) -> Error {
+        if error.code() == Some(&SqlState::UNDEFINED_COLUMN) {
+            return self.taken(&error);
+        }
         if error.code() != Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
             return Error::Database { doing: "reading the schema's version", source: error };
         }

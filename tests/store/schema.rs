@@ -270,6 +270,20 @@ async fn who_may_not_mend_a_renamed_schema_hears_what_to_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_schema_with_tables_of_another_program_is_an_error_that_names_the_setting() {
+    for table in ["migrations (id integer, migration text)", "documents (id integer)"] {
+        let database = TestDatabase::create().await;
+        database.execute(&format!("CREATE TABLE public.{table}")).await;
+        let mut settings = database.settings();
+        settings.schema = "public".into();
+        let error = store(settings.clone()).migrate().await.expect_err("a name is taken").to_string();
+        assert!(error.contains("\"public\"") && error.contains("setting `schema`"), "{error}");
+        settings.schema = "otel".into();
+        store(settings).migrate().await.expect("migrated beside it");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_schema_of_a_later_release_is_left_alone() {
     let database = TestDatabase::create().await;
     database.store().migrate().await.expect("migrated");
