@@ -13,6 +13,9 @@ use crate::span::Span;
 
 type Spans = Vec<Result<Span<'static>, String>>;
 
+/// How many lists and envelopes may be around one another: any real document has two or three, and each takes of the stack.
+const DEEPEST: usize = 16;
+
 /// Whatever may be there; most is absent.
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -56,7 +59,7 @@ pub(super) fn spans(text: &[u8]) -> Result<Spans, String> {
     }
     let mut spans = Vec::new();
     for document in serde_json::Deserializer::from_slice(text).into_iter::<&RawValue>() {
-        read(document.map_err(|error| error.to_string())?.get(), &mut spans)?;
+        read(document.map_err(|error| error.to_string())?.get(), 0, &mut spans)?;
     }
     Ok(spans)
 }
@@ -72,11 +75,16 @@ pub(super) fn resource_spans(text: &[u8]) -> Result<Spans, String> {
     Ok(spans)
 }
 
-fn read(text: &str, spans: &mut Spans) -> Result<(), String> {
+fn read(text: &str, depth: usize, spans: &mut Spans) -> Result<(), String> {
+    if depth > DEEPEST {
+        return Err(format!(
+            "has more than {DEEPEST} lists or envelopes around its traces, so it is none of OTLP, Jaeger or Tempo"
+        ));
+    }
     let wrong = |error: serde_json::Error| error.to_string();
     if text.starts_with('[') {
         let items: Vec<&RawValue> = serde_json::from_str(text).map_err(wrong)?;
-        return items.iter().try_for_each(|item| read(item.get(), spans));
+        return items.iter().try_for_each(|item| read(item.get(), depth + 1, spans));
     }
     let document: Document<'_> = serde_json::from_str(text).map_err(wrong)?;
     if let Some(errors) = document.errors.filter(|errors| !errors.is_empty()) {
@@ -88,7 +96,7 @@ fn read(text: &str, spans: &mut Spans) -> Result<(), String> {
         return Ok(());
     }
     if let Some(data) = document.data {
-        return if data.get() == "null" { Ok(()) } else { read(data.get(), spans) };
+        return if data.get() == "null" { Ok(()) } else { read(data.get(), depth + 1, spans) };
     }
     if document.span_id.is_some() {
         let raw: &RawValue = serde_json::from_str(text).map_err(wrong)?;

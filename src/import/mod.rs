@@ -36,6 +36,7 @@ mod jaeger;
 mod known;
 pub mod otlp_json;
 mod reader;
+mod reason;
 mod record;
 mod refused;
 mod rejects;

@@ -6,6 +6,7 @@ use prost::Message;
 use super::document;
 use super::frames::{Frame, Kind};
 use super::otlp_json::surrogates;
+use super::reason::shortened;
 use crate::span::{Span, spans_from_otlp};
 
 type Spans = Result<Vec<Result<Span<'static>, String>>, String>;
@@ -31,5 +32,6 @@ fn json(text: &[u8], read: fn(&[u8]) -> Spans) -> Spans {
     if spans.as_ref().is_ok_and(|spans| spans.iter().all(Result::is_ok)) {
         return spans;
     }
-    surrogates::mended(text).map_or(spans, |text| read(&text))
+    let spans = surrogates::mended(text).map_or(spans, |text| read(&text)).map_err(shortened)?;
+    Ok(spans.into_iter().map(|span| span.map_err(shortened)).collect())
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 use prost::Message;
+use serde::de::Error as _;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::frames::Frame;
@@ -22,6 +23,9 @@ const CONTAINERS: [&str; 11] = [
     "instrumentationLibrarySpans",
     "instrumentation_library_spans",
 ];
+
+/// How many lists and objects lead to a span: any that were read have far fewer, and each takes of the stack.
+const DEEPEST: usize = 64;
 
 /// The record with those of its spans that are `refused`, in the order in which they were read. `None` where they are not
 /// found again.
@@ -47,7 +51,7 @@ pub(super) fn only(frame: &Frame, refused: &[bool]) -> Option<Vec<u8>> {
 fn json(text: &[u8], refused: &mut impl Iterator<Item = bool>) -> Option<Vec<u8>> {
     let mut rest = Vec::new();
     for document in serde_json::Deserializer::from_slice(text).into_iter::<&RawValue>() {
-        if let Some(document) = rest_of(document.ok()?.get(), false, refused).ok()? {
+        if let Some(document) = rest_of(document.ok()?.get(), false, 0, refused).ok()? {
             rest.push(document.get().to_owned());
         }
     }
@@ -58,11 +62,16 @@ fn json(text: &[u8], refused: &mut impl Iterator<Item = bool>) -> Option<Vec<u8>
 fn rest_of(
     text: &str,
     is_span: bool,
+    depth: usize,
     refused: &mut impl Iterator<Item = bool>,
 ) -> serde_json::Result<Option<Box<RawValue>>> {
+    if depth > DEEPEST {
+        return Err(serde_json::Error::custom("no spans are that deep"));
+    }
     if text.starts_with('[') {
         let items: Vec<&RawValue> = serde_json::from_str(text)?;
-        let rest = items.iter().filter_map(|item| rest_of(item.get(), is_span, refused).transpose());
+        let rest =
+            items.iter().filter_map(|item| rest_of(item.get(), is_span, depth + 1, refused).transpose());
         let rest = rest.collect::<serde_json::Result<Vec<_>>>()?;
         return if rest.is_empty() { Ok(None) } else { to_raw_value(&rest).map(Some) };
     }
@@ -73,11 +82,13 @@ fn rest_of(
     let has = |key: &str| members.get(key).is_some_and(|value| value.get() != "null");
     match CONTAINERS.into_iter().find(|key| has(key)) {
         // One of Jaeger's in Elasticsearch, which stands by itself.
-        None | Some("spans") if has("spanID") => rest_of(text, true, refused),
+        None | Some("spans") if has("spanID") => rest_of(text, true, depth + 1, refused),
         None => Ok(None),
         Some(key) => {
             let Some(value) = members.get_mut(key) else { return Ok(None) };
-            let Some(rest) = rest_of(value.get(), key == "spans", refused)? else { return Ok(None) };
+            let Some(rest) = rest_of(value.get(), key == "spans", depth + 1, refused)? else {
+                return Ok(None);
+            };
             *value = rest;
             to_raw_value(&members).map(Some)
         }

@@ -268,6 +268,35 @@ async fn a_record_with_many_bad_spans_is_reported_and_written_aside_once() {
     );
 }
 
+#[test]
+fn a_reason_quotes_no_more_of_a_value_than_can_be_read() {
+    let long = "é".repeat(100_000);
+    let whole = line(1, &format!(",\"events\":\"{long}\""));
+    let reason = read_spans(whole.as_bytes()).expect_err("a text is no list");
+    assert!(reason.len() < 1000 && reason.contains("expected a sequence at line 1 column"), "{reason}");
+    let id = line(1, &format!(",\"parentSpanId\":\"{long}\""));
+    let spans = read_spans(id.as_bytes()).expect("OTLP");
+    let [Err(reason)] = spans.as_slice() else { panic!("{spans:?}") };
+    assert!(reason.len() < 1000 && reason.starts_with("parentSpanId"), "{reason}");
+    assert!(reason.ends_with("is not 16 hexadecimal digits"), "{reason}");
+}
+
+#[tokio::test]
+async fn records_within_lists_without_end_are_rejected_and_the_rest_is_read() {
+    let (deep, objects) = (20_000, "{\"data\":".repeat(20_000));
+    let lists = format!("{}{}", "[".repeat(deep), "]".repeat(deep));
+    let envelopes = format!("{objects}1{}", "}".repeat(deep));
+    // Of a record with a span that is refused the others are taken out, to write it aside.
+    let refused = line(1, "").replace("\"spanId\":\"00", "\"spanId\":\"");
+    let refused = refused.replacen("{\"resource\"", &format!("{{\"data\":{envelopes},\"resource\""), 1);
+    let content = [line(0, ""), lists, envelopes, refused, line(2, "")].join("\n");
+    let written = Written::default();
+    let importer = Importer::counting().with_rejects(written.clone());
+    let imported = importer.traces(input(&content)).await.expect("the import succeeds");
+    assert_eq!((imported.spans, imported.rejected), (2, 3));
+    assert_eq!(written.0.lock().expect("no panic").1, 3);
+}
+
 /// What was written, and in how many pieces.
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<(String, usize)>>);

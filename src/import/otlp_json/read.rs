@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::any_value::{KeyValue, attributes, base64};
 use super::scalar::{Integer, SpanKind, StatusCode, nullable};
 use super::surrogates;
+use crate::import::reason::shortened;
 use crate::span::{self, Scope, Span, Status, Timestamp};
 
 /// The spans of a text with one or more `TracesData` (or `ExportTraceServiceRequest`, which looks the same).
@@ -19,7 +20,10 @@ use crate::span::{self, Scope, Span, Status, Timestamp};
 /// # Errors
 /// Where the text is not JSON, or has other types than OTLP: nothing of it is read then.
 pub fn read_spans(text: &[u8]) -> Result<Vec<Result<Span<'static>, String>>, String> {
-    read(text).or_else(|reason| surrogates::mended(text).map_or(Err(reason), |text| read(&text)))
+    read(text)
+        .or_else(|reason| surrogates::mended(text).map_or(Err(reason), |text| read(&text)))
+        .map(|spans| spans.into_iter().map(|span| span.map_err(shortened)).collect())
+        .map_err(shortened)
 }
 
 fn read(text: &[u8]) -> Result<Vec<Result<Span<'static>, String>>, String> {
