@@ -274,6 +274,21 @@ fn is_interrupted_by(signal: &str) {
 }
 
 #[test]
+fn a_file_that_is_cut_keeps_no_other_of_its_folder_from_the_store() {
+    let database = database();
+    let (folder, cut) = file("a.json", format!("{{\n\"data\":[\n{},\n", line(0, "")).as_bytes());
+    std::fs::write(folder.path().join("b.json"), "nonsense").expect("written");
+    std::fs::write(folder.path().join("c.jsonl"), line(1, "")).expect("written");
+    let folder = folder.path().to_str().expect("UTF-8");
+    let run = database.run(&["import", "otlp", "--no-embedding", folder]);
+    assert_eq!(run.code, Some(1), "{run:?}");
+    assert!(run.stdout.starts_with("stored 2 spans"), "{run:?}");
+    let told = format!("error: reading {} after line", cut.display());
+    assert!(run.stderr.contains(&told) && run.stderr.contains("b.json: is neither"), "{run:?}");
+    assert!(run.stderr.contains("mend or fetch again what could not be read"), "{run:?}");
+}
+
+#[test]
 fn a_trace_is_a_waterfall() {
     let database = database();
     import(&database, &odd_trace()).ok();

@@ -65,7 +65,8 @@ async fn run(
         let stored = import_all(&importer, from, sources, http, &bar).await;
         bar.finish_and_clear();
         let elapsed = started.elapsed();
-        if let Some(store) = store.as_ref().filter(|_| stored.is_ok() && !options.no_embedding) {
+        let is_stored = matches!(stored, Ok(()) | Err(Failure::Reported));
+        if let Some(store) = store.as_ref().filter(|_| is_stored && !options.no_embedding) {
             embed(store).await;
         }
         stored.map(|()| elapsed)
@@ -92,6 +93,14 @@ async fn run(
             tell!("interrupted: run the same command again to go on; nothing is stored twice");
             Err(Failure::Interrupted)
         }
+        Err(Failure::Reported) => {
+            if imported.spans > 0 {
+                tell!(
+                    "mend or fetch again what could not be read, and run the same command again; nothing is stored twice"
+                );
+            }
+            Err(Failure::Reported)
+        }
         Err(failure) => {
             if imported.spans > 0 {
                 tell!("run the same command again to go on; nothing is stored twice");
@@ -103,6 +112,7 @@ async fn run(
     }
 }
 
+/// `Reported` where files could not be read, or not to their end: what they have up to there and all others is imported.
 async fn import_all(
     importer: &Importer,
     from: From,
@@ -110,6 +120,7 @@ async fn import_all(
     http: Option<&HttpOptions>,
     bar: &Arc<ProgressBar>,
 ) -> Outcome {
+    let mut outcome = Ok(());
     for source in sources {
         match (source, http) {
             (Source::Url(url), Some(http)) => {
@@ -128,14 +139,32 @@ async fn import_all(
                 };
                 drawing(bar, &position, work).await?;
             }
-            (Source::File(path), _) => import_input(importer, from, Input::open(path)?, bar).await?,
-            _ => import_input(importer, from, Input::stdin(), bar).await?,
+            (file, _) => match import_file(importer, from, file, bar).await {
+                Err(error) if is_of_the_file(&error) => {
+                    bar.suspend(|| report(&error));
+                    outcome = Err(Failure::Reported);
+                }
+                imported => imported?,
+            },
         }
     }
-    Ok(())
+    outcome
 }
 
-async fn import_input(importer: &Importer, from: From, input: Input, bar: &ProgressBar) -> Outcome {
+/// Whether another file may be read all the same: the database, and a file for what is rejected, are for all of them.
+fn is_of_the_file(error: &Error) -> bool {
+    match error {
+        Error::Input { .. } => true,
+        Error::Io { doing, .. } => doing.starts_with("opening ") || doing.starts_with("reading "),
+        _ => false,
+    }
+}
+
+async fn import_file(importer: &Importer, from: From, file: Source, bar: &ProgressBar) -> Result<(), Error> {
+    let input = match file {
+        Source::File(path) => Input::open(path)?,
+        _ => Input::stdin(),
+    };
     let position = input.bytes_read();
     let name = Path::new(input.name()).file_name().unwrap_or_default().to_string_lossy().into_owned();
     bytes(bar, &name, input.size(), importer);
@@ -145,7 +174,7 @@ async fn import_input(importer: &Importer, from: From, input: Input, bar: &Progr
             _ => importer.traces(input).await,
         }
     };
-    Ok(drawing(bar, &position, work).await.map(drop)?)
+    drawing(bar, &position, work).await.map(drop)
 }
 
 /// Draws how far the work is, until it is done.
