@@ -283,6 +283,23 @@ async fn what_cannot_be_stored_is_to_be_sent_again_and_is_stored_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_batch_with_the_ids_and_times_of_another_is_another_where_its_spans_differ() {
+    let database = database().await;
+    let server = TestServer::start(receiving(database.settings()));
+    let mut client = TraceServiceClient::connect(server.grpc()).await.expect("connected");
+    let first = request(0..2);
+    let mut second = first.clone();
+    for (span, number) in second.resource_spans[0].scope_spans[0].spans.iter_mut().zip(2..) {
+        let value = AnyValue { value: Some(any_value::Value::IntValue(number)) };
+        span.attributes[0].value = Some(value);
+    }
+    for batch in [&first, &second, &first, &second] {
+        client.export(batch.clone()).await.expect("taken");
+    }
+    assert_eq!(database.sequences().await, [0, 1, 2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn with_a_spool_spans_are_taken_while_the_database_is_away() {
     let database = database().await;
     let spool = tempfile::tempdir().expect("a folder");

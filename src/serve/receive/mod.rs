@@ -1,6 +1,6 @@
 //! Receiving OTLP: through the exporter's own delivery, so that success means committed or spooled.
 //!
-//! A batch is known by its spans. Sent again within 15 minutes, as senders do that heard no answer, it has the id that it
+//! A batch is known by what is in it. Sent again within 15 minutes, as senders do that heard no answer, it has the id that it
 //! had, and the ledger stores it once.
 
 pub(super) mod answer;
@@ -27,7 +27,7 @@ use crate::exporter::{ExporterHandle, SpanExporter};
 use crate::settings::Settings;
 use crate::store::new_batch_id;
 
-/// How long, and how many, batches are known by their spans. At 100 B each, they take a few megabytes.
+/// How long, and how many, batches are known by their content. At 100 B each, they take a few megabytes.
 const KNOWN_FOR: Duration = Duration::from_secs(15 * 60);
 const KNOWN: u64 = 64 * 1024;
 
@@ -102,7 +102,6 @@ impl Receiver {
     /// Whatever it is, they are to be sent again.
     async fn receive(&self, mut resource_spans: Vec<ResourceSpans>) -> Result<Received> {
         let mut received = Received::default();
-        let mut hasher = blake3::Hasher::new();
         let mut spans = 0;
         for scope in resource_spans.iter_mut().flat_map(|message| &mut message.scope_spans) {
             scope.spans.retain(|span| match unreadable(span) {
@@ -114,9 +113,6 @@ impl Receiver {
                     false
                 }
                 None => {
-                    hasher.update(&span.trace_id).update(&span.span_id);
-                    hasher.update(&span.start_time_unix_nano.to_le_bytes());
-                    hasher.update(&span.end_time_unix_nano.to_le_bytes());
                     spans += 1;
                     true
                 }
@@ -125,7 +121,7 @@ impl Receiver {
         if spans == 0 {
             return Ok(received);
         }
-        let id = self.known.get_with(*hasher.finalize().as_bytes(), new_batch_id);
+        let id = self.known.get_with(hash(&resource_spans), new_batch_id);
         let traces = TracesData { resource_spans };
         match self.exporter.export_received(id, traces, spans).await {
             Ok(()) => Ok(received),
@@ -150,6 +146,19 @@ impl Receiver {
             .map_err(|error| failed(error.into()))?
             .map_err(|error| failed(std::io::Error::other(error)))
     }
+}
+
+/// By all that is in them: spans with the ids and times of others may have other attributes, or another service.
+fn hash(resource_spans: &[ResourceSpans]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    let mut bytes = Vec::new();
+    for message in resource_spans {
+        bytes.clear();
+        // Memory takes all there is to write.
+        let _ = message.encode_length_delimited(&mut bytes);
+        hasher.update(&bytes);
+    }
+    hasher.finalize().into()
 }
 
 /// As much as requests may have bytes together, and enough for the heaviest by itself.
