@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use opentelemetry::{otel_debug, otel_warn};
 use tokio::sync::{Notify, watch};
@@ -20,6 +20,8 @@ const RETRY: Duration = Duration::from_secs(30);
 /// many that wait.
 const BUSY: Duration = Duration::from_millis(50);
 const BUSIEST: Duration = Duration::from_secs(2);
+/// How long closing a store waits at most: the runtime that embeds may stand still.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// The one task of a store that embeds.
 #[derive(Default)]
@@ -34,6 +36,17 @@ pub(super) struct Backfill {
 impl Backfill {
     pub(super) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire)
+    }
+}
+
+/// That it runs, until this is dropped: with the task, or with a runtime that ends before it.
+struct Running(Option<Arc<Backfill>>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(backfill) = &self.0 {
+            backfill.runs.store(false, Ordering::Release);
+        }
     }
 }
 
@@ -98,7 +111,8 @@ impl TraceStore {
     pub async fn close(&self) {
         self.inner.upkeep.close();
         self.stop_backfill();
-        while self.inner.backfill.runs.load(Ordering::Acquire) {
+        let begin = Instant::now();
+        while self.inner.backfill.runs.load(Ordering::Acquire) && begin.elapsed() < CLOSING {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
@@ -115,7 +129,7 @@ impl TraceStore {
         if backfill.stopped.load(Ordering::Acquire) || backfill.runs.swap(true, Ordering::AcqRel) {
             return;
         }
-        tokio::spawn(run(Arc::downgrade(&self.inner), Arc::clone(backfill)));
+        tokio::spawn(run(Arc::downgrade(&self.inner), Running(Some(Arc::clone(backfill)))));
     }
 
     /// How many documents up to an id wait, and the highest id among them.
@@ -200,19 +214,23 @@ impl TraceStore {
 }
 
 /// Embeds until nothing waits. While it pauses it does not keep the store alive.
-async fn run(store: Weak<Inner>, backfill: Arc<Backfill>) {
+async fn run(store: Weak<Inner>, mut running: Running) {
+    let Some(backfill) = running.0.clone() else { return };
     let mut busy = BUSY;
     while !backfill.stopped.load(Ordering::Acquire)
         && let Some(inner) = store.upgrade()
     {
-        let Some(pause) = (TraceStore { inner }).step(busy).await else { return };
+        let Some(pause) = (TraceStore { inner }).step(busy).await else {
+            // Another one may run already.
+            running.0 = None;
+            return;
+        };
         busy = if pause == busy { BUSIEST.min(2 * busy) } else { BUSY };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = backfill.wake.notified() => {}
         }
     }
-    backfill.runs.store(false, Ordering::Release);
 }
 
 impl TraceStore {

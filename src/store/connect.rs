@@ -13,6 +13,7 @@ use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
 use deadpool_postgres::ClientWrapper;
 use moka::sync::Cache;
 use opentelemetry::otel_debug;
+use tokio::runtime::{Handle, Id};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::config::{self, Host, LoadBalanceHosts};
@@ -40,6 +41,9 @@ pub(super) struct Connector {
 /// For so long others are tried before a server that has not answered.
 const SILENT_FOR: Duration = Duration::from_secs(60);
 
+/// How long a session of another runtime may take for an answer, before another one is made.
+const STANDSTILL: Duration = Duration::from_millis(250);
+
 /// A session with the server.
 pub(super) struct Session {
     pub(super) client: ClientWrapper,
@@ -47,6 +51,8 @@ pub(super) struct Session {
     pub(super) task: AbortHandle,
     /// Whether it was ended, which the client learns a little later.
     pub(super) ended: AtomicBool,
+    /// Where its task runs.
+    runtime: Id,
     /// Behind a pooler, nothing outlives a transaction.
     pub(super) pooled: Option<Pooled>,
 }
@@ -231,6 +237,7 @@ impl Connector {
             task: task.abort_handle(),
             client: ClientWrapper::new(client, task),
             ended: AtomicBool::new(false),
+            runtime: Handle::current().id(),
             pooled: (!self.settings.prepared_statements).then(|| Pooled {
                 set_up: self.set_up.clone(),
                 in_transaction: AtomicBool::new(false),
@@ -277,6 +284,13 @@ impl managed::Manager for Connector {
     async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<Error> {
         if session.client.is_closed() || *session.ended.get_mut() {
             return Err(RecycleError::message("it was closed"));
+        }
+        // A runtime of one thread drives its tasks only while somebody blocks on it.
+        if session.runtime != Handle::current().id() {
+            let answer = timeout(STANDSTILL, session.client.simple_query("")).await;
+            if !matches!(answer, Ok(Ok(_))) {
+                return Err(RecycleError::message("the runtime that it belongs to stands still"));
+            }
         }
         Ok(())
     }

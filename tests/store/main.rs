@@ -11,6 +11,7 @@ mod redact;
 mod reembed;
 mod roles;
 mod round_trip;
+mod runtimes;
 mod schema;
 mod split;
 #[path = "../support/mod.rs"]
