@@ -27,11 +27,13 @@ pub(super) enum Kind {
     TracesData,
     /// A protobuf `ResourceSpans`.
     ResourceSpans,
+    /// What cannot be taken apart, for this reason; what follows can.
+    Broken(&'static str),
 }
 
 impl Kind {
     pub(super) fn is_json(self) -> bool {
-        matches!(self, Kind::Json | Kind::JsonResourceSpans)
+        matches!(self, Kind::Json | Kind::JsonResourceSpans | Kind::Broken(_))
     }
 }
 
@@ -49,7 +51,7 @@ impl Frame {
     /// The record as a document that is understood without the others.
     pub(super) fn document(&self) -> Cow<'_, [u8]> {
         match self.kind {
-            Kind::Json | Kind::TracesData => Cow::Borrowed(&self.bytes),
+            Kind::Json | Kind::TracesData | Kind::Broken(_) => Cow::Borrowed(&self.bytes),
             Kind::JsonResourceSpans => [b"{\"resourceSpans\":[", &*self.bytes, b"]}"].concat().into(),
             Kind::ResourceSpans => {
                 let mut document = vec![RESOURCE_SPANS];
@@ -74,6 +76,8 @@ pub(super) struct Frames {
     message: u64,
     /// The records of a line with several, or of all that follows.
     records: Option<Splitter>,
+    /// Whether they are those of a line: another one follows it.
+    is_line: bool,
 }
 
 impl Frames {
@@ -90,7 +94,17 @@ impl Frames {
             });
         };
         let source = Box::new(Rejoined::new(start, content));
-        Ok(Frames { name, format, source, ahead: None, at_start: true, line: 0, message: 0, records: None })
+        Ok(Frames {
+            name,
+            format,
+            source,
+            ahead: None,
+            at_start: true,
+            line: 0,
+            message: 0,
+            records: None,
+            is_line: false,
+        })
     }
 
     /// The next record, `None` at the end. After an error nothing more can be read.
@@ -117,7 +131,11 @@ impl Frames {
             if let Some(records) = &mut self.records {
                 let next = records.next();
                 self.line = records.line();
-                match next? {
+                let next = match next {
+                    Err(_) if self.is_line => return self.rest_of_line().map(Some),
+                    next => next?,
+                };
+                match next {
                     Some(record) => {
                         self.message += 1;
                         let origin = format!("{}:{}: record {}", self.name, record.line, self.message);
@@ -160,6 +178,7 @@ impl Frames {
             bytes.truncate(bytes.trim_ascii_end().len());
             if has_records(&bytes) && !is_cut(&bytes) {
                 self.records = Some(Splitter::new(Box::new(io::Cursor::new(bytes)), number));
+                self.is_line = true;
                 continue;
             }
             let origin = format!("{}:{number}", self.name);
@@ -171,6 +190,15 @@ impl Frames {
     fn split(&mut self, start: Vec<u8>, line: u64) {
         let rest = std::mem::replace(&mut self.source, Box::new(io::empty()));
         self.records = Some(Splitter::new(Box::new(Rejoined::new(start, rest)), line));
+        self.is_line = false;
+    }
+
+    /// A line is broken behind some of its records.
+    fn rest_of_line(&mut self) -> io::Result<Frame> {
+        let bytes = self.records.take().map(Splitter::rest).transpose()?.unwrap_or_default();
+        let origin = format!("{}:{}: behind record {}", self.name, self.line, self.message);
+        let kind = Kind::Broken("this is not JSON; nothing of the rest of the line is read");
+        Ok(Frame { kind, bytes, origin, batch: None })
     }
 
     /// A line, or as much of it as may be read as one.
@@ -199,7 +227,11 @@ impl Frames {
         let mut frame = self.message(length, Kind::TracesData)?;
         if self.format == Format::FixedZstd {
             let mut unpacked = Vec::new();
-            zstd::Decoder::new(&*frame.bytes)?.take(MAX_MESSAGE + 1).read_to_end(&mut unpacked)?;
+            let unpack = zstd::Decoder::new(&*frame.bytes).map(|decoder| decoder.take(MAX_MESSAGE + 1));
+            if unpack.and_then(|mut unpack| unpack.read_to_end(&mut unpacked)).is_err() {
+                frame.kind = Kind::Broken("the message cannot be unpacked with zstd: it is damaged");
+                return Ok(Some(frame));
+            }
             if unpacked.len() as u64 > MAX_MESSAGE {
                 return Err(invalid(format!("a message of more than {MAX_MESSAGE} bytes")));
             }

@@ -21,6 +21,7 @@ pub(super) fn spans(frame: &Frame) -> Spans {
         Kind::JsonResourceSpans => return json(&frame.bytes, document::resource_spans),
         Kind::TracesData => TracesData::decode(&*frame.bytes).map(|message| message.resource_spans),
         Kind::ResourceSpans => ResourceSpans::decode(&*frame.bytes).map(|message| vec![message]),
+        Kind::Broken(reason) => return Err(reason.to_owned()),
     }
     .map_err(|error| error.to_string())?;
     Ok(resource_spans.iter().flat_map(spans_from_otlp).map(|span| span.map(Span::into_owned)).collect())

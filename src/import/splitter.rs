@@ -3,7 +3,7 @@
 //! It knows where the records of the formats are: in the arrays `data`, `resourceSpans` and `batches` of the outermost
 //! object or of an object `result` or `trace` in it, or in the outermost array. A document without them is one record.
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Read};
 
 /// The longest record.
 const MAX_RECORD: usize = 1 << 30;
@@ -44,6 +44,13 @@ impl Splitter {
     /// The line that was read last.
     pub(super) fn line(&self) -> u64 {
         self.line
+    }
+
+    /// What was not read, after an error.
+    pub(super) fn rest(mut self) -> io::Result<Vec<u8>> {
+        let mut rest = Vec::new();
+        self.source.read_to_end(&mut rest)?;
+        Ok(rest)
     }
 
     /// The next record, `None` at the end. After an error nothing more can be read.

@@ -328,6 +328,35 @@ async fn a_damaged_protobuf_message_does_not_take_others_with_it() {
     assert!(error.to_string().contains("reading test after message 2"), "{error}");
 }
 
+#[tokio::test]
+async fn a_damaged_message_of_the_collector_s_compressed_file_does_not_take_others_with_it() {
+    let message = |number| {
+        let message = spans_to_otlp(&[only(&line(number, ""))]).encode_to_vec();
+        let mut packed = zstd::encode_all(&*message, 0).expect("packed");
+        if number == 1 {
+            let half = packed.len() / 2;
+            packed[half..].fill(0xff);
+        }
+        [(packed.len() as u32).to_be_bytes().to_vec(), packed].concat()
+    };
+    let content: Vec<u8> = (0..3).flat_map(message).collect();
+    let imported = Importer::counting().otlp(input(content)).await.expect("the import succeeds");
+    assert_eq!((imported.spans, imported.rejected), (2, 1));
+}
+
+#[tokio::test]
+async fn a_line_that_breaks_off_behind_a_record_costs_its_rest_and_no_other_line() {
+    let whole = |number| format!("{{\"data\":[{}]}}", line(number, ""));
+    let broken = format!("{{\"data\":[{},}}]}}", line(1, ""));
+    let content = [whole(0), broken, whole(3)].join("\n");
+    let written = Written::default();
+    let importer = Importer::counting().with_rejects(written.clone());
+    let imported = importer.otlp(input(content)).await.expect("the import succeeds");
+    assert_eq!((imported.spans, imported.rejected), (3, 1));
+    let reject = json_of(&written.0.lock().expect("no panic").0);
+    assert!(reject["origin"].as_str().is_some_and(|origin| origin.starts_with("test:2")), "{reject}");
+}
+
 #[test]
 fn json_is_read_as_tolerantly_as_protobuf_demands() {
     let attributes = r#","attributes":[
