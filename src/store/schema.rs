@@ -30,6 +30,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("least client", include_str!("../../sql/0011_least_client.sql")),
     ("calls once", include_str!("../../sql/0012_calls_once.sql")),
     ("traces", include_str!("../../sql/0013_traces.sql")),
+    ("span body", include_str!("../../sql/0014_span_body.sql")),
 ];
 
 /// The version of the schema that this crate makes, writes and reads: the number of its last migration. It works with a later

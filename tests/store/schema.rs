@@ -393,24 +393,20 @@ async fn people_s_queries_use_indexes() {
         );
     }
     // Roots are looked for of the traces that are shown, not of all.
-    let rows = database
-        .client()
-        .await
-        .query(
-            "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) \
-             SELECT trace_id, root_service, root_name FROM otel.traces ORDER BY start_time DESC LIMIT 3",
-            &[],
-        )
-        .await
-        .expect("a plan");
-    let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-    let roots: Vec<&String> = plan
-        .iter()
-        .zip(plan.iter().skip(1))
+    let newest = "SELECT trace_id, root_service, root_name FROM otel.traces ORDER BY start_time DESC LIMIT 3";
+    let plan = database.explain("ANALYZE, COSTS OFF, TIMING OFF", newest).await;
+    let roots: Vec<&str> = plan
+        .lines()
+        .zip(plan.lines().skip(1))
         .filter(|(line, _)| line.contains("SubPlan"))
         .map(|(_, node)| node)
         .collect();
-    assert!(roots.len() == 2 && roots.iter().all(|node| node.contains("loops=3")), "{plan:#?}");
+    assert!(roots.len() == 2 && roots.iter().all(|node| node.contains("loops=3")), "{plan}");
+    // And spans are decoded when they are sorted and limited.
+    let slowest = "SELECT trace_id, name, attributes FROM otel.spans ORDER BY duration DESC LIMIT 10";
+    let plan = database.explain("VERBOSE, COSTS OFF", slowest).await;
+    let (above, below) = plan.split_once("Sort Key").expect("they are sorted");
+    assert!(above.contains("span_body") && !below.contains("span_body"), "{plan}");
     let newest: String = database.value("SELECT max(start_time)::text FROM otel.spans").await;
     let plan = database
         .plan(&format!(

@@ -248,8 +248,13 @@ impl TestDatabase {
 
     /// The plan of a query, one line a node.
     pub async fn plan(&self, sql: &str) -> String {
-        let rows =
-            self.client().await.query(&format!("EXPLAIN (COSTS OFF) {sql}"), &[]).await.expect("a plan");
+        self.explain("COSTS OFF", sql).await
+    }
+
+    /// The plan of a query, with options of EXPLAIN, a line a node.
+    pub async fn explain(&self, options: &str, sql: &str) -> String {
+        let explain = format!("EXPLAIN ({options}) {sql}");
+        let rows = self.client().await.query(&explain, &[]).await.expect("a plan");
         rows.iter().map(|row| row.get::<_, String>(0) + "\n").collect()
     }
 }
