@@ -208,7 +208,7 @@ pub(super) fn span_hit(span: &FoundSpan, row: &Row, at: usize) -> Result<SpanHit
 }
 
 /// A start, of its columns in microseconds and the nanoseconds to add.
-pub(super) fn start(row: &Row, microseconds: usize, nanoseconds: usize) -> Result<Timestamp> {
+fn start(row: &Row, microseconds: usize, nanoseconds: usize) -> Result<Timestamp> {
     let microseconds = i128::from(row.column::<Microseconds>(microseconds)?.0);
     Ok(Timestamp(microseconds * 1000 + i128::from(row.column::<i16>(nanoseconds)?)))
 }

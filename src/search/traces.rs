@@ -12,7 +12,7 @@ use super::query::{Found, SearchQuery, trace_id};
 use super::ranked::{Ranked, end, per_document, ranked};
 use super::score::Document;
 use super::spans::{FoundSpan, refuse_malformed, shown};
-use super::whole::{Best, complete, whole};
+use super::whole::{Best, complete, summaries, whole};
 use super::{SpanHit, TraceHit};
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
@@ -40,7 +40,7 @@ pub(super) async fn traces(store: &TraceStore, query: &SearchQuery) -> Result<Fo
     let filter = query.bounded_filter();
     let of_query = documents.iter().map(|document| document.id).collect();
     let best = Best { documents: of_query, filter: &filter, per_trace: SPANS_PER_TRACE };
-    let (summaries, spans) = whole(store, &connection, &hits, Some(best)).await?;
+    let (summaries, spans) = whole(store, &connection, &hits, best).await?;
     complete(&mut hits, scored(spans, &documents), summaries);
     end(connection).await?;
     Ok(Found { hits, next })
@@ -62,9 +62,9 @@ async fn traces_by_conditions(store: &TraceStore, query: &SearchQuery) -> Result
     };
     let Found { hits: traces, next } = query.paged(traces, |spans| newest_start(spans), last);
     let mut hits: Vec<TraceHit> = traces.iter().map(|spans| found(spans)).collect();
-    let (spans, (summaries, _)) = future::try_join(
+    let (spans, summaries) = future::try_join(
         shown(store, &connection, traces.into_iter().flatten().collect()),
-        whole(store, &connection, &hits, None),
+        summaries(store, &connection, &hits),
     )
     .await?;
     complete(&mut hits, spans, summaries);
@@ -201,7 +201,7 @@ pub(super) async fn summarized(
     scores: Vec<(TraceId, f64)>,
 ) -> Result<Vec<TraceHit>> {
     let mut hits: Vec<TraceHit> = scores.into_iter().map(|(id, score)| hit(id, score)).collect();
-    let (summaries, _) = whole(store, connection, &hits, None).await?;
+    let summaries = summaries(store, connection, &hits).await?;
     complete(&mut hits, Vec::new(), summaries);
     Ok(hits)
 }

@@ -10,7 +10,7 @@ use super::conditions::{Parameters, columns, on_rows, within};
 use super::filter::Filter;
 use super::spans::{COLUMNS, SHOWN, found, reading, span_hit};
 use super::{SpanHit, TraceHit};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::span::Timestamp;
 use crate::store::{Columns, Connection, Microseconds, TraceIds, TraceStore, of_traces};
 
@@ -34,28 +34,56 @@ pub(super) struct Summary {
     error_count: u64,
 }
 
+/// Summaries of traces. Of one with very many spans it takes no sorting of all that they hold.
+pub(super) async fn summaries(
+    store: &TraceStore,
+    connection: &Connection,
+    traces: &[TraceHit],
+) -> Result<HashMap<TraceId, Summary>> {
+    let ids = TraceIds::new(traces.iter().map(|trace| trace.trace_id));
+    let sql = format!(
+        "SELECT w.trace_id, d.service, {schema}.span_body(d.body, f.fillers) ->> 'name', \
+                w.first_start, w.seconds, w.spans, w.errors \
+         FROM (SELECT r.trace_id, min(r.start_time) AS first_start, \
+                      extract(epoch FROM max(r.start_time + make_interval(secs => r.duration_ns / 1e9)) \
+                                         - min(r.start_time))::float8 AS seconds, \
+                      count(*) AS spans, count(*) FILTER (WHERE d.status_code = 2) AS errors \
+               FROM {schema}.span_rows r JOIN {schema}.span_documents d ON d.id = r.document_id \
+               WHERE {of_traces} GROUP BY r.trace_id) AS w \
+         JOIN (SELECT DISTINCT ON (trace_id) trace_id, document_id, fillers \
+               FROM {schema}.span_rows WHERE {of_traces} \
+               ORDER BY trace_id, parent_span_id <> 0, start_time, start_ns) AS f ON f.trace_id = w.trace_id \
+         JOIN {schema}.span_documents d ON d.id = f.document_id",
+        schema = store.sql().schema,
+        of_traces = of_traces("$1", "$2"),
+    );
+    let rows = connection
+        .query_prepared(&sql, &ids.as_parameters())
+        .await
+        .map_err(Error::database("summarizing traces"))?;
+    rows.iter()
+        .map(|row| {
+            let root_name = row.column::<Option<String>>(2)?.unwrap_or_default();
+            Ok((row.trace_id(0)?, summary(row.column(1)?, root_name, row, 3)?))
+        })
+        .collect()
+}
+
 /// Summaries of traces, and their spans that match, the best of each trace first, with their documents.
 pub(super) async fn whole(
     store: &TraceStore,
     connection: &Connection,
     traces: &[TraceHit],
-    best: Option<Best<'_>>,
+    Best { documents, filter, per_trace }: Best<'_>,
 ) -> Result<(HashMap<TraceId, Summary>, Vec<(i32, SpanHit)>)> {
     let schema = &store.sql().schema;
     let mut parameters = Parameters::default();
     let TraceIds { text, ids } = TraceIds::new(traces.iter().map(|trace| trace.trace_id));
     let of_traces = of_traces(&parameters.bind(text), &parameters.bind(ids));
-    let any = Filter::default();
-    let filter = best.as_ref().map_or(&any, |best| best.filter);
     let columns = columns(filter, &mut parameters);
-    let (place, per_trace) = match best {
-        None => ("NULL::integer".to_owned(), 0),
-        Some(Best { documents, filter, per_trace }) => {
-            let place = format!("array_position({}::integer[], r.document_id)", parameters.bind(documents));
-            let (rows, period) = (on_rows(filter, schema, &mut parameters), within(filter, &mut parameters));
-            (format!("CASE WHEN {place} IS NOT NULL AND {period} AND {rows} THEN {place} END"), per_trace)
-        }
-    };
+    let place = format!("array_position({}::integer[], r.document_id)", parameters.bind(documents));
+    let (rows, period) = (on_rows(filter, schema, &mut parameters), within(filter, &mut parameters));
+    let place = format!("CASE WHEN {place} IS NOT NULL AND {period} AND {rows} THEN {place} END");
     // Only the root and what is shown are decoded.
     let sql = format!(
         "SELECT {COLUMNS}, {SHOWN}, r.is_root, r.is_best, r.first_start, r.seconds, r.spans, r.errors \
@@ -85,7 +113,7 @@ pub(super) async fn whole(
         let span = found(row)?;
         let hit = span_hit(&span, row, 7)?;
         if row.column(11)? {
-            summaries.insert(span.trace_id, summary(row, &hit)?);
+            summaries.insert(span.trace_id, summary(hit.service.clone(), hit.name.clone(), row, 13)?);
         }
         if row.column(12)? {
             spans.push((span.document, hit));
@@ -94,16 +122,16 @@ pub(super) async fn whole(
     Ok((summaries, spans))
 }
 
-/// What a root's row tells of its trace.
-fn summary(row: &Row, root: &SpanHit) -> Result<Summary> {
+/// What a row tells of its trace from this column on: first start, seconds, spans, errors.
+fn summary(root_service: String, root_name: String, row: &Row, at: usize) -> Result<Summary> {
     Ok(Summary {
-        root_service: root.service.clone(),
-        root_name: root.name.clone(),
-        start: Timestamp(i128::from(row.column::<Microseconds>(13)?.0) * 1000),
+        root_service,
+        root_name,
+        start: Timestamp(i128::from(row.column::<Microseconds>(at)?.0) * 1000),
         // Clocks that are wrong by thousands of years make a duration that is not worth an error.
-        duration: Duration::try_from_secs_f64(row.column(14)?).unwrap_or_default(),
-        span_count: row.count(15)?,
-        error_count: row.count(16)?,
+        duration: Duration::try_from_secs_f64(row.column(at + 1)?).unwrap_or_default(),
+        span_count: row.count(at + 2)?,
+        error_count: row.count(at + 3)?,
     })
 }
 

@@ -3,5 +3,6 @@
 mod filters;
 mod meaning;
 mod newest;
+mod summaries;
 #[path = "../support/mod.rs"]
 mod support;
