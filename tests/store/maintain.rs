@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use crate::support::database::{TestDatabase, eventually};
+use crate::support::former;
 use crate::support::spans::{self, DAY, at, on_day};
 use opentelemetry_pgvector::settings::Maintenance;
 use opentelemetry_pgvector::{Error, Settings, SpanExporter, TraceStore};
@@ -51,28 +52,10 @@ async fn all_rows(database: &TestDatabase) -> (i64, String) {
     (row.get(0), row.get(1))
 }
 
-/// The statements of a release that had one partition for everything.
-const FORMER: [&str; 6] = [
-    include_str!("../../sql/0001_tables.sql"),
-    include_str!("../../sql/0002_views.sql"),
-    include_str!("../../sql/0003_ledger.sql"),
-    include_str!("../../sql/0004_words.sql"),
-    include_str!("../../sql/0005_filters.sql"),
-    include_str!("../../sql/0006_reembed.sql"),
-];
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_of_one_partition_gets_its_days() {
     let database = TestDatabase::create().await;
-    let path = "CREATE SCHEMA IF NOT EXISTS otel; SET search_path TO otel, public;";
-    database
-        .execute(&format!(
-            "{path} CREATE TABLE migrations (version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
-        ))
-        .await;
-    for (number, text) in (1..).zip(FORMER) {
-        database.execute(&format!("{path} {text}; INSERT INTO migrations VALUES ({number}, 'former')")).await;
-    }
+    former::make(&database, 6).await;
     for (days_ago, count) in [(0, 300), (1, 2000), (3, 25_000), (400, 10)] {
         insert(&database, days_ago, count).await;
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::database::{TestDatabase, eventually};
 use crate::support::spans::{DAY, at};
-use crate::support::{arbitrary, shared};
+use crate::support::{arbitrary, former, shared};
 use opentelemetry_pgvector::span::Span;
 use opentelemetry_pgvector::store::SCHEMA_VERSION;
 use opentelemetry_pgvector::{Error, Settings, TraceStore};
@@ -99,26 +99,10 @@ async fn a_read_only_database_without_the_extension_is_no_matter_of_rights() {
     assert!(error.is_transient() && !error.to_string().contains("may not install"), "{error}");
 }
 
-/// The statements of a release whose documents had no attributes.
-const FORMER: [&str; 4] = [
-    include_str!("../../sql/0001_tables.sql"),
-    include_str!("../../sql/0002_views.sql"),
-    include_str!("../../sql/0003_ledger.sql"),
-    include_str!("../../sql/0004_words.sql"),
-];
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_behind_a_long_query_lets_others_go_on_and_tries_again() {
     let database = TestDatabase::create().await;
-    let path = "CREATE SCHEMA IF NOT EXISTS otel; SET search_path TO otel, public;";
-    database
-        .execute(&format!(
-            "{path} CREATE TABLE migrations (version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
-        ))
-        .await;
-    for (number, text) in (1..).zip(FORMER) {
-        database.execute(&format!("{path} {text}; INSERT INTO migrations VALUES ({number}, 'former')")).await;
-    }
+    former::make(&database, 4).await;
     let reader = database.client().await;
     reader.batch_execute("BEGIN; SELECT count(*) FROM otel.span_documents").await.expect("read");
     let store = database.store();

@@ -15,6 +15,7 @@ pub mod debian;
 pub mod disk;
 #[cfg(feature = "import")]
 pub mod fixtures;
+pub mod former;
 #[cfg(feature = "cli")]
 pub mod http;
 pub mod load;
