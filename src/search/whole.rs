@@ -34,7 +34,7 @@ pub(super) struct Summary {
     error_count: u64,
 }
 
-/// Summaries of traces. Of one with very many spans it takes no sorting of all that they hold.
+/// Summaries of traces, of which no spans are looked for.
 pub(super) async fn summaries(
     store: &TraceStore,
     connection: &Connection,

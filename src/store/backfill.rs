@@ -20,8 +20,8 @@ const RETRY: Duration = Duration::from_secs(30);
 /// many that wait.
 const BUSY: Duration = Duration::from_millis(50);
 const BUSIEST: Duration = Duration::from_secs(2);
-/// How long closing a store waits at most: the runtime that embeds may stand still.
-const CLOSING: Duration = Duration::from_secs(5);
+/// How long closing a store waits at most, which is longer than loading a model takes: the runtime that embeds may stand still.
+const CLOSING: Duration = Duration::from_secs(30);
 
 /// The one task of a store that embeds.
 #[derive(Default)]
@@ -106,8 +106,9 @@ impl TraceStore {
         if used { self.flush().await } else { Ok(()) }
     }
 
-    /// Ends what runs behind the spans, embedding and upkeep, within about 100 ms. Documents that still wait are embedded by the next
-    /// process. Call it before the process exits: the model must not be running then.
+    /// Ends what runs behind the spans, embedding and upkeep, within about 100 ms, or once a model that is being loaded is loaded.
+    /// Documents that still wait are embedded by the next process. Call it before the process exits: the model must not be running
+    /// then. Where embedding was begun in a runtime that nobody drives any more, it gives up after 30 s.
     pub async fn close(&self) {
         self.inner.upkeep.close();
         self.stop_backfill();
