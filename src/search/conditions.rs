@@ -12,6 +12,7 @@ use super::needles::{holds, needles};
 use super::tags;
 use super::time::Time;
 use crate::span::{Timestamp, escape_into, names_of};
+use crate::store::TraceIds;
 
 /// Parameters of a statement in the making.
 #[derive(Default)]
@@ -188,14 +189,19 @@ pub(super) fn columns(filter: &Filter, parameters: &mut Parameters) -> String {
     columns
 }
 
-/// Rows of a period, by the expression of the index span_rows_document and exactly.
+/// Rows of a period, by the expression of the index span_rows_document and exactly, but for those of traces that are left out.
 pub(super) fn within(filter: &Filter, parameters: &mut Parameters) -> String {
     let (since, until) = (bound(filter.since, Time::MIN), bound(filter.until, Time::MAX));
     let (since, until) = (parameters.bind(since), parameters.bind(until));
-    format!(
+    let mut within = format!(
         "r.start_time >= {since} AND r.start_time < {until} \
          AND {BIN} BETWEEN date_bin('10 s', {since}, 'epoch') AND date_bin('10 s', {until}, 'epoch')"
-    )
+    );
+    if !filter.apart_from.is_empty() {
+        let TraceIds { ids, .. } = TraceIds::new(filter.apart_from.iter().copied());
+        within += &format!(" AND r.trace_id <> ALL({})", parameters.bind(ids));
+    }
+    within
 }
 
 /// A query for the ids of traces with a span that passes, in their order.

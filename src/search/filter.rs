@@ -61,6 +61,8 @@ pub struct Filter {
     pub trace_ids: Vec<TraceId>,
     /// With these texts in name, status, attributes, events or links, in either case of letters.
     pub phrases: Vec<String>,
+    /// Of none of these traces.
+    pub(crate) apart_from: Vec<TraceId>,
 }
 
 /// The kind of a span, as OTLP numbers it.

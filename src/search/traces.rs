@@ -1,5 +1,6 @@
 //! From ranked documents, or conditions alone, to traces and spans.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,18 +47,23 @@ pub(super) async fn traces(store: &TraceStore, query: &SearchQuery) -> Result<Fo
     Ok(Found { hits, next })
 }
 
-/// Some traces have many spans that pass: it takes more spans until there are enough traces.
+/// Some traces have many spans that pass: it takes more spans until there are enough traces, without those of the traces that
+/// fill the page of spans.
 async fn traces_by_conditions(store: &TraceStore, query: &SearchQuery) -> Result<Found<TraceHit>> {
     let (connection, info, last) = begin(store).await?;
-    let (filter, to) = (query.bounded_filter(), last.min(query.page.document));
-    let mut count = query.wanted() * 4;
+    let (mut filter, to) = (query.bounded_filter(), last.min(query.page.document));
+    let (mut count, mut known) = (query.wanted() * 4, Vec::new());
     let traces = loop {
         let spans = newest_passing(store, &connection, &info, &filter, to, count).await?;
         let all = spans.len() < count || count >= MAX_SPANS;
-        let traces = grouped(spans, query.wanted());
-        if all || traces.len() >= query.wanted() {
-            break traces;
+        filter.apart_from.extend(large(&spans));
+        known.extend(grouped(spans, query.wanted()));
+        known.sort_by_key(newest_first);
+        known.truncate(query.wanted());
+        if all || known.len() >= query.wanted() {
+            break known;
         }
+        known.retain(|spans| spans.first().is_some_and(|span| filter.apart_from.contains(&span.trace_id)));
         count *= 8;
     };
     let Found { hits: traces, next } = query.paged(traces, |spans| newest_start(spans), last);
@@ -165,6 +171,21 @@ fn grouped(spans: Vec<FoundSpan>, limit: usize) -> Vec<Vec<FoundSpan>> {
         }
     }
     traces
+}
+
+/// Traces that more than a sixteenth of the spans are of, and more than a trace shows.
+fn large(spans: &[FoundSpan]) -> Vec<TraceId> {
+    let mut counts: HashMap<TraceId, usize> = HashMap::new();
+    for span in spans {
+        *counts.entry(span.trace_id).or_default() += 1;
+    }
+    counts.retain(|_, count| *count > SPANS_PER_TRACE.max(spans.len() / 16));
+    counts.into_keys().collect()
+}
+
+/// The order of traces that are not ranked: by their newest span, as spans are.
+fn newest_first(spans: &Vec<FoundSpan>) -> (Reverse<Timestamp>, [u8; 16]) {
+    (Reverse(newest_start(spans)), spans.first().map_or([0; 16], |span| span.trace_id.to_bytes()))
 }
 
 /// When the newest of a trace's spans that were found started.

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::support::database::TestDatabase;
 use crate::support::operations::{span, spans};
+use opentelemetry::trace::TraceId;
 use opentelemetry_pgvector::TraceStore;
 use opentelemetry_pgvector::search::{Condition, Filter, SearchQuery, Status};
 use opentelemetry_pgvector::span::{Event, Resource, StatusCode, Value};
@@ -284,4 +285,51 @@ async fn a_tag_is_found_wherever_a_span_has_it() {
         }
     }
     assert!(found > 30 && nowhere > 10, "{found} found, {nowhere} nowhere");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn traces_of_thousands_of_the_newest_spans_hide_no_other_trace() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    // Of every thousand spans, the newest first, 900 are of two traces and 90 of ten others; ten have traces of their own.
+    let spans: Vec<_> = (0..8_000u64)
+        .map(|number| {
+            let mut span = span(number, number as i64 / 7);
+            span.trace_id = TraceId::from(match number % 1_000 {
+                0..900 => 1 + u128::from(number % 2),
+                place @ 900..990 => 10 + u128::from(place % 10),
+                _ => u128::from(1_000 + number),
+            });
+            span
+        })
+        .collect();
+    for batch in spans.chunks(1_000) {
+        store.batch_store(batch).await.expect("stored");
+    }
+    for (filter, sql) in [
+        (Filter::default(), "true"),
+        (Filter::default().status(Status::Error), "status = 'error'"),
+        (with("user.id=u7"), "attributes ->> 'user.id' = 'u7'"),
+        (Filter::default().phrase("u7"), "attributes ->> 'user.id' LIKE '%u7%'"),
+    ] {
+        for limit in [1, 4, 13, 40, 1000] {
+            let expected: Vec<String> = database
+                .value(&format!(
+                    "SELECT array_agg(trace_id::text ORDER BY newest DESC, trace_id) FROM ( \
+                         SELECT trace_id, max(start_time) AS newest FROM otel.spans WHERE {sql} \
+                         GROUP BY trace_id ORDER BY newest DESC, trace_id LIMIT {limit}) AS t"
+                ))
+                .await;
+            let query = SearchQuery::filtered(filter.clone()).limit(limit);
+            let found = store.search_traces(query).await.expect("found");
+            let ids: Vec<String> = found.iter().map(|hit| hit.trace_id.to_string()).collect();
+            assert_eq!(ids, expected, "{limit} {filter:?}");
+            for hit in found.iter() {
+                let of_trace = spans.iter().filter(|span| span.trace_id == hit.trace_id);
+                assert_eq!(hit.span_count, of_trace.count() as u64);
+                assert!((1..=5).contains(&hit.spans.len()), "{hit:?}");
+                assert!(hit.spans.is_sorted_by(|one, next| one.start >= next.start), "{hit:?}");
+            }
+        }
+    }
 }
