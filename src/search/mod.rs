@@ -28,6 +28,7 @@ mod query;
 mod rank;
 mod ranked;
 mod recent;
+mod repeated;
 mod score;
 mod similar;
 mod spans;

@@ -7,6 +7,7 @@ use super::by_time::newest_passing;
 use super::conditions::asks_each_row;
 use super::query::{Found, SearchQuery};
 use super::ranked::{Ranked, end, ranked};
+use super::repeated::PerDocument;
 use super::score::Document;
 use super::spans::{Documents, FoundSpan, newest, shown};
 use super::traces::{MAX_SPANS, begin, scored, with_trace_ids};
@@ -34,7 +35,8 @@ pub(super) async fn operations(store: &TraceStore, query: &SearchQuery) -> Resul
         let found = documents.iter().filter(|document| found.contains(&document.id));
         found.map(|document| (&document.service, &document.text)).collect::<HashSet<_>>().len()
     };
-    let Ranked { connection, documents, spans, last } = ranked(store, query, 1, operations).await?;
+    let Ranked { connection, documents, spans, last } =
+        ranked(store, query, PerDocument::ONE, operations).await?;
     let found = distinct(store, &connection, spans, query.wanted()).await?;
     let Found { hits, next } = query.paged(found, |found| found.example.start, last);
     let hits = operation_hits(store, &connection, hits, &documents).await?;

@@ -11,13 +11,12 @@ use super::conditions::asks_each_row;
 use super::query::SearchQuery;
 use super::rank::nearest;
 use super::recent::newest_of_documents;
+use super::repeated::{PerDocument, with_further_traces};
 use super::score::Document;
 use super::spans::FoundSpan;
 use crate::error::{Error, Result};
 use crate::store::{Connection, TraceStore};
 
-/// How many spans of one document are looked at, at least; twice as many as a page has results, when that is more.
-const SPANS_PER_DOCUMENT: usize = 20;
 /// Of how many documents spans are read at first, at least; then of twice as many. As a rule the best ones are enough.
 const DOCUMENTS: usize = 4;
 
@@ -37,10 +36,6 @@ pub(super) struct Ranked {
     pub last: i32,
 }
 
-pub(super) fn per_document(query: &SearchQuery) -> usize {
-    SPANS_PER_DOCUMENT.max(2 * query.wanted_first())
-}
-
 /// The newest spans of the documents that fit the query's text, until `count` of them is as many as results are wanted.
 ///
 /// Where the best documents have too few, those of the newest spans that pass come behind them: what pages before showed stays
@@ -48,7 +43,7 @@ pub(super) fn per_document(query: &SearchQuery) -> usize {
 pub(super) async fn ranked(
     store: &TraceStore,
     query: &SearchQuery,
-    per_document: usize,
+    per_document: PerDocument,
     count: impl Fn(&[Document], &[FoundSpan]) -> usize,
 ) -> Result<Ranked> {
     let filter = query.bounded_filter();
@@ -58,7 +53,7 @@ pub(super) async fn ranked(
         let begun = compare::begin(store, query, reach).await?;
         let nearest = nearest(store, &begun, query).await?;
         let found = match &begun.by_spans {
-            Some(found) => in_order(found, &nearest, per_document),
+            Some(found) => in_order(found, &nearest, per_document.spans),
             None => of_documents(store, &begun, &nearest, query, per_document, &count).await?,
         };
         add(&mut spans, found);
@@ -87,7 +82,7 @@ async fn of_documents(
     begun: &Begun,
     documents: &[Document],
     query: &SearchQuery,
-    mut per_document: usize,
+    mut per_document: PerDocument,
     count: impl Fn(&[Document], &[FoundSpan]) -> usize,
 ) -> Result<Vec<FoundSpan>> {
     let filter = query.bounded_filter();
@@ -97,27 +92,38 @@ async fn of_documents(
     };
     let mut spans = Vec::new();
     loop {
-        let mut size = DOCUMENTS.max(2 * query.wanted() / per_document);
+        let mut size = DOCUMENTS.max(2 * query.wanted() / per_document.spans);
         let mut left = documents;
         while !left.is_empty() && count(documents, &spans) < query.wanted() {
             let (now, later) = left.split_at(size.min(left.len()));
             let ids = now.iter().map(|document| document.id).collect();
             let Begun { connection, newest_root, .. } = begun;
-            let found =
-                newest_of_documents(store, connection, ids, &filter, *newest_root, per_document).await?;
+            let mut found =
+                newest_of_documents(store, connection, ids, &filter, *newest_root, per_document.spans)
+                    .await?;
+            while per_document.traces > 0 && count(documents, &spans) < query.wanted() && !found.is_empty() {
+                let later = found.split_off(of_first(&found));
+                add(&mut spans, with_further_traces(store, begun, found, &filter, per_document).await?);
+                found = later;
+            }
             add(&mut spans, found);
             (left, size) = (later, 2 * size);
         }
         // One span of each is enough where they are operations.
         if count(documents, &spans) >= query.wanted()
-            || per_document == 1
-            || per_document >= 2 * query.wanted()
-            || !has_more(&spans, per_document)
+            || per_document.spans == 1
+            || per_document.spans >= 2 * query.wanted()
+            || !has_more(&spans, per_document.spans)
         {
             return Ok(spans);
         }
-        per_document *= 8;
+        per_document = per_document.more();
     }
+}
+
+/// How many of these spans are of the document of the first.
+fn of_first(spans: &[FoundSpan]) -> usize {
+    spans.iter().take_while(|span| Some(span.document) == spans.first().map(|first| first.document)).count()
 }
 
 /// Whether a document may have more spans than these, of which there are at most so many of each.

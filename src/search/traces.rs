@@ -10,7 +10,8 @@ use opentelemetry::trace::TraceId;
 
 use super::by_time::newest_passing;
 use super::query::{Found, SearchQuery, trace_id};
-use super::ranked::{Ranked, end, per_document, ranked};
+use super::ranked::{Ranked, end, ranked};
+use super::repeated::PerDocument;
 use super::score::Document;
 use super::spans::{FoundSpan, refuse_malformed, shown};
 use super::whole::{Best, complete, summaries, whole};
@@ -33,7 +34,7 @@ pub(super) async fn traces(store: &TraceStore, query: &SearchQuery) -> Result<Fo
         spans.iter().map(|span| span.trace_id).collect::<HashSet<TraceId>>().len()
     };
     let Ranked { connection, documents, spans, last } =
-        ranked(store, query, per_document(query), traces).await?;
+        ranked(store, query, PerDocument::traces(query), traces).await?;
     let Found { hits: traces, next } =
         query.paged(grouped(spans, query.wanted()), |spans| newest_start(spans), last);
     let mut hits: Vec<TraceHit> = traces.iter().map(|spans| found(spans)).collect();
@@ -90,7 +91,7 @@ pub(super) async fn spans(store: &TraceStore, query: &SearchQuery) -> Result<Fou
         return Ok(Found { hits: hits.into_iter().map(|(_, span)| span).collect(), next });
     }
     let Ranked { connection, documents, mut spans, last } =
-        ranked(store, query, per_document(query), |_, spans| spans.len()).await?;
+        ranked(store, query, PerDocument::spans(query), |_, spans| spans.len()).await?;
     spans.truncate(query.wanted());
     let Found { hits, next } = query.paged(spans, |span| span.start, last);
     let hits = scored(shown(store, &connection, hits).await?, &documents);

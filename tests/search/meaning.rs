@@ -64,6 +64,31 @@ async fn a_trace_is_found_by_its_meaning() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn traces_of_many_spans_that_are_the_same_hide_no_other_trace() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    // A trace a minute, each with a hundred queries that differ in nothing.
+    let queries = (1..=30_u128).flat_map(|trace| {
+        (0..100_u64).map(move |number| {
+            let mut query = span(trace, "shop", "load user", trace as u64 * 60 + number % 50, "");
+            query.span_id = SpanId::from(1 + trace as u64 * 1_000 + number);
+            query
+        })
+    });
+    store.batch_store(&queries.collect::<Vec<_>>()).await.expect("stored");
+    store.flush().await.expect("embedded");
+    let (mut page, mut found) = (SearchQuery::new("load user").limit(10), Vec::new());
+    loop {
+        let traces = store.search_traces(page.clone()).await.expect("found");
+        found.extend(traces.iter().map(|hit| u128::from_be_bytes(hit.trace_id.to_bytes())));
+        let Some(next) = traces.next else { break };
+        assert_eq!(traces.hits.len(), 10);
+        page = page.page(next);
+    }
+    assert_eq!(found, (1..=30).collect::<Vec<u128>>(), "the newest first");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn options_limit_what_is_found() {
     let database = TestDatabase::create().await;
     let store = filled(&database).await;
