@@ -1,6 +1,9 @@
 //! The newest spans that pass a filter: where many documents pass, by time.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
+
+use opentelemetry::trace::TraceId;
 
 use super::conditions::{Parameters, asks_documents, asks_each_row, columns, on_documents, on_rows, within};
 use super::filter::Filter;
@@ -55,6 +58,29 @@ pub(super) async fn newest_passing(
         spans.extend(of_documents(&older, limit - spans.len()).await?);
     }
     Ok(spans)
+}
+
+/// The same, and more that are of other traces, until they are of `traces` traces or there are no more to be had.
+pub(super) async fn newest_of_several_traces(
+    store: &TraceStore,
+    connection: &Connection,
+    info: &SchemaInfo,
+    filter: &Filter,
+    last: i32,
+    (limit, traces): (usize, usize),
+) -> Result<Vec<FoundSpan>> {
+    let (mut all, mut seen): (Vec<FoundSpan>, HashSet<TraceId>) = Default::default();
+    for limit in [limit, 4 * limit, 16 * limit] {
+        let filter = Filter { apart_from: seen.iter().copied().collect(), ..filter.clone() };
+        let spans = newest_passing(store, connection, info, &filter, last, limit).await?;
+        let is_all = spans.len() < limit;
+        seen.extend(spans.iter().map(|span| span.trace_id));
+        all.extend(spans);
+        if is_all || seen.len() >= traces {
+            break;
+        }
+    }
+    Ok(all)
 }
 
 /// The documents that may pass, where they are few.

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use futures_util::future;
 
-use super::by_time::newest_passing;
+use super::by_time::newest_of_several_traces;
 use super::candidates::with_words;
 use super::compared::{Passing, Reach, passing, settings, spans};
 use super::query::SearchQuery;
@@ -121,7 +121,9 @@ async fn open(store: &TraceStore, query: &SearchQuery, reach: Reach) -> Result<O
         let (passing, by_spans) = match reach {
             Reach::Spans => {
                 let to = last.min(query.page.document);
-                let spans = newest_passing(store, &connection, &schema, &filter, to, spans(&filter)).await?;
+                let wanted = (spans(&filter), query.wanted_first());
+                let spans =
+                    newest_of_several_traces(store, &connection, &schema, &filter, to, wanted).await?;
                 let documents: HashSet<i32> = spans.iter().map(|span| span.document).collect();
                 (Passing::These(documents.into_iter().collect()), Some(spans))
             }

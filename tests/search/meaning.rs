@@ -77,15 +77,19 @@ async fn traces_of_many_spans_that_are_the_same_hide_no_other_trace() {
     });
     store.batch_store(&queries.collect::<Vec<_>>()).await.expect("stored");
     store.flush().await.expect("embedded");
-    let (mut page, mut found) = (SearchQuery::new("load user").limit(10), Vec::new());
-    loop {
-        let traces = store.search_traces(page.clone()).await.expect("found");
-        found.extend(traces.iter().map(|hit| u128::from_be_bytes(hit.trace_id.to_bytes())));
-        let Some(next) = traces.next else { break };
-        assert_eq!(traces.hits.len(), 10);
-        page = page.page(next);
+    for query in ["load user", "load \"load user\""] {
+        let (mut page, mut found) = (SearchQuery::new(query).limit(10), Vec::new());
+        loop {
+            let traces = store.search_traces(page.clone()).await.expect("found");
+            found.extend(traces.iter().map(|hit| u128::from_be_bytes(hit.trace_id.to_bytes())));
+            let Some(next) = traces.next else { break };
+            assert_eq!(traces.hits.len(), 10);
+            page = page.page(next);
+        }
+        let count = if query.contains('"') { found.len() } else { 30 };
+        assert!(count > 10, "{query}: {found:?}");
+        assert_eq!(found, (1..=count as u128).collect::<Vec<_>>(), "{query}: the newest first");
     }
-    assert_eq!(found, (1..=30).collect::<Vec<u128>>(), "the newest first");
 }
 
 #[tokio::test(flavor = "multi_thread")]
