@@ -164,10 +164,10 @@ pub(super) fn columns(filter: &Filter, parameters: &mut Parameters) -> String {
     }
     for (at, phrase) in filter.phrases.iter().enumerate() {
         let text = parameters.bind(like(phrase));
-        let in_body = match is_field(phrase) {
+        let in_body = match is_field(phrase) || is_punctuation(phrase) {
             true => "false".into(),
             false => {
-                let body = match is_placeholder(phrase) {
+                let body = match is_placeholder(phrase) || is_syntax(phrase) {
                     true => without_placeholders(parameters),
                     false => "d.body".into(),
                 };
@@ -331,11 +331,30 @@ fn phrase_condition(at: usize, phrase: &str, schema: &str, parameters: &mut Para
     } else {
         let whole = parameters.bind(like(&in_json(phrase)));
         let text = "format(d.body, VARIADIC string_to_array(r.fillers, E'\\x1f'))";
-        (format!("r.fillers ILIKE {whole}"), format!("{text} ILIKE {whole}"))
+        let in_text = format!("{text} ILIKE {whole}");
+        match is_syntax(phrase) {
+            true => ("false".to_owned(), among_values(phrase, &in_text, schema, parameters)),
+            false => (format!("r.fillers ILIKE {whole}"), in_text),
+        }
     };
     format!(
         "({ids}d.has_phrase_{at} OR {in_fillers} \
           OR CASE WHEN r.fillers ILIKE ALL (d.runs_{at}) THEN {decoded} ELSE false END)"
+    )
+}
+
+/// Whether a text that is in a span's JSON is in what it says: in a text, or in a key or a number of attributes. The others are
+/// kinds, counts and the distances of events from the start, and the signs between all that.
+fn among_values(phrase: &str, in_text: &str, schema: &str, parameters: &mut Parameters) -> String {
+    let text = parameters.bind(like(phrase));
+    let decoded = format!("{schema}.span_body(d.body, r.fillers)");
+    format!(
+        "CASE WHEN {in_text} THEN EXISTS (SELECT FROM ( \
+             SELECT jsonb_path_query({decoded}, 'strict $.** ? (@.type() == \"string\")') \
+             UNION ALL SELECT jsonb_path_query({decoded}, 'lax $.**.attributes.** ? (@.type() == \"number\")') \
+             UNION ALL SELECT jsonb_path_query( \
+                 {decoded}, 'lax $.**.attributes.** ? (@.type() == \"object\").keyvalue().key')) AS parts (part) \
+             WHERE part #>> '{{}}' ILIKE {text}) ELSE false END"
     )
 }
 
@@ -377,14 +396,25 @@ const FIELDS: &[&str] = &[
     "$bytes",
 ];
 
+/// Whether a text may be in a number or between values, where JSON has no letters.
+fn is_syntax(text: &str) -> bool {
+    text.chars().all(|character| character.is_ascii_digit() || "+-.,:[]{}".contains(character))
+}
+
+/// Whether such a text may be between values.
+fn is_punctuation(text: &str) -> bool {
+    is_syntax(text) && text.contains([',', ':', '[', ']', '{', '}'])
+}
+
 /// Whether a text may be in what stands for a filler in a body, such as `%12$s`.
 fn is_placeholder(text: &str) -> bool {
     text.chars().all(|character| character.is_ascii_digit() || "%$sS".contains(character))
 }
 
-/// A body without what stands for fillers. A percent sign of its own is doubled.
+/// A body without what stands for fillers, and without its own numbers. A percent sign of its own is doubled.
 fn without_placeholders(parameters: &mut Parameters) -> String {
-    let [pattern, kept] = [r"(%%)|%\d+\$s", r"\1"].map(|text| parameters.bind(text));
+    let pattern = r#"(%%)|%\d+\$s|"(?:kind|status_code|flags|dropped_[a-z]+_count)":\d+"#;
+    let [pattern, kept] = [pattern, r"\1"].map(|text| parameters.bind(text));
     format!("regexp_replace(d.body, {pattern}, {kept}, 'g')")
 }
 

@@ -325,6 +325,38 @@ async fn a_phrase_of_digits_is_not_found_in_what_stands_for_a_varying_value() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_phrase_without_letters_is_found_in_what_a_span_says_and_not_between() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    let event = |span: &Span<'static>, offset: i128, attributes| Event {
+        time: Timestamp(span.start.0 + offset),
+        name: "log".into(),
+        attributes,
+        dropped_attributes_count: 0,
+    };
+    let mut spans = spans(&[|_| {}, |_| {}, |_| {}, |_| {}, |_| {}, |_| {}]);
+    spans[0].events = vec![event(&spans[0], 471_100, Vec::new()), event(&spans[0], 1, Vec::new())];
+    spans[1].attributes.push(("order".into(), Value::Int(4711)));
+    spans[2].attributes.push(("note".into(), text("item 4711, later")));
+    spans[3].attributes.push(("k4711".into(), Value::Bool(true)));
+    spans[4].events = vec![event(&spans[4], 1, vec![("order".into(), Value::Int(47_110))])];
+    spans[5].name = "GET /4711".into();
+    store.batch_store(&spans).await.expect("stored");
+    for (phrase, expected) in [
+        ("4711", &[2, 3, 4, 5, 6][..]),
+        ("711,", &[3]),
+        (",", &[3]),
+        (":", &[]),
+        ("},{", &[]),
+        ("[", &[]),
+        // Each of them is of kind 2.
+        ("2", &[]),
+    ] {
+        assert_eq!(found(&store, Filter::default().phrase(phrase)).await, expected, "{phrase}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn operations_are_listed_by_conditions_too_each_once() {
     let database = TestDatabase::create().await;
     let store = database.store();
