@@ -111,18 +111,42 @@ pub(super) async fn newest_of_traces(
     filter: &Filter,
     limit: usize,
 ) -> Result<Vec<FoundSpan>> {
-    let schema = &store.sql().schema;
     let mut parameters = Parameters::default();
-    let columns = columns(filter, &mut parameters);
-    let documents = on_documents(filter, schema, &mut parameters);
-    let (period, rows) = (within(filter, &mut parameters), on_rows(filter, schema, &mut parameters));
+    let passing = of_traces_that_pass(store, filter, &mut parameters);
+    let limit = parameters.bind(limit as i64);
+    let sql = format!("SELECT {COLUMNS} FROM {passing} ORDER BY {NEWEST_FIRST} LIMIT {limit}");
+    read(connection, &sql, filter, &parameters).await
+}
+
+/// The newest spans of each of some traces that pass the filter, which names these.
+pub(super) async fn newest_of_each_trace(
+    store: &TraceStore,
+    connection: &Connection,
+    filter: &Filter,
+    per_trace: usize,
+) -> Result<Vec<FoundSpan>> {
+    let mut parameters = Parameters::default();
+    let passing = of_traces_that_pass(store, filter, &mut parameters);
+    let per_trace = parameters.bind(per_trace as i64);
     let sql = format!(
-        "SELECT {COLUMNS} FROM {schema}.span_rows r \
-         JOIN (SELECT d.*{columns} FROM {schema}.span_documents d WHERE {documents}) AS d ON d.id = r.document_id \
-         WHERE {period} AND {rows} ORDER BY {NEWEST_FIRST} LIMIT {}",
-        parameters.bind(limit as i64)
+        "SELECT {COLUMNS} FROM ( \
+             SELECT r.*, row_number() OVER (PARTITION BY r.trace_id ORDER BY {NEWEST_FIRST}) AS number FROM {passing}) AS r \
+         WHERE r.number <= {per_trace} ORDER BY {NEWEST_FIRST}"
     );
     read(connection, &sql, filter, &parameters).await
+}
+
+/// What rows `r` of some traces are selected from that pass the filter, which names these.
+fn of_traces_that_pass(store: &TraceStore, filter: &Filter, parameters: &mut Parameters) -> String {
+    let schema = &store.sql().schema;
+    let columns = columns(filter, parameters);
+    let documents = on_documents(filter, schema, parameters);
+    let (period, rows) = (within(filter, parameters), on_rows(filter, schema, parameters));
+    format!(
+        "{schema}.span_rows r \
+         JOIN (SELECT d.*{columns} FROM {schema}.span_documents d WHERE {documents}) AS d ON d.id = r.document_id \
+         WHERE {period} AND {rows}"
+    )
 }
 
 /// Spans that a statement finds, which is prepared once a connection.

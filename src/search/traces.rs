@@ -9,11 +9,12 @@ use futures_util::future;
 use opentelemetry::trace::TraceId;
 
 use super::by_time::newest_passing;
+use super::filter::Filter;
 use super::query::{Found, SearchQuery, trace_id};
 use super::ranked::{Ranked, end, ranked};
 use super::repeated::PerDocument;
 use super::score::Document;
-use super::spans::{FoundSpan, refuse_malformed, shown};
+use super::spans::{FoundSpan, newest_of_each_trace, refuse_malformed, shown};
 use super::whole::{Best, complete, summaries, whole};
 use super::{SpanHit, TraceHit};
 use crate::error::{Error, Result};
@@ -54,20 +55,23 @@ async fn traces_by_conditions(store: &TraceStore, query: &SearchQuery) -> Result
     let (connection, info, last) = begin(store).await?;
     let (mut filter, to) = (query.bounded_filter(), last.min(query.page.document));
     let (mut count, mut known) = (query.wanted() * 4, Vec::new());
-    let traces = loop {
+    let (traces, are_all) = loop {
         let spans = newest_passing(store, &connection, &info, &filter, to, count).await?;
-        let all = spans.len() < count || count >= MAX_SPANS;
+        let are_all = spans.len() < count;
         filter.apart_from.extend(large(&spans));
         known.extend(grouped(spans, query.wanted()));
         known.sort_by_key(newest_first);
         known.truncate(query.wanted());
-        if all || known.len() >= query.wanted() {
-            break known;
+        if are_all || count >= MAX_SPANS || known.len() >= query.wanted() {
+            break (known, are_all);
         }
         known.retain(|spans| spans.first().is_some_and(|span| filter.apart_from.contains(&span.trace_id)));
         count *= 8;
     };
-    let Found { hits: traces, next } = query.paged(traces, |spans| newest_start(spans), last);
+    let Found { hits: mut traces, next } = query.paged(traces, |spans| newest_start(spans), last);
+    if !are_all {
+        add_older(store, &connection, &filter, &mut traces).await?;
+    }
     let mut hits: Vec<TraceHit> = traces.iter().map(|spans| found(spans)).collect();
     let (spans, summaries) = future::try_join(
         shown(store, &connection, traces.into_iter().flatten().collect()),
@@ -187,6 +191,33 @@ fn large(spans: &[FoundSpan]) -> Vec<TraceId> {
 /// The order of traces that are not ranked: by their newest span, as spans are.
 fn newest_first(spans: &Vec<FoundSpan>) -> (Reverse<Timestamp>, [u8; 16]) {
     (Reverse(newest_start(spans)), spans.first().map_or([0; 16], |span| span.trace_id.to_bytes()))
+}
+
+/// Adds what passes of the traces and is older than what was read: a trace shows the same spans whatever the page's size is.
+async fn add_older(
+    store: &TraceStore,
+    connection: &Connection,
+    filter: &Filter,
+    traces: &mut [Vec<FoundSpan>],
+) -> Result<()> {
+    let short = traces.iter_mut().filter(|spans| spans.len() < SPANS_PER_TRACE);
+    let short: Vec<(TraceId, &mut Vec<FoundSpan>)> =
+        short.filter_map(|spans| Some((spans.first()?.trace_id, spans))).collect();
+    if short.is_empty() {
+        return Ok(());
+    }
+    let of_these = Filter { trace_ids: short.iter().map(|(id, _)| *id).collect(), ..filter.clone() };
+    let mut newest: HashMap<TraceId, Vec<FoundSpan>> = HashMap::new();
+    for span in newest_of_each_trace(store, connection, &of_these, SPANS_PER_TRACE).await? {
+        newest.entry(span.trace_id).or_default().push(span);
+    }
+    for (id, spans) in short {
+        // Those that are gone meanwhile stay as they were found.
+        if let Some(newest) = newest.remove(&id) {
+            *spans = newest;
+        }
+    }
+    Ok(())
 }
 
 /// When the newest of a trace's spans that were found started.

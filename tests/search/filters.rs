@@ -357,6 +357,32 @@ async fn a_phrase_without_letters_is_found_in_what_a_span_says_and_not_between()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_trace_shows_the_same_spans_whatever_the_size_of_the_page_is() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    let mut all: Vec<_> = (1..=40u128).map(|trace| span(trace, |_| {})).collect();
+    // Two more spans of the newest trace, one as old as any, and the last to end.
+    for (number, of) in [(100, 30), (101, 40)] {
+        let mut more = span(of, |span| span.trace_id = TraceId::from(1));
+        more.span_id = SpanId::from(number);
+        more.start.0 += 500;
+        more.end.0 = more.start.0 + 600_000_000_123;
+        all.push(more);
+    }
+    store.batch_store(&all).await.expect("stored");
+    store.flush().await.expect("embedded");
+    let conditions = SearchQuery::filtered(Filter::default().kind(Kind::Server));
+    let meaning = SearchQuery::new("shop cart").similarity_threshold(0.0);
+    for query in [conditions.clone().limit(1), conditions.limit(1000), meaning.limit(1000)] {
+        let found = store.search_traces(query).await.expect("found");
+        let trace = found.iter().find(|hit| hit.trace_id == TraceId::from(1)).expect("the trace");
+        let mut ids: Vec<_> = trace.spans.iter().map(|span| span.span_id.to_bytes()).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, [1, 100, 101].map(u64::to_be_bytes));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn operations_are_listed_by_conditions_too_each_once() {
     let database = TestDatabase::create().await;
     let store = database.store();
