@@ -92,8 +92,7 @@ fn statements(schema: &str) -> [String; 3] {
     let services = format!(
         "SELECT r.trace_id, d.service, count(*), count(*) FILTER (WHERE d.status_code = 2), \
                 trunc(min(r.start))::text, trunc(max(r.start + r.duration_ns))::text \
-         FROM (SELECT *, extract(epoch FROM start_time) * 1000000000 + start_ns AS start \
-               FROM {schema}.span_rows WHERE {of_traces}) AS r \
+         FROM (SELECT r.*, {START} AS start FROM {schema}.span_rows r WHERE {of_traces}) AS r \
          JOIN {schema}.span_documents d ON d.id = r.document_id \
          GROUP BY r.trace_id, d.service"
     );
@@ -140,15 +139,18 @@ impl TraceSummary {
         let service = ServiceSummary { spans: row.count(2)?, errors: row.count(3)? };
         self.spans += service.spans;
         self.errors += service.errors;
-        self.start = self.start.min(time(row, 4)?);
-        self.end = self.end.max(time(row, 5)?);
+        self.start = self.start.min(nanoseconds(row, 4)?);
+        self.end = self.end.max(nanoseconds(row, 5)?);
         self.services.insert(row.column(1)?, service);
         Ok(())
     }
 }
 
-/// Nanoseconds since 1970, which no integer of PostgreSQL's holds for every year.
-fn time(row: &Row, at: usize) -> Result<Timestamp> {
+/// When a row `r` starts, in nanoseconds since 1970, which no integer of PostgreSQL's holds for every year.
+pub(super) const START: &str = "(extract(epoch FROM r.start_time) * 1000000000 + r.start_ns)";
+
+/// Such a time, of which a statement makes a text.
+pub(super) fn nanoseconds(row: &Row, at: usize) -> Result<Timestamp> {
     let text: &str = row.column(at)?;
     let time = text.parse().map_err(|_| Error::Corrupt(format!("`{text}` is no time in nanoseconds")))?;
     Ok(Timestamp(time))

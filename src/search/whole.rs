@@ -9,10 +9,11 @@ use tokio_postgres::Row;
 use super::conditions::{Parameters, columns, on_rows, within};
 use super::filter::Filter;
 use super::spans::{COLUMNS, SHOWN, found, reading, span_hit};
+use super::summary::{START, nanoseconds};
 use super::{SpanHit, TraceHit};
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
-use crate::store::{Columns, Connection, Microseconds, TraceIds, TraceStore, of_traces};
+use crate::store::{Columns, Connection, TraceIds, TraceStore, of_traces};
 
 /// Which spans of a trace match: those of the first documents, the newest of each first.
 pub(super) struct Best<'a> {
@@ -43,10 +44,8 @@ pub(super) async fn summaries(
     let ids = TraceIds::new(traces.iter().map(|trace| trace.trace_id));
     let sql = format!(
         "SELECT w.trace_id, d.service, {schema}.span_body(d.body, f.fillers) ->> 'name', \
-                w.first_start, w.seconds, w.spans, w.errors \
-         FROM (SELECT r.trace_id, min(r.start_time) AS first_start, \
-                      extract(epoch FROM max(r.start_time + make_interval(secs => r.duration_ns / 1e9)) \
-                                         - min(r.start_time))::float8 AS seconds, \
+                trunc(w.first_start)::text, trunc(w.last_end)::text, w.spans, w.errors \
+         FROM (SELECT r.trace_id, min({START}) AS first_start, max({START} + r.duration_ns) AS last_end, \
                       count(*) AS spans, count(*) FILTER (WHERE d.status_code = 2) AS errors \
                FROM {schema}.span_rows r JOIN {schema}.span_documents d ON d.id = r.document_id \
                WHERE {of_traces} GROUP BY r.trace_id) AS w \
@@ -86,7 +85,8 @@ pub(super) async fn whole(
     let place = format!("CASE WHEN {place} IS NOT NULL AND {period} AND {rows} THEN {place} END");
     // Only the root and what is shown are decoded.
     let sql = format!(
-        "SELECT {COLUMNS}, {SHOWN}, r.is_root, r.is_best, r.first_start, r.seconds, r.spans, r.errors \
+        "SELECT {COLUMNS}, {SHOWN}, r.is_root, r.is_best, \
+                trunc(r.first_start)::text, trunc(r.last_end)::text, r.spans, r.errors \
          FROM (SELECT r.*, r.place IS NOT NULL AND r.number <= {per_trace} AS is_best, \
                       d.service, d.status_code, {schema}.span_body(d.body, r.fillers) AS decoded \
                FROM (SELECT r.*, \
@@ -94,9 +94,7 @@ pub(super) async fn whole(
                                             ORDER BY r.place, r.start_time DESC, r.start_ns DESC) AS number, \
                          row_number() OVER (PARTITION BY r.trace_id \
                                             ORDER BY r.parent_span_id <> 0, r.start_time, r.start_ns) = 1 AS is_root, \
-                         min(r.start_time) OVER whole AS first_start, \
-                         extract(epoch FROM max(r.start_time + make_interval(secs => r.duration_ns / 1e9)) OVER whole \
-                                            - min(r.start_time) OVER whole)::float8 AS seconds, \
+                         min({START}) OVER whole AS first_start, max({START} + r.duration_ns) OVER whole AS last_end, \
                          count(*) OVER whole AS spans, count(*) FILTER (WHERE r.failed) OVER whole AS errors \
                      FROM (SELECT r.*, d.status_code = 2 AS failed, {place} AS place \
                            FROM {schema}.span_rows r \
@@ -122,17 +120,24 @@ pub(super) async fn whole(
     Ok((summaries, spans))
 }
 
-/// What a row tells of its trace from this column on: first start, seconds, spans, errors.
+/// What a row tells of its trace from this column on: first start, last end, spans, errors.
 fn summary(root_service: String, root_name: String, row: &Row, at: usize) -> Result<Summary> {
+    let (start, end) = (nanoseconds(row, at)?, nanoseconds(row, at + 1)?);
     Ok(Summary {
         root_service,
         root_name,
-        start: Timestamp(i128::from(row.column::<Microseconds>(at)?.0) * 1000),
-        // Clocks that are wrong by thousands of years make a duration that is not worth an error.
-        duration: Duration::try_from_secs_f64(row.column(at + 1)?).unwrap_or_default(),
+        start,
+        duration: between(start, end),
         span_count: row.count(at + 2)?,
         error_count: row.count(at + 3)?,
     })
+}
+
+/// How long it is from a time to a later one, which may be more than 2^64 nanoseconds where clocks are wrong.
+fn between(start: Timestamp, end: Timestamp) -> Duration {
+    let nanoseconds = (end.0 - start.0).max(0);
+    let seconds = u64::try_from(nanoseconds / 1_000_000_000).unwrap_or(u64::MAX);
+    Duration::new(seconds, (nanoseconds % 1_000_000_000) as u32)
 }
 
 /// Adds their spans to traces, of which the first has the trace's score, and root, times and counts.

@@ -357,7 +357,7 @@ async fn a_phrase_without_letters_is_found_in_what_a_span_says_and_not_between()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trace_shows_the_same_spans_whatever_the_size_of_the_page_is() {
+async fn a_trace_shows_the_same_spans_and_times_whatever_the_size_of_the_page_is() {
     let database = TestDatabase::create().await;
     let store = database.store();
     let mut all: Vec<_> = (1..=40u128).map(|trace| span(trace, |_| {})).collect();
@@ -379,6 +379,8 @@ async fn a_trace_shows_the_same_spans_whatever_the_size_of_the_page_is() {
         let mut ids: Vec<_> = trace.spans.iter().map(|span| span.span_id.to_bytes()).collect();
         ids.sort_unstable();
         assert_eq!(ids, [1, 100, 101].map(u64::to_be_bytes));
+        assert_eq!(trace.start, all[41].start);
+        assert_eq!(trace.duration.as_nanos() as i128, all[40].end.0 - all[41].start.0);
     }
 }
 
