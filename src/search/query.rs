@@ -169,9 +169,15 @@ impl SearchQuery {
         let more = found.len() > offset + self.limit && offset + self.limit <= MAX_OFFSET;
         found.truncate(offset + self.limit);
         let hits = found.split_off(offset.min(found.len()));
+        // An end that was given as so long ago is later when the next page is asked for.
+        let until = self.filter.until.map_or(i64::MAX, |until| microseconds(Timestamp::from(until)));
         let next = more.then(|| Page {
             offset: offset + self.limit,
-            until_us: if self.page == Page::FIRST { now_us().max(newest) } else { self.page.until_us },
+            until_us: if self.page == Page::FIRST {
+                now_us().max(newest).min(until)
+            } else {
+                self.page.until_us
+            },
             document: self.page.document.min(document),
         });
         Found { hits, next }

@@ -385,6 +385,24 @@ async fn a_trace_shows_the_same_spans_and_times_whatever_the_size_of_the_page_is
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pages_do_not_shift_where_the_end_was_given_as_so_long_ago() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    let spans: Vec<_> = (1..=20u128).map(|trace| span(trace, |_| {})).collect();
+    store.batch_store(&spans).await.expect("stored");
+    let until = |seconds| {
+        let filter = Filter::default().until(now() - Duration::from_secs(seconds));
+        SearchQuery::filtered(filter).limit(4)
+    };
+    let first = store.search_spans(until(100)).await.expect("a page");
+    // A minute later the same words mean a later time.
+    let next = first.next.expect("another page");
+    let second = store.search_spans(until(40).page(next)).await.expect("a page");
+    let traces = first.iter().chain(&second).map(|hit| u128::from_be_bytes(hit.trace_id.to_bytes()));
+    assert_eq!(traces.collect::<Vec<_>>(), (11..=18).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn operations_are_listed_by_conditions_too_each_once() {
     let database = TestDatabase::create().await;
     let store = database.store();
