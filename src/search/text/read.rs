@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::filter::{Condition, Test};
 use super::super::query::trace_id;
-use super::written::{read_ago, read_duration, read_moment};
+use super::written::{read_ago, read_duration, read_moment, read_time};
 use super::{RESOURCE, Term, quoted};
 use crate::error::Error;
 
@@ -258,7 +258,7 @@ fn named(token: &str, name: &str, text: &str) -> Read<Term> {
             Some(ago) => Term::Last(ago),
             None => Term::Since(read_moment(&text).map_err(wrong)?),
         },
-        "until" => Term::Until(read_moment(&text).map_err(wrong)?),
+        "until" => Term::Until(read_time(&text).map_err(wrong)?),
         "trace" => {
             let id = trace_id(&text).ok_or_else(|| wrong("expected 32 hexadecimal digits".into()))?;
             Term::Trace(id)

@@ -105,6 +105,8 @@ fn a_text_asks_for_what_its_terms_say() {
     assert_eq!(SearchQuery::parse(r#""E-1""#).expect("a query"), SearchQuery::new(r#""E-1""#));
     let hour = SearchQuery::parse("last:1h").expect("a query").conditions().since.expect("a time");
     assert!(hour.elapsed().is_ok_and(|ago| ago.as_secs().abs_diff(3600) < 60));
+    let hour = SearchQuery::parse("until:1h").expect("a query").conditions().until.expect("a time");
+    assert!(hour.elapsed().is_ok_and(|ago| ago.as_secs().abs_diff(3600) < 60));
 }
 
 #[test]

@@ -56,7 +56,9 @@ pub(super) fn read_ago(text: &str) -> Option<Duration> {
 pub(super) fn read_moment(text: &str) -> Result<SystemTime, String> {
     let zoned = text.parse::<jiff::Timestamp>();
     let utc = || jiff::tz::Offset::UTC.to_timestamp(text.parse::<jiff::civil::DateTime>()?);
-    let time = zoned.or_else(|_| utc()).map_err(|_: jiff::Error| {
+    // Where a zone's name stands without its offset, the rest would be read as a time in UTC.
+    let time = if text.contains('[') { zoned } else { zoned.or_else(|_| utc()) };
+    let time = time.map_err(|_: jiff::Error| {
         "expected a duration such as 15m, 1h or 2d, or a time such as 2026-01-31T12:00:00Z".to_owned()
     })?;
     Timestamp(time.as_nanosecond()).to_system_time().ok_or_else(|| "the time is out of range".to_owned())
@@ -103,10 +105,21 @@ mod tests {
             ("1970-01-01", 0),
             ("1970-01-01T00:01", 60_000),
             ("1970-01-01 00:00:01", 1000),
+            ("1970-01-01T01:00:01+01:00[Europe/Berlin]", 1000),
         ] {
             assert_eq!(read_time(text), Ok(epoch + Duration::from_millis(ms)), "{text}");
         }
-        for wrong in ["", "h", "1.5h", "-1h", "1y", "yesterday", "99999999999999999w", "ß"] {
+        for wrong in [
+            "",
+            "h",
+            "1.5h",
+            "-1h",
+            "1y",
+            "yesterday",
+            "99999999999999999w",
+            "ß",
+            "2026-10-25T02:30:00[Europe/Berlin]",
+        ] {
             assert!(read_time(wrong).is_err(), "{wrong}");
         }
     }
