@@ -72,7 +72,7 @@ impl SearchQuery {
             page: Page::FIRST,
         };
         let text = text.as_ref().trim();
-        if trace_id(text).is_some() {
+        if is_id(text) {
             query.filter.phrases.push(text.to_owned());
             return query;
         }
@@ -261,6 +261,11 @@ pub(crate) fn trace_id(text: &str) -> Option<TraceId> {
     TraceId::from_hex(&digits).ok().filter(|id| *id != TraceId::INVALID)
 }
 
+/// Whether a text is the id of a trace or of a span: 32 or 16 hexadecimal digits. It has no meaning.
+pub(super) fn is_id(text: &str) -> bool {
+    trace_id(text).is_some() || (text.len() == 16 && text.bytes().all(|digit| digit.is_ascii_hexdigit()))
+}
+
 fn now_us() -> i64 {
     microseconds(Timestamp::from(SystemTime::now()))
 }
@@ -283,6 +288,8 @@ mod tests {
         let query = SearchQuery::new(r#"a 5" disk"#);
         assert_eq!((query.text.as_str(), query.filter.phrases.len()), ("a 5 disk", 0));
         let query = SearchQuery::new("4BF92F35-77b34da6a3ce929d0e0e4736");
+        assert_eq!((query.text.as_str(), query.filter.phrases.len()), ("", 1));
+        let query = SearchQuery::new("520b067330E3ede5");
         assert_eq!((query.text.as_str(), query.filter.phrases.len()), ("", 1));
         let query = SearchQuery::new(r#""x""#).filter(Filter::default().phrase("y"));
         assert_eq!(query.filter.phrases, ["y", "x"]);

@@ -461,6 +461,7 @@ async fn an_id_is_found_whether_it_is_a_trace_s_or_an_attribute_s() {
         (format!("\"{request}\""), 2),
         (request.to_owned(), 2),
         ("\"0000000000000002\"".to_owned(), 2),
+        ("0000000000000002".to_owned(), 2),
     ] {
         let hits = store.search_traces(query.as_str()).await.expect("found");
         assert_eq!(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::filter::{Condition, Test};
-use super::super::query::trace_id;
+use super::super::query::{is_id, trace_id};
 use super::written::{read_ago, read_duration, read_moment, read_time};
 use super::{RESOURCE, Term, quoted};
 use crate::error::Error;
@@ -144,9 +144,9 @@ fn read_token(token: &str) -> Read<Vec<Term>> {
     }
 }
 
-/// An id of a trace has no meaning, and is looked for as it stands.
+/// An id of a trace or of a span has no meaning, and is looked for as it stands.
 fn word(token: &str) -> Term {
-    if trace_id(token).is_some() { Term::Phrase(token.to_owned()) } else { Term::Word(token.to_owned()) }
+    if is_id(token) { Term::Phrase(token.to_owned()) } else { Term::Word(token.to_owned()) }
 }
 
 /// `>500ms`, `<=2s`, `500ms..2s`.

@@ -42,6 +42,7 @@ fn words_and_filters_are_read_together() {
         ("until:1970-01-01", vec![Term::Until(SystemTime::UNIX_EPOCH)]),
         (&format!("trace:{id}"), vec![Term::Trace(trace)]),
         (id, vec![Term::Phrase(id.into())]),
+        ("520b067330e3ede5", vec![Term::Phrase("520b067330e3ede5".into())]),
         ("exception:yes scope:http", vec![Term::Exception(true), Term::Scope("http".into())]),
         // What people type or paste that is no filter.
         (
