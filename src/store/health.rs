@@ -256,7 +256,7 @@ impl TraceStore {
             .transpose()?;
         let roles = "SELECT r.rolname::text, array_remove(array_agg(DISTINCT m.rolname::text), NULL) \
                      FROM pg_roles r LEFT JOIN pg_auth_members a ON a.roleid = r.oid \
-                     LEFT JOIN pg_roles m ON m.oid = a.member WHERE r.rolname = ANY($1) GROUP BY 1";
+                     LEFT JOIN pg_roles m ON m.oid = a.member WHERE r.rolname::text = ANY($1) GROUP BY 1";
         health.roles = rows(connection, roles, &[&Roles::of(schema).names()])
             .await?
             .map(|rows| rows.iter().map(|row| Ok((row.column(0)?, row.column(1)?))).collect())

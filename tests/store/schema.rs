@@ -214,6 +214,20 @@ async fn any_schema_and_any_place_of_the_extension_will_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_store_whose_schema_leaves_no_room_for_roles_is_healthy() {
+    let database = TestDatabase::create().await;
+    for length in [57, 63] {
+        let mut settings = database.settings();
+        settings.schema = "s".repeat(length);
+        let store = store(settings);
+        store.batch_store(&arbitrary::sample(3)).await.expect("stored");
+        let health = store.health_check().await;
+        assert!(health.healthy && health.error.is_none(), "{health:?}");
+        assert!(health.roles.is_some_and(|roles| roles.is_empty()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_functions_of_a_renamed_schema_leave_one_of_its_former_name_alone() {
     let database = TestDatabase::create().await;
     let (odd, mut renamed) = (at(-DAY, 3), database.settings());
