@@ -183,6 +183,17 @@ fn the_reason_for_refusing_a_connection_string_says_how_to_mend_it() {
         ("postgresql://app@db/otel?pgbouncer=true", "option `pgbouncer`, which is not supported"),
         ("host=db requiressl=1", "option `requiressl`, which is not supported"),
         ("postgresql://app@db/otel?hunter2=x", "that is not supported: leave it out"),
+        (
+            "host=db connect_timeout=2147483648",
+            "`connect_timeout`, which must be a whole number up to 2147483647",
+        ),
+        ("host=db keepalives_idle=32768", "`keepalives_idle`, which must be a whole number up to 32767"),
+        ("host=db keepalives_interval=x", "`keepalives_interval`, which must be a whole number up to 32767"),
+        ("host=db keepalives_count=128", "`keepalives_count`, which must be a whole number up to 127"),
+        (
+            "host=db tcp_user_timeout=2147483648",
+            "`tcp_user_timeout`, which must be a whole number up to 2147483647",
+        ),
         ("nonsense", "neither a postgresql:// URL nor key=value pairs"),
     ] {
         let (_, _, _, reason) = setting_error(loader().set("connection_string", text).load());

@@ -53,6 +53,11 @@ const KEEPALIVES_COUNT: u32 = 3;
 /// How long sent data may stay without acknowledgement.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// The most that Linux takes for these, in seconds and probes, and any system for others: beyond, no connection is made.
+const MOST_KEEPALIVE: u64 = 32_767;
+const MOST_PROBES: u32 = 127;
+const MOST: u64 = i32::MAX as u64;
+
 /// A connection string that was read: what the driver knows, and what it does not.
 pub(crate) struct ConnectionString {
     pub(crate) config: Config,
@@ -121,31 +126,39 @@ impl ConnectionString {
         let given =
             |name| ours.iter().rev().find(|(given, _)| *given == name).map(|(_, value)| value.as_str());
         let path = |name| given(name).filter(|path| !path.is_empty()).map(PathBuf::from);
-        let invalid =
-            |name, allowed| format!("has an invalid value for option `{name}`, which must be {allowed}");
-        let number = |name, default: Duration, unit: fn(u64) -> Duration| match given(name) {
+        let invalid = |name: &str, allowed: &str| {
+            format!("has an invalid value for option `{name}`, which must be {allowed}")
+        };
+        let whole = |name, text: &str, most: u64| match text.parse::<u64>() {
+            Ok(number) if number <= most => Ok(number),
+            _ => Err(invalid(name, &format!("a whole number up to {most}"))),
+        };
+        let timer = |name, most, default: Duration, unit: fn(u64) -> Duration| match given(name) {
             // As in libpq, 0 stands for the system's own.
-            Some(text) => text.parse().map(|number| (number > 0).then(|| unit(number))),
+            Some(text) => whole(name, text, most).map(|number| (number > 0).then(|| unit(number))),
             None => Ok(Some(default)),
         };
-        let timer =
-            |name, default, unit| number(name, default, unit).map_err(|_| invalid(name, "a whole number"));
 
-        if let Some(idle) = timer("keepalives_idle", KEEPALIVES_IDLE, Duration::from_secs)? {
+        if let Some(idle) = timer("keepalives_idle", MOST_KEEPALIVE, KEEPALIVES_IDLE, Duration::from_secs)? {
             config.keepalives_idle(idle);
         }
-        if let Some(interval) = timer("keepalives_interval", KEEPALIVES_INTERVAL, Duration::from_secs)? {
+        if let Some(interval) =
+            timer("keepalives_interval", MOST_KEEPALIVE, KEEPALIVES_INTERVAL, Duration::from_secs)?
+        {
             config.keepalives_interval(interval);
         }
-        if let Some(timeout) = timer("tcp_user_timeout", TCP_USER_TIMEOUT, Duration::from_millis)? {
+        if let Some(timeout) = timer("tcp_user_timeout", MOST, TCP_USER_TIMEOUT, Duration::from_millis)? {
             config.tcp_user_timeout(timeout);
         }
-        let count = given("keepalives_count").map(str::parse).transpose();
-        match count.map_err(|_| invalid("keepalives_count", "a whole number"))? {
+        let count = given("keepalives_count");
+        match count.map(|text| whole("keepalives_count", text, MOST_PROBES.into())).transpose()? {
             Some(0) => {}
-            Some(count) => drop(config.keepalives_retries(count)),
+            Some(count) => drop(config.keepalives_retries(count as u32)),
             None if config.get_keepalives_retries().is_some() => {}
             None => drop(config.keepalives_retries(KEEPALIVES_COUNT)),
+        }
+        if config.get_connect_timeout().is_some_and(|timeout| timeout.as_secs() > MOST) {
+            return Err(invalid("connect_timeout", &format!("a whole number up to {MOST}")));
         }
         config.target_session_attrs(match given("target_session_attrs") {
             Some("any") => TargetSessionAttrs::Any,
