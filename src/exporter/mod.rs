@@ -56,6 +56,9 @@ use source::Source;
 /// It owns its runtime of two threads, so it works under every processor of the SDK, inside and outside of tokio. It
 /// needs no database to be built: batches wait in memory, or in the spool, until there is one.
 ///
+/// A process that forks builds it afterwards: threads are not inherited, so a child's exports are refused at once, as after a
+/// shutdown.
+///
 /// ```no_run
 /// use opentelemetry_sdk::trace::SdkTracerProvider;
 ///

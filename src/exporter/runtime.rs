@@ -15,6 +15,8 @@ use crate::error::{Error, Result};
 pub(super) struct OwnedRuntime {
     handle: Handle,
     runtime: Mutex<Option<Runtime>>,
+    /// Whose threads they are: a process that forks does not hand them on.
+    process: u32,
 }
 
 impl OwnedRuntime {
@@ -29,24 +31,36 @@ impl OwnedRuntime {
             .on_thread_start(|| std::mem::forget(Context::enter_telemetry_suppressed_scope()))
             .build()
             .map_err(|source| Error::Io { doing: "starting the exporter's threads".into(), source })?;
-        Ok(OwnedRuntime { handle: runtime.handle().clone(), runtime: Mutex::new(Some(runtime)) })
+        Ok(OwnedRuntime {
+            handle: runtime.handle().clone(),
+            runtime: Mutex::new(Some(runtime)),
+            process: std::process::id(),
+        })
     }
 
-    /// Runs a task; refused once the runtime is shut down.
+    /// Runs a task; refused once the runtime is shut down, and in a fork of its process.
     pub(super) fn spawn<T: Send + 'static>(
         &self,
         task: impl Future<Output = T> + Send + 'static,
     ) -> std::result::Result<JoinHandle<T>, OTelSdkError> {
-        if self.runtime.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+        if self.is_forked() || self.runtime.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
             return Err(OTelSdkError::AlreadyShutdown);
         }
         Ok(self.handle.spawn(task))
     }
 
+    fn is_forked(&self) -> bool {
+        self.process != std::process::id()
+    }
+
     /// Ends the threads without waiting for them, so it may be called from async code.
     pub(super) fn shut_down(&self) {
         if let Some(runtime) = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            runtime.shutdown_background();
+            match self.is_forked() {
+                // Its tasks, and the connections that they hold, are the other process's.
+                true => std::mem::forget(runtime),
+                false => runtime.shutdown_background(),
+            }
         }
     }
 }

@@ -55,6 +55,8 @@ impl Shared {
                  says why)"
             ))),
             Some(Err(error)) => Err(failed(&error)),
+            // A shutdown ends what waits, long before its time is over.
+            None if self.is_shut_down.load(Ordering::Acquire) => Err(OTelSdkError::AlreadyShutdown),
             None => Err(OTelSdkError::Timeout(timeout)),
         }
     }

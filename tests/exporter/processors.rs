@@ -386,6 +386,53 @@ async fn after_shutdown_exports_are_refused() {
     assert_eq!(database.store().health_check().await.total_spans, 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_that_a_shutdown_ends_says_so() {
+    let database = TestDatabase::create().await;
+    let mut settings = database.settings();
+    settings.embedding_model = "/nonexistent/model".into();
+    let without_model = SpanExporter::from_settings(settings).expect("built");
+    without_model.export(vec![span_data("waits")]).await.expect("exported");
+    let client = database.client().await;
+    client.batch_execute("BEGIN; SELECT FROM otel.span_documents FOR UPDATE").await.expect("kept busy");
+
+    let exporter = exporter(&database);
+    exporter.export(vec![span_data("waits")]).await.expect("exported");
+    std::thread::scope(|scope| {
+        let flush = scope.spawn(|| exporter.force_flush());
+        // Waits for the same document for a second.
+        exporter.shutdown_with_timeout(Duration::from_secs(2)).expect("nothing is lost");
+        let flushed = flush.join().expect("no panic");
+        assert!(matches!(flushed, Err(OTelSdkError::AlreadyShutdown)), "{flushed:?}");
+    });
+}
+
+#[cfg(unix)]
+#[test]
+fn a_fork_of_the_process_is_refused_at_once_and_disturbs_nothing() {
+    unsafe extern "C" {
+        safe fn fork() -> i32;
+        safe fn alarm(seconds: u32) -> u32;
+        safe fn _exit(status: i32) -> !;
+    }
+    let database = outside(TestDatabase::create());
+    let provider = SdkTracerProvider::builder().with_simple_exporter(exporter(&database)).build();
+    trace(&provider);
+    let child = fork();
+    if child == 0 {
+        // Ends a child that hangs.
+        alarm(20);
+        trace(&provider);
+        _exit(i32::from(provider.shutdown().is_ok()));
+    }
+    let child = rustix::process::Pid::from_raw(child);
+    let ended = rustix::process::waitpid(child, rustix::process::WaitOptions::empty()).expect("a child");
+    assert_eq!(ended.and_then(|(_, status)| status.exit_status()), Some(0), "{ended:?}");
+    trace(&provider);
+    provider.shutdown().expect("shut down");
+    assert_eq!(outside(database.value::<i64>("SELECT count(*) FROM otel.spans")), 4);
+}
+
 #[tokio::test]
 async fn disabled_it_accepts_spans_and_needs_no_database() {
     let exporter = SpanExporter::builder().with_setting("enabled", false).build().expect("built");
