@@ -10,6 +10,9 @@ use super::keys::KEYS;
 use super::rule::HIDDEN;
 use crate::{Error, Result};
 
+/// YAML's merge key.
+const MERGE: &str = "<<";
+
 /// The values that a layer sets, by key, each with its origin. Every key is known; the values are not yet checked,
 /// since another layer may replace them.
 #[derive(Clone, Default)]
@@ -75,7 +78,7 @@ impl Layer {
         match root.remove(SECTION).map(|section| section.kind) {
             None | Some(ValueKind::Nil) => (),
             Some(ValueKind::Table(section)) => {
-                for (key, value) in section {
+                for (key, value) in merged(section) {
                     layer.set(&key, value.kind, origin)?;
                 }
             }
@@ -117,6 +120,27 @@ impl Layer {
         }
         Ok(layer)
     }
+}
+
+/// A map with those that its merge key names (`<<: *common`), which the parser leaves to us: what it sets itself wins, and of
+/// several maps the first. Anything but a map stays, as an unknown key.
+fn merged(mut map: Map<String, Value>) -> Map<String, Value> {
+    let beneath = match map.remove(MERGE) {
+        None => return map,
+        Some(Value { kind: ValueKind::Array(several), .. }) => several,
+        Some(one) => vec![one],
+    };
+    for value in beneath {
+        match value.kind {
+            ValueKind::Table(other) => {
+                for (key, value) in merged(other) {
+                    map.entry(key).or_insert(value);
+                }
+            }
+            kind => drop(map.insert(MERGE.to_owned(), kind.into())),
+        }
+    }
+    map
 }
 
 /// The setting that a variable names, if it has the prefix.

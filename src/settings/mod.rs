@@ -7,8 +7,8 @@
 //! 3. environment variables, such as `OTEL_STORAGE_CONNECTION_STRING` and `OTEL_STORAGE_BATCH_SIZE=200`,
 //! 4. code: [`SettingsLoader::set`], or the fields of [`Settings`].
 //!
-//! A null in YAML and an empty variable set nothing. A key that does not exist, a wrong type and a value out of range
-//! are errors that name the key, the value, the layer and what is allowed.
+//! A null in YAML and an empty variable set nothing; YAML's merge key, as in `<<: *common`, is followed. A key that does
+//! not exist, a wrong type and a value out of range are errors that name the key, the value, the layer and what is allowed.
 //!
 //! ```
 //! use opentelemetry_pgvector::Settings;

@@ -78,7 +78,15 @@ impl Rule {
                 unset => unset.map(ValueKind::from),
             },
         };
-        accepted.ok_or_else(|| format!("must be {}", self.allowed()))
+        accepted.ok_or_else(|| match self.is_text() && !matches!(value, ValueKind::String(_)) {
+            // Of a number in YAML, what was written is not known any more, such as the zeros in front.
+            true => format!("must be {}; put it in quotes", self.allowed()),
+            false => format!("must be {}", self.allowed()),
+        })
+    }
+
+    fn is_text(&self) -> bool {
+        !matches!(self, Rule::Flag | Rule::Whole { .. } | Rule::Fraction { .. } | Rule::Limit { .. })
     }
 
     /// A list as the text that stands for it; anything else as it is.

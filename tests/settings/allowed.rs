@@ -113,6 +113,20 @@ fn a_wrong_type_is_refused_rather_than_converted() {
 }
 
 #[test]
+fn a_number_in_place_of_text_is_to_be_quoted() {
+    for (key, number) in
+        [("schema", "5"), ("password", "0123"), ("spool_dir", "1.5"), ("connection_string", "true")]
+    {
+        let load = |value: &str| loader().with_yaml_str(format!("otel_storage: {{ {key}: {value} }}")).load();
+        let (_, _, _, reason) = setting_error(load(number));
+        assert!(reason.starts_with("must be ") && reason.ends_with("; put it in quotes"), "{reason}");
+        if key != "connection_string" {
+            load(&format!("'{number}'")).expect("text");
+        }
+    }
+}
+
+#[test]
 fn booleans_are_true_false_one_and_zero_in_any_case() {
     for (text, expected) in
         [("true", true), ("TRUE", true), ("1", true), ("false", false), ("False", false), ("0", false)]

@@ -223,6 +223,24 @@ fn a_byte_order_mark_is_no_part_of_the_yaml() {
 }
 
 #[test]
+fn a_merge_key_brings_what_the_section_does_not_set() {
+    let text = "common: &common { batch_size: 200, pool_size: 3 }\n\
+                small: &small { <<: *common, batch_size: 20, cache_size: 500 }\n";
+    let load = |section: &str| loader().with_yaml_str(format!("{text}otel_storage:\n  {section}\n")).load();
+    for (section, expected) in [
+        ("<<: *common", (200, 3, 1000)),
+        ("<<: *small\n  pool_size: 5", (20, 5, 500)),
+        ("pool_size: 5\n  <<: [*common, *small]", (200, 5, 500)),
+    ] {
+        let settings = load(section).unwrap_or_else(|error| panic!("{section}: {error}"));
+        assert_eq!((settings.batch_size, settings.pool_size, settings.cache_size), expected, "{section}");
+    }
+    let (_, _, layer, reason) = setting_error(load("<<: { batchsize: 5 }"));
+    assert!(layer == "YAML text" && reason.contains("did you mean `batch_size`?"), "{reason}");
+    setting_error(load("<<: 5"));
+}
+
+#[test]
 fn a_null_in_yaml_sets_nothing() {
     let text = "otel_storage: { batch_size: ~, onnxruntime_library: null }";
     assert_eq!(loader().with_yaml_str(text).load().unwrap(), Settings::default());
