@@ -167,7 +167,7 @@ settings! {
     connection_string: String = "", connection();
 
     /// A file that holds the connection string, such as a mounted secret; read again at every new connection.
-    /// `connection_string` wins over it.
+    /// `connection_string` wins over it, unless that is of an earlier layer.
     connection_string_file: Option<PathBuf> = None, path();
 
     /// The password of the database's user. One in the connection string wins over it; without either come
@@ -176,7 +176,7 @@ settings! {
     password: String = "", secret(0);
 
     /// A file that holds the password, such as a mounted secret; read again at every new connection. A line break at its
-    /// end is not part of the password.
+    /// end is not part of the password. It wins over a `password` of an earlier layer.
     password_file: Option<PathBuf> = None, path();
 
     /// The embedding model: a name, or a folder that holds `model.onnx` and `tokenizer.json`.
@@ -262,7 +262,7 @@ settings! {
     queue_mebibytes: u64 = 64, whole(1 to 4096);
 
     /// A folder in which batches wait on disk while the database is away. When not set, they wait in memory only.
-    /// Several processes may share it.
+    /// Several processes may share it that store in the same schema of the same database: each stores what it finds there.
     spool_dir: Option<PathBuf> = None, path();
 
     /// How much may wait in `spool_dir`, in MiB, of all processes together.

@@ -10,6 +10,10 @@ use super::keys::KEYS;
 use super::rule::HIDDEN;
 use crate::{Error, Result};
 
+/// Settings that name a file which holds another one.
+const IN_FILES: [(&str, &str); 2] =
+    [("connection_string_file", "connection_string"), ("password_file", "password")];
+
 /// YAML's merge key.
 const MERGE: &str = "<<";
 
@@ -59,6 +63,19 @@ impl Layer {
             _ => (),
         }
         Ok(self.0.insert(key.to_owned(), Value::new(Some(&origin.to_owned()), value)))
+    }
+
+    /// The layer as it is put above others: a file that it names takes the place of a text of theirs.
+    pub(super) fn above(mut self) -> Layer {
+        for (file, text) in IN_FILES {
+            let origin = self.0.get(file).and_then(|value| value.origin()).map(str::to_owned);
+            if let Some(origin) = origin
+                && !self.0.contains_key(text)
+            {
+                self.0.insert(text.to_owned(), Value::new(Some(&origin), ""));
+            }
+        }
+        self
     }
 
     /// Reads the section `otel_storage` of a YAML file.

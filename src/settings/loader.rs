@@ -98,12 +98,13 @@ impl SettingsLoader {
     pub fn load_with_layers(self) -> Result<LoadedSettings> {
         let mut builder = Config::builder().add_source(defaults()?);
         for yaml in &self.yaml {
-            builder = builder.add_source(match yaml {
+            let layer = match yaml {
                 Yaml::File(path) => Layer::from_yaml_file(path)?,
                 Yaml::Text(text) => Layer::from_yaml(Path::new("(YAML text)"), text, "YAML text")?,
-            });
+            };
+            builder = builder.add_source(layer.above());
         }
-        builder = builder.add_source(self.environment()?).add_source(self.overrides()?);
+        builder = builder.add_source(self.environment()?.above()).add_source(self.overrides()?.above());
         builder.build().and_then(|merged| merged.cache.into_table()).map_err(inconsistent).and_then(check)
     }
 

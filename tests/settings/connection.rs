@@ -73,6 +73,26 @@ fn a_connection_string_may_be_in_a_file() {
 }
 
 #[test]
+fn a_file_of_a_later_layer_wins_over_the_text_of_an_earlier_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("url");
+    std::fs::write(&path, "postgresql://app@production/traces").unwrap();
+    let path = path.display().to_string();
+    let yaml = "otel_storage: { connection_string: 'host=developer', password: hunter2 }";
+    let files =
+        [("OTEL_STORAGE_CONNECTION_STRING_FILE", path.as_str()), ("OTEL_STORAGE_PASSWORD_FILE", &path)];
+    let loaded = loader().with_yaml_str(yaml).with_env(files).load_with_layers().unwrap();
+    loaded.validate().unwrap();
+    assert_eq!(loaded.settings.target(), "production:5432/traces as app");
+    assert_eq!(loaded.settings.password, "");
+
+    // And a text of a later layer over the file of an earlier one.
+    let later = loader().with_env(files).set("connection_string", "host=other").set("password", "x");
+    let settings = later.load().unwrap();
+    assert_eq!((settings.target().as_str(), settings.password.as_str()), ("other:5432", "x"));
+}
+
+#[test]
 fn a_connection_string_in_place_of_its_file_is_not_shown() {
     for text in [URL, "host=db password=hunter2", "host=db Password = hunter2"] {
         let loaded = loader().set("connection_string_file", text).load_with_layers().unwrap();
