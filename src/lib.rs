@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 // On docs.rs, what needs a feature says so.
 #![cfg_attr(docsrs, feature(doc_cfg))]
-#![warn(missing_docs, clippy::disallowed_methods)]
+#![warn(missing_docs, missing_debug_implementations, clippy::disallowed_methods)]
 
 pub mod embedding;
 pub mod error;

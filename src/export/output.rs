@@ -46,6 +46,16 @@ pub enum Compressed<W: Write> {
     Zstd(zstd::Encoder<'static, W>),
 }
 
+impl<W: Write> std::fmt::Debug for Compressed<W> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Compressed::Plain(_) => "Plain",
+            Compressed::Gzip(_) => "Gzip",
+            Compressed::Zstd(_) => "Zstd",
+        })
+    }
+}
+
 impl<W: Write> Compressed<W> {
     /// An output for a file of this name.
     ///

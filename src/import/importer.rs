@@ -52,6 +52,16 @@ pub struct Importer {
     counts: Arc<Counts>,
 }
 
+impl std::fmt::Debug for Importer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Importer")
+            .field("batch_size", &self.batch_size)
+            .field("imported", &self.imported())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Importer {
     /// An importer with batches of 2000 spans.
     pub fn new(store: TraceStore) -> Self {

@@ -22,6 +22,16 @@ pub struct Input {
     read: Arc<AtomicU64>,
 }
 
+impl std::fmt::Debug for Input {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Input")
+            .field("name", &self.name)
+            .field("size", &self.size)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Input {
     /// A file.
     ///

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::search::SearchQuery;
 
 /// What is looked for in texts.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Words {
     /// As they were typed, with their stems.
     words: Vec<(String, String)>,

@@ -10,7 +10,7 @@ use opentelemetry_sdk::trace::SpanData;
 use super::model::{Attribute, Event, Link, Resource, Scope, Span, Status, StatusCode, Timestamp, Value};
 
 /// The scopes of a batch, each converted once.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Scopes(Vec<(InstrumentationScope, Arc<Scope>)>);
 
 impl Scopes {

@@ -24,8 +24,14 @@ pub struct Splitter {
     constants: Constants,
 }
 
+impl std::fmt::Debug for Splitter {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Splitter").finish_non_exhaustive()
+    }
+}
+
 /// The halves of some spans.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Halves {
     /// One row a span, in the spans' order.
     pub rows: Vec<Row>,

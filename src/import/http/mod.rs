@@ -40,6 +40,17 @@ pub struct HttpSource {
     seen: Cache<TraceId, usize>,
 }
 
+/// Headers may be secret.
+impl std::fmt::Debug for HttpSource {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("HttpSource")
+            .field("name", &self.name())
+            .field("services", &self.services)
+            .finish_non_exhaustive()
+    }
+}
+
 impl HttpSource {
     /// A source at a URL such as `http://jaeger:16686` or `https://example.org/tempo`. A URL with `/api/` in its path is
     /// one answer, and read as it is. User and password in it are sent as basic authentication.
@@ -169,5 +180,18 @@ impl Importer {
             tempo::import(self, source).await?;
         }
         Ok(self.imported())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let source = HttpSource::new("http://app:hunter2@jaeger:16686").expect("a URL");
+        let source = source.with_header("Authorization", "Bearer hunter2").expect("a header");
+        let shown = format!("{source:?}");
+        assert!(shown.contains("jaeger:16686") && !shown.contains("hunter2"), "{shown}");
     }
 }

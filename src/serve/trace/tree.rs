@@ -6,6 +6,7 @@ use crate::span::Span;
 use opentelemetry::trace::SpanId;
 
 /// Which spans are below which, by their places among the spans.
+#[derive(Debug)]
 pub struct Tree {
     /// The children of each span, by start time.
     pub children: Vec<Vec<usize>>,
