@@ -148,6 +148,25 @@ fn parameters_of_libpq_are_understood_in_both_forms() {
 }
 
 #[test]
+fn what_is_blank_around_a_connection_string_is_no_part_of_it() {
+    let url = "postgresql://app:hunter2@db/otel_traces";
+    for text in [
+        format!("{url}\n"),
+        format!(" {url}?sslmode=require\r\n"),
+        "dbname=otel_traces host=db user=app\n".into(),
+    ] {
+        let yaml = format!("otel_storage: {{ connection_string: {text:?} }}");
+        for loader in
+            [loader().with_env([("OTEL_STORAGE_CONNECTION_STRING", &text)]), loader().with_yaml_str(yaml)]
+        {
+            let settings = loader.load().unwrap_or_else(|error| panic!("{text:?}: {error}"));
+            assert_eq!(settings.target(), "db:5432/otel_traces as app");
+            assert_no_password(&settings);
+        }
+    }
+}
+
+#[test]
 fn a_malformed_connection_string_is_refused_without_a_piece_of_the_password() {
     for text in [
         "postgresql://app:hunter2@db:port/otel",

@@ -67,6 +67,8 @@ pub(crate) struct ConnectionString {
 
 /// Parses a connection string; an error never repeats a part of it that could belong to the password.
 pub(super) fn parse(text: &str) -> Result<ConnectionString, String> {
+    // A secret that was made by `echo`, or a block of YAML, ends with a line break.
+    let text = text.trim();
     if let Some(rest) = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme)) {
         let (before, after) = rest.split_once('@').unwrap_or(("", rest));
         if before.contains(['/', '?']) || after.contains('@') {
