@@ -479,3 +479,39 @@ async fn a_document_larger_than_a_line_may_be_is_read_record_by_record() {
     assert_eq!(counts(import(&store, one_line).await), (400, 0, 0));
     assert_eq!(everything(&store).await.len(), 400);
 }
+
+#[tokio::test]
+async fn a_bad_trace_of_an_answer_is_a_rejected_record_and_the_others_are_stored() {
+    let good = |number: i64| two_services(number, number).to_string();
+    let valid = [good(1), "7".into(), "null".into(), "[1]".into(), good(2)];
+    let first = ["\"no trace\"".into(), good(1), good(2)];
+    let no_json = [good(1), r#"{"traceID": nonsense, "spans": [{}]}"#.into(), good(2)];
+    let unbalanced = [good(1), good(2), r#"{"traceID": "3", "spans": [}"#.into()];
+    // Where a trace ends that has no end, nobody can tell: then the whole answer is the record.
+    for (traces, stored, rejected) in
+        [(&valid[..], 4, 3), (&first, 4, 1), (&no_json, 4, 1), (&unbalanced, 0, 1)]
+    {
+        let answer = format!("{{\"data\":[{}],\"total\":0,\"errors\":null}}", traces.join(","));
+        let server = Server::start(move |asked| match asked.path.ends_with("services") {
+            true => (200, json!({"data": ["shop"]}).to_string()),
+            false => (200, answer.clone()),
+        })
+        .await;
+        let database = TestDatabase::create().await;
+        let reasons = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&reasons);
+        let importer = Importer::new(store(&database))
+            .on_rejected(move |error| told.lock().expect("no panic").push(error.to_string()));
+        let source = HttpSource::new(&server.url)
+            .expect("a URL")
+            .with_since(UNIX_EPOCH)
+            .with_until(UNIX_EPOCH + Duration::from_millis(1));
+        let imported = importer.jaeger(&source).await.expect("an import");
+        assert_eq!((imported.stored, imported.rejected), (stored, rejected), "{traces:?}");
+        let reasons = reasons.lock().expect("no panic");
+        assert!(
+            reasons.iter().all(|text| text.contains("/api/traces?service=shop&start=0&end=1000:1")),
+            "{reasons:?}"
+        );
+    }
+}

@@ -158,3 +158,50 @@ async fn a_url_of_one_answer_is_read_as_it_is() {
     assert_eq!(importer.tempo(&source).await.expect("an import").stored, 1);
     assert_eq!(server.asked().len(), 1);
 }
+
+#[tokio::test]
+async fn a_bad_trace_of_an_answer_is_a_rejected_record_and_the_others_are_stored() {
+    let server = Server::start(|asked| {
+        if asked.path == "/api/search" {
+            let traces = json!([
+                {"traceID": "1"}, {"traceID": "not hexadecimal"}, {"rootServiceName": "no id"}, 7,
+                {"traceID": "2"}, {"traceID": "3"}, {"traceID": "4"}, {"traceID": "5"},
+            ]);
+            return (200, json!({"traces": traces}).to_string());
+        }
+        let id =
+            asked.path.rsplit('/').next().and_then(|id| u32::from_str_radix(id, 16).ok()).expect("an id");
+        match id {
+            2 => (200, "<html>this is no trace</html>".into()),
+            // A field that no trace has, behind one that says it is protobuf.
+            3 => (200, "\n\0\u{1a}".into()),
+            4 => (422, "trace exceeds max size (max bytes: 5000000)".into()),
+            _ => (200, line(id, "")),
+        }
+    })
+    .await;
+    let database = TestDatabase::create().await;
+    let reasons = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let told = std::sync::Arc::clone(&reasons);
+    let importer = Importer::new(store(&database))
+        .on_rejected(move |error| told.lock().expect("no panic").push(error.to_string()));
+    let source = HttpSource::new(&server.url)
+        .expect("a URL")
+        .with_since(UNIX_EPOCH)
+        .with_until(UNIX_EPOCH + Duration::from_secs(1));
+    let imported = importer.tempo(&source).await.expect("an import");
+    let reasons = reasons.lock().expect("no panic");
+    assert_eq!((imported.stored, imported.rejected), (2, 6), "{reasons:?}");
+    for (place, reason) in [
+        ("/api/search?start=0&end=1", "not hexadecimal"),
+        ("/api/search?start=0&end=1", "missing field `traceID`"),
+        ("/api/traces/00000000000000000000000000000002", "is neither JSON"),
+        ("/api/traces/00000000000000000000000000000003", "has the tag 0x1a"),
+        ("/api/traces/00000000000000000000000000000004", "trace exceeds max size"),
+    ] {
+        assert!(
+            reasons.iter().any(|text| text.contains(place) && text.contains(reason)),
+            "{reason}: {reasons:?}"
+        );
+    }
+}

@@ -39,6 +39,8 @@ pub(super) enum Answer {
     /// More than is read at once.
     TooLarge,
     NotFound,
+    /// The server has what is asked for, and does not answer with it, for this reason: as Tempo does where a trace is too large.
+    Refused(String),
 }
 
 enum Attempt {
@@ -123,6 +125,7 @@ impl Client {
     pub(super) async fn get_whole(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<u8>> {
         match self.get_limited(path, query, usize::MAX).await? {
             Answer::Body(body) => Ok(body),
+            Answer::Refused(reason) => Err(unexpected(&self.origin(path), reason)),
             Answer::NotFound | Answer::TooLarge => {
                 Err(unexpected(&self.origin(path), "the server answers 404 Not Found"))
             }
@@ -195,6 +198,8 @@ impl Client {
                 response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
             return if passes {
                 Ok(Attempt::Again { reason, after: after.map(Duration::from_secs), is_overload })
+            } else if matches!(status, StatusCode::UNPROCESSABLE_ENTITY | StatusCode::PAYLOAD_TOO_LARGE) {
+                Ok(Attempt::Done(Answer::Refused(reason)))
             } else {
                 Err(reason)
             };

@@ -9,12 +9,12 @@ use serde_json::value::RawValue;
 
 use super::client::Answer;
 use super::window::Windows;
-use super::{HttpSource, microseconds, unexpected};
+use super::{HttpSource, import_traces, microseconds, unexpected};
 use crate::error::Result;
 use crate::import::document::{ApiError, errors_message};
 use crate::import::importer::Importer;
-use crate::import::input::Input;
 use crate::import::jaeger::trace_id;
+use crate::import::splitter::Splitter;
 
 const TRACES: &str = "/api/traces";
 const SERVICES: &str = "/api/services";
@@ -71,8 +71,7 @@ pub(super) async fn import(importer: &Importer, source: &HttpSource) -> Result<(
             let Some(answer) = answer else { continue };
             windows.done(answer.traces <= source.page_size / 4);
             if !answer.news.is_empty() {
-                let origin = format!("{}{TRACES}?service={service}&start={start}&end={end}", source.name());
-                importer.traces(Input::reader(origin, Cursor::new(answer.news))).await?;
+                import_traces(importer, whole.origin(source), answer.news).await?;
             }
             let done = (number as f64 + windows.fraction()) / services.len() as f64;
             source.progress.store((done * 1e6) as u64, Ordering::Relaxed);
@@ -104,11 +103,17 @@ struct Window<'a> {
 struct Traces {
     /// How many the answer has.
     traces: usize,
-    /// Those that were not read yet, one a line.
+    /// Those that were not read yet, in an envelope such as they came in.
     news: Vec<u8>,
 }
 
 impl Window<'_> {
+    /// For messages.
+    fn origin(&self, source: &HttpSource) -> String {
+        let Window { service, start, end } = self;
+        format!("{}{TRACES}?service={service}&start={start}&end={end}", source.name())
+    }
+
     /// The traces of the window; `None` where they are too many bytes, unless the `whole` is asked for.
     async fn ask(&self, source: &HttpSource, whole: bool) -> Result<Option<Traces>> {
         let (start, end, limit) =
@@ -122,12 +127,22 @@ impl Window<'_> {
                 Answer::TooLarge => return Ok(None),
                 // Some storages say so where there are no traces.
                 Answer::NotFound => return Ok(Some(Traces { traces: 0, news: Vec::new() })),
+                Answer::Refused(reason) => return Err(unexpected(&self.origin(source), reason)),
             }
         };
-        let origin = || format!("{}{TRACES}?service={}&start={start}&end={end}", source.name(), self.service);
-        let answer: Envelope<&RawValue> = serde_json::from_slice(&body)
-            .map_err(|error| unexpected(&origin(), format!("this is not Jaeger's answer: {error}")))?;
-        let traces = answer.data(source, origin)?;
+        let answer: Envelope<&RawValue> = match serde_json::from_slice(&body) {
+            Ok(answer) => answer,
+            Err(error) => {
+                let traces = if error.is_data() { 0 } else { traces_in(&body) };
+                return if traces > 0 {
+                    // One of them is broken, and the others are to be stored.
+                    Ok(Some(Traces { traces, news: body }))
+                } else {
+                    Err(unexpected(&self.origin(source), format!("this is not Jaeger's answer: {error}")))
+                };
+            }
+        };
+        let traces = answer.data(source, || self.origin(source))?;
         let full = traces.len() >= source.page_size;
         let mut news = Vec::new();
         for trace in &traces {
@@ -135,10 +150,19 @@ impl Window<'_> {
             let head: Option<Head> = serde_json::from_str(trace.get()).ok();
             let known = head.and_then(|head| Some((trace_id(&head.trace_id).ok()?, head.spans.len())));
             if full || known.is_none_or(|(id, spans)| source.is_news(id, spans)) {
+                news.push(if news.is_empty() { b'[' } else { b',' });
                 news.extend_from_slice(trace.get().as_bytes());
-                news.push(b'\n');
             }
+        }
+        if !news.is_empty() {
+            news = [b"{\"data\":", &*news, b"]}"].concat();
         }
         Ok(Some(Traces { traces: traces.len(), news }))
     }
+}
+
+/// How many traces an answer has, as far as brackets and quotes tell.
+fn traces_in(body: &[u8]) -> usize {
+    let mut records = Splitter::new(Box::new(Cursor::new(body.to_vec())), 1);
+    std::iter::from_fn(|| records.next().ok().flatten()).count()
 }

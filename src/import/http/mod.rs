@@ -8,6 +8,7 @@ mod jaeger;
 mod tempo;
 mod window;
 
+use std::io::Cursor;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,6 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use moka::sync::Cache;
 use opentelemetry::trace::TraceId;
 
+use super::frames::{Frame, Frames, Kind};
 use super::importer::{Imported, Importer};
 use super::input::Input;
 use crate::error::{Error, Result};
@@ -139,9 +141,39 @@ impl HttpSource {
 
     async fn import_answer(&self, importer: &Importer) -> Result<()> {
         let body = self.client.get_whole("", &[]).await?;
-        importer.traces(Input::reader(self.name(), std::io::Cursor::new(body))).await?;
+        importer.traces(Input::reader(self.name(), Cursor::new(body))).await?;
         Ok(())
     }
+}
+
+/// Imports traces of an answer. Where they cannot be taken apart, they are a record that is not understood, and not the end
+/// of the import.
+async fn import_traces(importer: &Importer, origin: String, traces: Vec<u8>) -> Result<()> {
+    let traces: Arc<[u8]> = traces.into();
+    let input = || Input::reader(origin.clone(), Cursor::new(Arc::clone(&traces)));
+    match cut(input()) {
+        Ok(()) => importer.traces(input()).await.map(drop),
+        Err(reason) => reject(importer, origin, &traces, reason),
+    }
+}
+
+/// Reads all records, and leaves them as they are.
+fn cut(input: Input) -> Result<(), String> {
+    let read = |input| {
+        let mut frames = Frames::new(input)?;
+        while frames.next()?.is_some() {}
+        Ok(())
+    };
+    read(input).map_err(|error: Error| match error {
+        Error::Input { reason, .. } => reason,
+        Error::Io { source, .. } => source.to_string(),
+        error => error.to_string(),
+    })
+}
+
+fn reject(importer: &Importer, origin: String, record: &[u8], reason: String) -> Result<()> {
+    let frame = Frame { kind: Kind::Json, bytes: record.to_vec(), origin, batch: None };
+    importer.reject(&frame, &[], &[reason])
 }
 
 fn microseconds(time: SystemTime) -> i64 {

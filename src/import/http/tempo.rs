@@ -1,18 +1,17 @@
 //! Tempo's API: the search for ids of traces in a window of time, and each trace by its id.
 
-use std::io::Cursor;
 use std::sync::atomic::Ordering;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use opentelemetry::trace::TraceId;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::client::Answer;
 use super::window::Windows;
-use super::{HttpSource, microseconds, unexpected};
+use super::{HttpSource, import_traces, microseconds, reject, unexpected};
 use crate::error::Result;
 use crate::import::importer::Importer;
-use crate::import::input::Input;
 use crate::import::jaeger::trace_id;
 
 const SEARCH: &str = "/api/search";
@@ -21,9 +20,9 @@ const AT_ONCE: usize = 4;
 const SECOND: i64 = 1_000_000;
 
 #[derive(Deserialize)]
-struct Found {
-    #[serde(default)]
-    traces: Option<Vec<FoundTrace>>,
+struct Found<'a> {
+    #[serde(borrow, default)]
+    traces: Option<Vec<&'a RawValue>>,
 }
 
 #[derive(Deserialize)]
@@ -43,8 +42,8 @@ pub(super) async fn import(importer: &Importer, source: &HttpSource) -> Result<(
     for (number, tags) in searches.iter().enumerate() {
         let mut windows = Windows::new(microseconds(source.since), microseconds(source.until), SECOND);
         while let Some((start, end)) = windows.current() {
-            let ids = search(source, tags.as_deref(), start / SECOND, end / SECOND).await?;
-            let count = ids.len();
+            let answer = search(source, tags.as_deref(), start / SECOND, end / SECOND).await?;
+            let count = answer.traces.len();
             if count >= source.page_size {
                 if windows.halved() {
                     continue;
@@ -55,6 +54,15 @@ pub(super) async fn import(importer: &Importer, source: &HttpSource) -> Result<(
                 ));
             }
             windows.done(count <= source.page_size / 4);
+            let mut ids = Vec::with_capacity(count);
+            for trace in answer.traces {
+                match trace {
+                    Ok(id) => ids.push(id),
+                    Err((record, reason)) => {
+                        reject(importer, answer.origin.clone(), record.as_bytes(), reason)?;
+                    }
+                }
+            }
             fetch(importer, source, ids).await?;
             let done = (number as f64 + windows.fraction()) / searches.len() as f64;
             source.progress.store((done * 1e6) as u64, Ordering::Relaxed);
@@ -72,17 +80,28 @@ fn logfmt(value: &str) -> String {
     }
 }
 
-async fn search(source: &HttpSource, tags: Option<&str>, start: i64, end: i64) -> Result<Vec<TraceId>> {
+struct Answered {
+    /// For messages.
+    origin: String,
+    /// What is no trace is there as it came, with the reason.
+    traces: Vec<Result<TraceId, (String, String)>>,
+}
+
+async fn search(source: &HttpSource, tags: Option<&str>, start: i64, end: i64) -> Result<Answered> {
     let (start, end, limit) = (start.to_string(), end.to_string(), source.page_size.to_string());
     let mut query = vec![("start", start.as_str()), ("end", &end), ("limit", &limit)];
     query.extend(tags.map(|tags| ("tags", tags)));
     let body = source.client.get_whole(SEARCH, &query).await?;
-    let wrong = |reason: String| {
-        let origin = format!("{}{SEARCH}?start={start}&end={end}", source.name());
-        unexpected(&origin, format!("this is not Tempo's answer: {reason}"))
+    let origin = format!("{}{SEARCH}?start={start}&end={end}", source.name());
+    let found: Found<'_> = serde_json::from_slice(&body)
+        .map_err(|error| unexpected(&origin, format!("this is not Tempo's answer: {error}")))?;
+    let id = |trace: &RawValue| {
+        let found: FoundTrace = serde_json::from_str(trace.get()).map_err(|error| error.to_string())?;
+        trace_id(&found.trace_id)
     };
-    let found: Found = serde_json::from_slice(&body).map_err(|error| wrong(error.to_string()))?;
-    found.traces.unwrap_or_default().iter().map(|trace| trace_id(&trace.trace_id).map_err(wrong)).collect()
+    let traces = found.traces.unwrap_or_default();
+    let traces = traces.into_iter().map(|trace| id(trace).map_err(|reason| (trace.get().to_owned(), reason)));
+    Ok(Answered { traces: traces.collect(), origin })
 }
 
 /// Imports the traces that were not read yet.
@@ -90,25 +109,33 @@ async fn fetch(importer: &Importer, source: &HttpSource, ids: Vec<TraceId>) -> R
     let news = ids.into_iter().filter(|id| source.is_news(*id, 1));
     let answers = stream::iter(news.map(|id| async move { get(source, id).await.map(|body| (id, body)) }));
     let mut answers = answers.buffered(AT_ONCE);
-    while let Some((id, body)) = answers.try_next().await? {
+    while let Some((id, answer)) = answers.try_next().await? {
         let origin = format!("{}/api/traces/{id}", source.name());
-        match body {
-            Some(body) => drop(importer.traces(Input::reader(origin, Cursor::new(body))).await?),
-            None => source.warn(&format!("trace {id} was found, but is not there any more")),
+        match answer {
+            Got::Trace(body) => import_traces(importer, origin, body).await?,
+            Got::Nothing => source.warn(&format!("trace {id} was found, but is not there any more")),
+            Got::Refused(reason) => reject(importer, origin, b"", reason)?,
         }
     }
     Ok(())
 }
 
+enum Got {
+    Trace(Vec<u8>),
+    Nothing,
+    Refused(String),
+}
+
 /// A trace; versions of Tempo differ in the path. JSON and protobuf are told apart by the content, and without an
 /// `Accept` it is JSON.
-async fn get(source: &HttpSource, id: TraceId) -> Result<Option<Vec<u8>>> {
+async fn get(source: &HttpSource, id: TraceId) -> Result<Got> {
     for path in [format!("/api/traces/{id}"), format!("/api/v2/traces/{id}")] {
         match source.client.get(&path, &[]).await? {
-            Answer::Body(body) => return Ok(Some(body)),
-            Answer::TooLarge => return source.client.get_whole(&path, &[]).await.map(Some),
+            Answer::Body(body) => return Ok(Got::Trace(body)),
+            Answer::TooLarge => return source.client.get_whole(&path, &[]).await.map(Got::Trace),
+            Answer::Refused(reason) => return Ok(Got::Refused(reason)),
             Answer::NotFound => {}
         }
     }
-    Ok(None)
+    Ok(Got::Nothing)
 }
