@@ -8,7 +8,7 @@ use super::Shared;
 use super::breaker::BreakerState;
 use super::spool::SpoolUsage;
 use crate::error::{Error, Result};
-use crate::store::{Activity, Health};
+use crate::store::{Activity, Health, TraceStore};
 
 /// Tells how an exporter is, while a processor owns it; from [`SpanExporter::handle`](super::SpanExporter::handle).
 ///
@@ -121,16 +121,34 @@ impl ExporterHandle {
     /// # Errors
     /// [`Error::Shutdown`] when the exporter is shut down or gone.
     pub async fn health_check(&self) -> Result<ExporterHealth> {
-        let store = {
-            let shared = self.shared.upgrade().ok_or(Error::Shutdown)?;
-            let Some(delivery) = &shared.delivery else {
-                return Ok(ExporterHealth::default());
-            };
-            let store = delivery.store().clone();
-            shared.runtime.spawn(async move { store.health_check().await }).map_err(|_| Error::Shutdown)?
-        };
-        let store = tokio::task::unconstrained(store).await.map_err(|_| Error::Shutdown)?;
+        let Some(store) = self.store()? else { return Ok(ExporterHealth::default()) };
+        let store = self.run(async move { store.health_check().await }).await?;
         Ok(ExporterHealth { store, exporter: self.status() })
+    }
+
+    /// Looks whether spans can be stored, through the exporter's own connections.
+    ///
+    /// # Errors
+    /// What keeps them from being stored; [`Error::Shutdown`].
+    #[cfg(feature = "serve")]
+    pub(crate) async fn check_writing(&self) -> Result<()> {
+        let Some(store) = self.store()? else { return Ok(()) };
+        self.run(async move { store.check_writing().await }).await?
+    }
+
+    /// `None` where it stores nothing.
+    fn store(&self) -> Result<Option<TraceStore>> {
+        let shared = self.shared.upgrade().ok_or(Error::Shutdown)?;
+        Ok(shared.delivery.as_ref().map(|delivery| delivery.store().clone()))
+    }
+
+    /// Runs in the exporter's runtime, where its connections are.
+    async fn run<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> Result<T> {
+        let task = {
+            let shared = self.shared.upgrade().ok_or(Error::Shutdown)?;
+            shared.runtime.spawn(task).map_err(|_| Error::Shutdown)?
+        };
+        tokio::task::unconstrained(task).await.map_err(|_| Error::Shutdown)
     }
 }
 

@@ -27,6 +27,8 @@ pub(super) struct Watch {
 pub(super) struct Look {
     pub at: SystemTime,
     pub store: Health,
+    /// Why what is received cannot be stored, where the store is there.
+    pub receiving: Option<String>,
     pub exporter: Option<ExporterStatus>,
 }
 
@@ -42,7 +44,7 @@ impl Watch {
             Err(_) => {
                 let error = format!("the database has not answered for {} s", PATIENCE.as_secs());
                 let store = Health { error: Some(error), ..Health::default() };
-                Look { at: SystemTime::now(), store, exporter: self.received() }
+                Look { at: SystemTime::now(), store, receiving: None, exporter: self.received() }
             }
         }
     }
@@ -55,25 +57,27 @@ impl Watch {
         {
             return Look { exporter, ..look.clone() };
         }
-        let store = self.look_at_store().await;
-        let look = Look { at: SystemTime::now(), store, exporter };
+        let (store, receiving) = self.look_at_store().await;
+        let look = Look { at: SystemTime::now(), store, receiving, exporter };
         *last = Some((Instant::now(), look.clone()));
         look
     }
 
-    /// A standby will do for a server that only looks; one that receives may have its writer's connections elsewhere.
-    async fn look_at_store(&self) -> Health {
+    /// The writer's login and server may be others than those that look. A standby will do where spans can be stored
+    /// elsewhere, and for a server that only looks.
+    async fn look_at_store(&self) -> (Health, Option<String>) {
         let mut store = self.store.health_check().await;
-        if store.only_read_only() {
-            (store.healthy, store.error) = match &self.exporter {
-                None => (true, None),
-                Some(exporter) => match exporter.health_check().await {
-                    Ok(writer) => (writer.store.healthy, writer.store.error),
-                    Err(error) => (false, Some(error.to_string())),
-                },
-            };
+        if !store.healthy && !store.only_read_only() {
+            return (store, None);
         }
-        store
+        let receiving = match &self.exporter {
+            None => None,
+            Some(exporter) => exporter.check_writing().await.err().map(|error| error.to_string()),
+        };
+        if receiving.is_none() {
+            (store.healthy, store.error) = (true, None);
+        }
+        (store, receiving)
     }
 
     fn received(&self) -> Option<ExporterStatus> {

@@ -133,6 +133,38 @@ impl TraceStore {
         health
     }
 
+    /// Looks whether spans can be stored: at the schema, at this role's rights, and whether the server takes writes.
+    ///
+    /// # Errors
+    /// What keeps them from being stored.
+    #[cfg(feature = "serve")]
+    pub(crate) async fn check_writing(&self) -> Result<()> {
+        const WRITTEN: [&str; 4] = ["batches", "span_documents", "span_resources", "span_rows"];
+        let doing = "checking whether spans can be stored";
+        let check = async {
+            let (connection, _) = self.connection().await?;
+            let tables = WRITTEN.map(|table| format!("{}.{table}", self.inner.sql.schema));
+            let sql = "SELECT current_setting('transaction_read_only') = 'on', current_user::text, \
+                       (SELECT string_agg(name, ', ') FROM unnest($1::text[]) AS name \
+                        WHERE NOT has_any_column_privilege(name, 'INSERT'))";
+            let row =
+                connection.query_one(sql, &[&tables.as_slice()]).await.map_err(Error::database(doing))?;
+            if row.column(0)? {
+                return Err(Error::Schema(READ_ONLY.into()));
+            }
+            connection.give_back();
+            match row.column::<Option<String>>(2)? {
+                None => Ok(()),
+                Some(tables) => Err(Error::Schema(format!(
+                    "the role {} may not insert into {tables} (otel-pgvector migrate --print-roles prints the SQL that \
+                     gives rights)",
+                    row.column::<String>(1)?
+                ))),
+            }
+        };
+        self.timed(doing, check).await
+    }
+
     async fn look(&self, health: &mut Health) -> Result<()> {
         let connection = self.any_connection().await?;
         self.look_at_server(&connection, health).await?;

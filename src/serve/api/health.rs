@@ -97,11 +97,11 @@ pub(super) async fn health(State(watch): State<Watch>) -> Response {
 }
 
 impl From<Look> for Health {
-    fn from(Look { at, store, exporter }: Look) -> Self {
+    fn from(Look { at, store, receiving, exporter }: Look) -> Self {
         let store::Health { healthy, error, server_version, pgvector_version, .. } = store;
         Health {
-            healthy,
-            error,
+            healthy: healthy && receiving.is_none(),
+            error: error.or(receiving),
             looked_at: time(at),
             server_version,
             pgvector_version,

@@ -127,6 +127,13 @@ fn partitions(health: &Health) -> Option<Finding> {
     })
 }
 
+/// Of a server that receives, and cannot store what it is sent.
+pub(super) fn of_receiving(error: &str) -> Finding {
+    let todo = "The message says what is missing: for the login that receives, OTEL_PGVECTOR_SERVE_WRITER where that is set. Until \
+                then senders are asked to send again, or spans wait in the spool.";
+    Finding::bad("Receiving", error, todo)
+}
+
 /// Of what a server received.
 pub(super) fn of_exporter(status: &ExporterStatus) -> Vec<Finding> {
     let waiting = status.waiting + status.spool.spans;

@@ -12,11 +12,12 @@ use crate::exporter::ExporterStatus;
 use crate::serve::health::{Look, Watch};
 use crate::serve::human::{bytes, count, thousands};
 use crate::store::Health;
-use findings::{Finding, State, of_exporter, of_store};
+use findings::{Finding, State, of_exporter, of_receiving, of_store};
 
 pub(super) async fn page(Shared(watch): Shared<Watch>) -> Response {
     let look = watch.look().await;
     let mut findings = of_store(&look.store, &watch.target(), watch.schema(), look.at);
+    findings.extend(look.receiving.as_deref().map(of_receiving));
     findings.extend(look.exporter.iter().flat_map(of_exporter));
     let worst = findings.iter().map(|finding| finding.state).max().unwrap_or(State::Good);
     let main = html! {
