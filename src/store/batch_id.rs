@@ -2,6 +2,8 @@
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+#[cfg(feature = "serve")]
+use std::time::Duration;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use uuid::{NoContext, Timestamp, Uuid};
@@ -11,6 +13,16 @@ static PROCESS: LazyLock<[u8; 4]> = LazyLock::new(|| {
     let [.., a, b, c, d] = Uuid::new_v4().into_bytes();
     [a, b, c, d]
 });
+
+/// The last bytes of ids that are made from what was received: of all processes, and so of none.
+const RECEIVED: [u8; 4] = *b"otlp";
+
+/// When this process made the first of these ids, in microseconds since 1970, or later than what others have written.
+static RECEIVING_SINCE: LazyLock<u64> = LazyLock::new(|| microseconds(SystemTime::now()));
+
+/// How far from now the time of an id may be that is made from what was received.
+#[cfg(feature = "serve")]
+const RECENT: Duration = Duration::from_secs(15 * 60);
 
 /// Counts within the process, so that no two of its ids are the same.
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -27,9 +39,31 @@ pub(crate) fn new_batch_id() -> Uuid {
     Uuid::from_bytes(bytes)
 }
 
-/// Whether this process made the id.
-pub(crate) fn is_own_batch(id: Uuid) -> bool {
-    id.as_bytes().ends_with(&*PROCESS)
+/// The id of what was received with this content, whichever process received it: a sender that hears no answer sends it
+/// again, perhaps to another one. Its time is when the last of its spans ended; `None` where that is not of these minutes,
+/// as the ledger is pruned by it.
+#[cfg(feature = "serve")]
+pub(crate) fn received_batch_id(content: &[u8; 32], ended: SystemTime) -> Option<Uuid> {
+    let now = SystemTime::now();
+    let apart = now.duration_since(ended).or_else(|_| ended.duration_since(now)).ok()?;
+    if apart > RECENT {
+        return None;
+    }
+    LazyLock::force(&RECEIVING_SINCE);
+    let mut bytes = [0; 10];
+    bytes[..6].copy_from_slice(&content[..6]);
+    bytes[6..].copy_from_slice(&RECEIVED);
+    let milliseconds = microseconds(ended) / 1000;
+    Some(uuid::Builder::from_unix_timestamp_millis(milliseconds, &bytes).into_uuid())
+}
+
+/// Whether this process made the id of a batch that was written to a spool then, in microseconds since 1970.
+pub(crate) fn is_own_batch(id: Uuid, written: u64) -> bool {
+    id.as_bytes().ends_with(&*PROCESS) || id.as_bytes().ends_with(&RECEIVED) && written >= *RECEIVING_SINCE
+}
+
+fn microseconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
 }
 
 #[cfg(test)]
@@ -44,8 +78,26 @@ mod tests {
         assert_eq!(ids.len(), 10_000);
         for id in ids {
             assert_eq!((id.get_version_num(), id.get_variant()), (7, uuid::Variant::RFC4122));
-            assert!(is_own_batch(id));
+            assert!(is_own_batch(id, 0));
         }
-        assert!(!is_own_batch(Uuid::now_v7()));
+        assert!(!is_own_batch(Uuid::now_v7(), u64::MAX));
+    }
+
+    #[cfg(feature = "serve")]
+    #[test]
+    fn what_was_received_has_the_id_of_its_content_and_time() {
+        let ended = SystemTime::now() - Duration::from_millis(1500);
+        let id = |content: u8, ended| received_batch_id(&[content; 32], ended);
+        let first = id(7, ended).expect("recent");
+        assert_eq!((first.get_version_num(), first.get_variant()), (7, uuid::Variant::RFC4122));
+        let (seconds, nanoseconds) = first.get_timestamp().expect("version 7").to_unix();
+        let time = UNIX_EPOCH + Duration::new(seconds, nanoseconds);
+        assert!(ended.duration_since(time).is_ok_and(|apart| apart < Duration::from_millis(1)));
+        assert_eq!(id(7, ended), Some(first));
+        assert_ne!(id(8, ended), Some(first));
+        assert_ne!(id(7, ended + Duration::from_millis(1)), Some(first));
+        assert_eq!([id(7, ended - RECENT), id(7, ended + 2 * RECENT)], [None, None]);
+        assert!(is_own_batch(first, microseconds(SystemTime::now())), "written since");
+        assert!(!is_own_batch(first, microseconds(ended)), "written before");
     }
 }

@@ -57,6 +57,8 @@ use crate::embedding::Embedder;
 use crate::error::Result;
 use crate::settings::Settings;
 use crate::span::{Resource, Scrubber, Splitter, Template};
+#[cfg(feature = "serve")]
+pub(crate) use batch_id::received_batch_id;
 pub(crate) use batch_id::{is_own_batch, new_batch_id};
 pub(crate) use columns::Columns;
 pub(crate) use connection::Connection;

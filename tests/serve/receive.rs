@@ -283,6 +283,49 @@ async fn what_cannot_be_stored_is_to_be_sent_again_and_is_stored_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_sent_again_to_another_server_is_stored_once() {
+    let database = database().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = || {
+        let mut settings = database.settings();
+        settings.spool_dir = Some(folder.path().to_owned());
+        TestServer::start(receiving(settings))
+    };
+    let just_now = |sequence| {
+        let mut message = request(sequence);
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        for span in &mut message.resource_spans[0].scope_spans[0].spans {
+            span.start_time_unix_nano = now.as_nanos() as u64 - 2_000_000;
+            span.end_time_unix_nano = now.as_nanos() as u64 - 1_000_000;
+        }
+        message
+    };
+    let (first, second) = (server(), server());
+    let to_both = async |kind, body: Vec<u8>| {
+        for server in [&first, &second] {
+            assert_eq!(post(server, kind, body.clone()).await.status(), StatusCode::OK);
+        }
+    };
+    to_both(PROTOBUF, just_now(0..5).encode_to_vec()).await;
+    to_both(JSON, serde_json::to_vec(&just_now(5..10)).expect("JSON")).await;
+    assert_eq!(database.sequences().await, (0..10).collect::<Vec<_>>());
+
+    database.take_away().await;
+    to_both(PROTOBUF, just_now(10..15).encode_to_vec()).await;
+    database.bring_back().await;
+    let left = || {
+        std::fs::read_dir(folder.path())
+            .expect("the spool")
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().ends_with(".spool"))
+    };
+    eventually("the spool is replayed", || async { left().count() == 0 }).await;
+    assert_eq!(database.sequences().await, (0..15).collect::<Vec<_>>());
+    first.stop().await.expect("stopped");
+    second.stop().await.expect("stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_batch_with_the_ids_and_times_of_another_is_another_where_its_spans_differ() {
     let database = database().await;
     let server = TestServer::start(receiving(database.settings()));

@@ -58,7 +58,7 @@ impl Claimed {
 
     /// Whether this process wrote it.
     pub(crate) fn is_own(&self) -> bool {
-        is_own_batch(self.name.id)
+        is_own_batch(self.name.id, self.name.sequence)
     }
 
     /// The batch.

@@ -465,7 +465,7 @@ impl Inner {
 
 /// The spans of a batch that this process wrote; 0 of another's.
 fn own(name: &Name) -> u64 {
-    if is_own_batch(name.id) { name.spans.into() } else { 0 }
+    if is_own_batch(name.id, name.sequence) { name.spans.into() } else { 0 }
 }
 
 /// Whether the disk has no room, or refuses to write.

@@ -1,7 +1,7 @@
 //! Receiving OTLP: through the exporter's own delivery, so that success means committed or spooled.
 //!
 //! A batch is known by what is in it. Sent again within 15 minutes, as senders do that heard no answer, it has the id that it
-//! had, and the ledger stores it once.
+//! had, and the ledger stores it once. Where its spans have just ended, it has that id in every process.
 
 pub(super) mod answer;
 pub(super) mod grpc;
@@ -9,7 +9,7 @@ pub(super) mod http;
 mod weigh;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
 use moka::sync::Cache;
@@ -25,7 +25,7 @@ use super::Limits;
 use crate::error::{Error, Result};
 use crate::exporter::{ExporterHandle, SpanExporter};
 use crate::settings::Settings;
-use crate::store::new_batch_id;
+use crate::store::{new_batch_id, received_batch_id};
 
 /// How long, and how many, batches are known by their content. At 100 B each, they take a few megabytes.
 const KNOWN_FOR: Duration = Duration::from_secs(15 * 60);
@@ -121,7 +121,10 @@ impl Receiver {
         if spans == 0 {
             return Ok(received);
         }
-        let id = self.known.get_with(hash(&resource_spans), new_batch_id);
+        let content = hash(&resource_spans);
+        let id = self.known.get_with(content, || {
+            received_batch_id(&content, ended(&resource_spans)).unwrap_or_else(new_batch_id)
+        });
         let traces = TracesData { resource_spans };
         match self.exporter.export_received(id, traces, spans).await {
             Ok(()) => Ok(received),
@@ -159,6 +162,13 @@ fn hash(resource_spans: &[ResourceSpans]) -> [u8; 32] {
         hasher.update(&bytes);
     }
     hasher.finalize().into()
+}
+
+/// When the last of the spans ended.
+fn ended(resource_spans: &[ResourceSpans]) -> SystemTime {
+    let scopes = resource_spans.iter().flat_map(|message| &message.scope_spans);
+    let times = scopes.flat_map(|scope| &scope.spans).map(|span| span.end_time_unix_nano);
+    UNIX_EPOCH + Duration::from_nanos(times.max().unwrap_or_default())
 }
 
 /// As much as requests may have bytes together, and enough for the heaviest by itself.
