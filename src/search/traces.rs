@@ -60,7 +60,7 @@ async fn traces_by_conditions(store: &TraceStore, query: &SearchQuery) -> Result
         let are_all = spans.len() < count;
         filter.apart_from.extend(large(&spans));
         known.extend(grouped(spans, query.wanted()));
-        known.sort_by_key(newest_first);
+        known.sort_by_key(|spans| newest_first(spans));
         known.truncate(query.wanted());
         if are_all || count >= MAX_SPANS || known.len() >= query.wanted() {
             break (known, are_all);
@@ -189,7 +189,7 @@ fn large(spans: &[FoundSpan]) -> Vec<TraceId> {
 }
 
 /// The order of traces that are not ranked: by their newest span, as spans are.
-fn newest_first(spans: &Vec<FoundSpan>) -> (Reverse<Timestamp>, [u8; 16]) {
+fn newest_first(spans: &[FoundSpan]) -> (Reverse<Timestamp>, [u8; 16]) {
     (Reverse(newest_start(spans)), spans.first().map_or([0; 16], |span| span.trace_id.to_bytes()))
 }
 
