@@ -25,7 +25,8 @@ pub(super) async fn operations(store: &TraceStore, query: &SearchQuery) -> Resul
     if query.text.is_empty() {
         let (connection, info, last) = begin(store).await?;
         let found = by_conditions(store, &connection, &info, query, last).await?;
-        let Found { hits, next } = query.paged(found, |found| found.example.start, last);
+        let newest = found.iter().map(|found| found.example.start).max();
+        let Found { hits, next } = query.paged(found, newest, last);
         let hits = operation_hits(store, &connection, hits, &[]).await?;
         connection.give_back();
         return Ok(Found { hits, next });
@@ -35,10 +36,10 @@ pub(super) async fn operations(store: &TraceStore, query: &SearchQuery) -> Resul
         let found = documents.iter().filter(|document| found.contains(&document.id));
         found.map(|document| (&document.service, &document.text)).collect::<HashSet<_>>().len()
     };
-    let Ranked { connection, documents, spans, last } =
+    let Ranked { connection, documents, spans, newest, last } =
         ranked(store, query, PerDocument::ONE, operations).await?;
     let found = distinct(store, &connection, spans, query.wanted()).await?;
-    let Found { hits, next } = query.paged(found, |found| found.example.start, last);
+    let Found { hits, next } = query.paged(found, newest, last);
     let hits = operation_hits(store, &connection, hits, &documents).await?;
     end(connection).await?;
     Ok(Found { hits, next })

@@ -37,8 +37,8 @@ pub struct SearchQuery {
 /// Where a page begins, and what it is a page of: what was stored when the first one was asked for.
 ///
 /// As text, for links and command lines: `20.1764000000000000.4711`. Pages do not shift when spans are stored meanwhile,
-/// except for those that started before the first page was asked for, or before its newest result where a clock is ahead. All
-/// pages of a search have the same limit.
+/// except for those that started before the first page was asked for, or before the newest span that it was made of where a
+/// clock is ahead. All pages of a search have the same limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
     pub(super) offset: usize,
@@ -155,16 +155,11 @@ impl SearchQuery {
         self.limit + 1
     }
 
-    /// The page of results that were found up to [`wanted`](Self::wanted), of which each began at `start`; `document` is the
-    /// last document there is.
-    pub(super) fn paged<T>(
-        &self,
-        mut found: Vec<T>,
-        start: impl Fn(&T) -> Timestamp,
-        document: i32,
-    ) -> Found<T> {
+    /// The page of results that were found up to [`wanted`](Self::wanted); `newest` is when the newest span started that was
+    /// looked at, `document` the last document there is.
+    pub(super) fn paged<T>(&self, mut found: Vec<T>, newest: Option<Timestamp>, document: i32) -> Found<T> {
         // Clocks may be ahead of this one: what the first page counts is in the later ones, too.
-        let newest = found.iter().map(start).max().map_or(0, |newest| microseconds(newest).saturating_add(1));
+        let newest = newest.map_or(0, |newest| microseconds(newest).saturating_add(1));
         let offset = self.page.offset.min(MAX_OFFSET);
         let more = found.len() > offset + self.limit && offset + self.limit <= MAX_OFFSET;
         found.truncate(offset + self.limit);
@@ -302,7 +297,7 @@ mod tests {
         let mut seen = Vec::new();
         loop {
             let found = all.iter().copied().take(query.wanted()).collect();
-            let page = query.paged(found, |_| Timestamp(0), 7);
+            let page = query.paged(found, None, 7);
             seen.extend(page.hits);
             let Some(next) = page.next else { break };
             assert_eq!(next.to_string().parse::<Page>().expect("a page"), next);

@@ -14,7 +14,9 @@ use super::recent::newest_of_documents;
 use super::repeated::{PerDocument, with_further_traces};
 use super::score::Document;
 use super::spans::FoundSpan;
+use super::traces::newest_start;
 use crate::error::{Error, Result};
+use crate::span::Timestamp;
 use crate::store::{Connection, TraceStore};
 
 /// Of how many documents spans are read at first, at least; then of twice as many. As a rule the best ones are enough.
@@ -32,6 +34,8 @@ pub(super) struct Ranked {
     pub documents: Vec<Document>,
     /// Their newest spans, of the best document first.
     pub spans: Vec<FoundSpan>,
+    /// When the newest span started that had a part in it.
+    pub newest: Option<Timestamp>,
     /// The last document that there was.
     pub last: i32,
 }
@@ -48,7 +52,7 @@ pub(super) async fn ranked(
 ) -> Result<Ranked> {
     let filter = query.bounded_filter();
     let mut reach = Reach::first(&filter);
-    let (mut documents, mut spans) = (Vec::new(), Vec::new());
+    let (mut documents, mut spans, mut newest) = (Vec::new(), Vec::new(), None);
     loop {
         let begun = compare::begin(store, query, reach).await?;
         let nearest = nearest(store, &begun, query).await?;
@@ -56,12 +60,15 @@ pub(super) async fn ranked(
             Some(found) => in_order(found, &nearest, per_document.spans),
             None => of_documents(store, &begun, &nearest, query, per_document, &count).await?,
         };
+        // Which documents are candidates, and so their scores, depends on all spans that were looked at.
+        let looked_at = begun.by_spans.as_ref().unwrap_or(&found);
+        newest = newest.max(newest_start(looked_at));
         add(&mut spans, found);
         documents.extend(nearest);
         let Begun { connection, last, passing, .. } = begun;
         let enough = count(&documents, &spans) >= query.wanted();
         if enough || !reach.is_short(&filter, &passing, last, near(query)) {
-            return Ok(Ranked { connection, documents, spans, last });
+            return Ok(Ranked { connection, documents, spans, newest, last });
         }
         end(connection).await?;
         reach = Reach::Spans;

@@ -34,10 +34,9 @@ pub(super) async fn traces(store: &TraceStore, query: &SearchQuery) -> Result<Fo
     let traces = |_: &[Document], spans: &[FoundSpan]| {
         spans.iter().map(|span| span.trace_id).collect::<HashSet<TraceId>>().len()
     };
-    let Ranked { connection, documents, spans, last } =
+    let Ranked { connection, documents, spans, newest, last } =
         ranked(store, query, PerDocument::traces(query), traces).await?;
-    let Found { hits: traces, next } =
-        query.paged(grouped(spans, query.wanted()), |spans| newest_start(spans), last);
+    let Found { hits: traces, next } = query.paged(grouped(spans, query.wanted()), newest, last);
     let mut hits: Vec<TraceHit> = traces.iter().map(|spans| found(spans)).collect();
     // A trace shows all its spans that match, not only those it was found by.
     let filter = query.bounded_filter();
@@ -55,8 +54,10 @@ async fn traces_by_conditions(store: &TraceStore, query: &SearchQuery) -> Result
     let (connection, info, last) = begin(store).await?;
     let (mut filter, to) = (query.bounded_filter(), last.min(query.page.document));
     let (mut count, mut known) = (query.wanted() * 4, Vec::new());
+    let mut newest = None;
     let (traces, are_all) = loop {
         let spans = newest_passing(store, &connection, &info, &filter, to, count).await?;
+        newest = newest.max(newest_start(&spans));
         let are_all = spans.len() < count;
         filter.apart_from.extend(large(&spans));
         known.extend(grouped(spans, query.wanted()));
@@ -68,7 +69,7 @@ async fn traces_by_conditions(store: &TraceStore, query: &SearchQuery) -> Result
         known.retain(|spans| spans.first().is_some_and(|span| filter.apart_from.contains(&span.trace_id)));
         count *= 8;
     };
-    let Found { hits: mut traces, next } = query.paged(traces, |spans| newest_start(spans), last);
+    let Found { hits: mut traces, next } = query.paged(traces, newest, last);
     if !are_all {
         add_older(store, &connection, &filter, &mut traces).await?;
     }
@@ -89,15 +90,16 @@ pub(super) async fn spans(store: &TraceStore, query: &SearchQuery) -> Result<Fou
         let (connection, info, last) = begin(store).await?;
         let (filter, to) = (query.bounded_filter(), last.min(query.page.document));
         let spans = newest_passing(store, &connection, &info, &filter, to, query.wanted()).await?;
-        let Found { hits, next } = query.paged(spans, |span| span.start, last);
+        let newest = newest_start(&spans);
+        let Found { hits, next } = query.paged(spans, newest, last);
         let hits = shown(store, &connection, hits).await?;
         connection.give_back();
         return Ok(Found { hits: hits.into_iter().map(|(_, span)| span).collect(), next });
     }
-    let Ranked { connection, documents, mut spans, last } =
+    let Ranked { connection, documents, mut spans, newest, last } =
         ranked(store, query, PerDocument::spans(query), |_, spans| spans.len()).await?;
     spans.truncate(query.wanted());
-    let Found { hits, next } = query.paged(spans, |span| span.start, last);
+    let Found { hits, next } = query.paged(spans, newest, last);
     let hits = scored(shown(store, &connection, hits).await?, &documents);
     end(connection).await?;
     Ok(Found { hits: hits.into_iter().map(|(_, span)| span).collect(), next })
@@ -220,9 +222,9 @@ async fn add_older(
     Ok(())
 }
 
-/// When the newest of a trace's spans that were found started.
-fn newest_start(spans: &[FoundSpan]) -> Timestamp {
-    spans.iter().map(|span| span.start).max().unwrap_or(Timestamp(0))
+/// When the newest of these spans started.
+pub(super) fn newest_start(spans: &[FoundSpan]) -> Option<Timestamp> {
+    spans.iter().map(|span| span.start).max()
 }
 
 /// A trace that was found by spans, of which nothing else is known yet.

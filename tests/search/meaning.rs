@@ -1,5 +1,6 @@
 //! Traces are found by meaning, within the options, by index.
 
+use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use crate::support::database::TestDatabase;
@@ -221,6 +222,43 @@ async fn a_phrase_in_quotes_is_found_exactly() {
     let operations = store.search_operations("checkout \"order 83\"").await.expect("found");
     assert_eq!(operations.len(), 1);
     assert_eq!(operations[0].example.trace_id, TraceId::from(3), "the example is a span with the phrase");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_words_and_a_phrase_are_without_doubles_where_clocks_are_ahead() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    let now = Timestamp::from(SystemTime::now()).0;
+    let second = 1_000_000_000;
+    // The newest 500 spans with the phrase are ranked: those that fit best are not among them while others are of the future.
+    let kinds = [
+        ("send heartbeat", 100, now + 1000 * second),
+        ("payment refused", 400, now - 1000 * second),
+        ("payment declined", 100, now - 5000 * second),
+    ];
+    let mut spans = Vec::new();
+    for (name, count, newest) in kinds {
+        for number in 0..count {
+            let trace = spans.len() as u128 + 1;
+            let mut span = ordered(trace, "shop", name, "", "ORD-77");
+            span.start = Timestamp(newest - number * second);
+            span.end = span.start;
+            spans.push(span);
+        }
+    }
+    store.batch_store(&spans).await.expect("stored");
+    store.flush().await.expect("embedded");
+    let query = SearchQuery::new("payment declined \"ORD-77\"").limit(20);
+    let first = store.search_spans(query.clone()).await.expect("a page");
+    assert!(first.iter().all(|hit| hit.name == "payment refused"));
+    let (mut seen, mut next) = (first.hits, first.next);
+    while let Some(page) = next {
+        let found = store.search_spans(query.clone().page(page)).await.expect("a page");
+        seen.extend(found.hits);
+        next = found.next;
+    }
+    let distinct: HashSet<TraceId> = seen.iter().map(|hit| hit.trace_id).collect();
+    assert_eq!((seen.len(), distinct.len()), (500, 500));
 }
 
 #[tokio::test(flavor = "multi_thread")]
