@@ -104,6 +104,8 @@ pub(super) async fn candidates(
     let with_words = parameters.bind(with_words.clone());
     let source = source(store, passing, query, &mut parameters);
     let fence = passing.fence();
+    // Documents share texts, and so distances: the same ones are the nearest whatever the plan is. HNSW has no other order.
+    let ties = if fence.is_empty() { "" } else { ", id" };
     // Bodies are large: they are read only where it matters.
     let failed = match speaks_of_failure {
         true => "status_code = 2 OR strpos(body, '\"exception.') > 0",
@@ -114,7 +116,7 @@ pub(super) async fn candidates(
     let sql = format!(
         "WITH near AS MATERIALIZED ( \
              SELECT id, embedding {distance} {wanted} AS distance, service, text, status_code, body \
-             FROM ({source}{fence}) AS document ORDER BY embedding {distance} {wanted} LIMIT {count}) \
+             FROM ({source}{fence}) AS document ORDER BY embedding {distance} {wanted}{ties} LIMIT {count}) \
          SELECT id, 1 - distance, service, text, {failed} FROM near UNION ALL \
          SELECT id, 1 - (embedding {distance} {wanted}), service, text, {failed} FROM {tables}.span_documents \
          WHERE id = ANY({with_words}::integer[]) AND id NOT IN (SELECT id FROM near)"
@@ -123,6 +125,7 @@ pub(super) async fn candidates(
         connection.query_prepared(&sql, &parameters.as_slice()).await.map_err(reading(&query.filter))?;
     let mut candidates = rows.iter().map(candidate).collect::<Result<Vec<_>>>()?;
     candidates.retain(|candidate| candidate.id <= query.page.document);
+    candidates.sort_unstable_by_key(|candidate| candidate.id);
     Ok(candidates)
 }
 
