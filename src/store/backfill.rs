@@ -55,7 +55,7 @@ impl Drop for Running {
 struct Progress {
     steps: u64,
     /// Why the last step could not embed.
-    failure: Option<String>,
+    failure: Option<Arc<Error>>,
 }
 
 /// What one step found.
@@ -73,7 +73,8 @@ impl TraceStore {
     ///
     /// # Errors
     /// [`Error::Model`] when the model or ONNX Runtime is missing (spans are stored all the same, and are embedded
-    /// later); [`Error::Timeout`] after `flush_timeout_seconds`; [`Error::Connect`], [`Error::Database`].
+    /// later); [`Error::Schema`] when the database does not let them be embedded, with the reason; [`Error::Timeout`] after
+    /// `flush_timeout_seconds`; [`Error::Connect`], [`Error::Database`].
     pub async fn flush(&self) -> Result<()> {
         let seconds = self.inner.settings.flush_timeout_seconds;
         match tokio::time::timeout(Duration::from_secs(seconds), self.all_embedded()).await {
@@ -87,13 +88,23 @@ impl TraceStore {
         let mut progress = backfill.progress.subscribe();
         let (waiting, newest) = self.waiting(i32::MAX).await?;
         let mut waits = waiting > 0;
+        let (mut pause, mut has_failed) = (BUSY, false);
         while waits {
             self.start_backfill();
             backfill.wake.notify_one();
             // Another process may be the one that embeds: then nothing is heard here.
             let heard = tokio::time::timeout(BUSY, progress.changed()).await.is_ok();
-            if heard && let Some(failure) = progress.borrow_and_update().failure.clone() {
-                return Err(Error::Model(failure));
+            let failure = if heard { progress.borrow_and_update().failure.clone() } else { None };
+            match failure.as_deref() {
+                None => {}
+                Some(Error::Model(reason)) => return Err(Error::Model(reason.clone())),
+                // It may pass, or be what is looked at anew.
+                Some(error) if error.is_transient() || !has_failed => {
+                    has_failed = true;
+                    tokio::time::sleep(pause).await;
+                    pause = BUSIEST.min(2 * pause);
+                }
+                Some(error) => return Err(Error::Schema(format!("documents cannot be embedded: {error}"))),
             }
             waits = self.any_waits(newest).await?;
         }
@@ -238,13 +249,14 @@ impl TraceStore {
     /// One step of the backfill, and how long to pause after it, `busy` where others have what waits; `None` when it has ended.
     async fn step(&self, busy: Duration) -> Option<Duration> {
         let backfill = &self.inner.backfill;
-        let step = self.embed_chunk(i32::MAX).await;
+        let step = self.embed_chunk(i32::MAX).await.map_err(Arc::new);
+        if let Err(error) = &step {
+            // Before it is told: who hears of it may try again at once.
+            self.learn_from(error);
+        }
         backfill.progress.send_modify(|progress| {
             progress.steps += 1;
-            progress.failure = match &step {
-                Err(Error::Model(reason)) => Some(reason.clone()),
-                _ => None,
-            };
+            progress.failure = step.as_ref().err().cloned();
         });
         match step {
             Ok(Step::Embedded(count)) => {
@@ -267,7 +279,6 @@ impl TraceStore {
                 }
             }
             Err(error) => {
-                self.leave_standby(&error);
                 otel_warn!(name: "TraceStore.EmbeddingFailed", reason = error.to_string());
                 Some(RETRY)
             }

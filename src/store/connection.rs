@@ -294,18 +294,20 @@ impl TraceStore {
     ) -> Result<T> {
         let seconds = self.inner.settings.statement_timeout_seconds;
         match tokio::time::timeout(Duration::from_secs(seconds), call).await {
-            Ok(result) => result.inspect_err(|error| self.leave_standby(error)),
+            Ok(result) => result.inspect_err(|error| self.learn_from(error)),
             Err(_) => Err(Error::Timeout { doing, seconds: seconds as f64 }),
         }
     }
 
     /// Closes all connections when one turns out to lead to a server that is no longer the primary: the next are made
-    /// to the one that is.
-    pub(super) fn leave_standby(&self, error: &Error) {
-        if let Error::Database { source, .. } = error
-            && source.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
-        {
+    /// to the one that is. Looks at the schema anew when a type or an operator is gone: pgvector's may be elsewhere now.
+    pub(super) fn learn_from(&self, error: &Error) {
+        let Error::Database { source, .. } = error else { return };
+        let code = source.code();
+        if code == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) {
             self.inner.pool.retain(|_, _| false);
+        } else if code == Some(&SqlState::UNDEFINED_OBJECT) || code == Some(&SqlState::UNDEFINED_FUNCTION) {
+            *self.known_schema() = None;
         }
     }
 }

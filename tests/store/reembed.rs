@@ -543,3 +543,53 @@ async fn the_command_says_what_it_does() {
     let again = run(&["--json"]).ok().json();
     assert_eq!((&again["embedded"], &again["changed"]), (&0.into(), &false.into()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_that_cannot_embed_says_why_or_tries_seldom() {
+    let traces = Traces::create().await;
+    let mut settings = traces.settings(OLD);
+    settings.flush_timeout_seconds = 3;
+    let store = TraceStore::new(settings).expect("valid settings");
+    store.migrate().await.expect("migrated");
+    let refuse = async |sqlstate: &str| {
+        let sql = format!(
+            "CREATE SEQUENCE IF NOT EXISTS attempts;
+             CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN PERFORM nextval('attempts'); RAISE 'no embeddings today' USING ERRCODE = '{sqlstate}'; END $$;
+             CREATE OR REPLACE TRIGGER refuse BEFORE UPDATE OF embedding ON otel.span_documents
+             FOR EACH STATEMENT EXECUTE FUNCTION public.refuse()"
+        );
+        traces.database.execute(&sql).await;
+    };
+    // What has to be mended is said at once.
+    refuse("P0001").await;
+    store.batch_store(&[span(1)]).await.expect("stored");
+    let begin = Instant::now();
+    let error = store.flush().await.expect_err("refused").to_string();
+    assert!(error.contains("no embeddings today"), "{error}");
+    assert!(begin.elapsed() < Duration::from_secs(3));
+    // What may pass is waited for, without asking all the time.
+    refuse("40001").await;
+    let before: i64 = traces.database.value("SELECT last_value FROM attempts").await;
+    assert!(matches!(store.flush().await, Err(Error::Timeout { .. })));
+    let attempts = traces.database.value::<i64>("SELECT last_value FROM attempts").await - before;
+    assert!((2..40).contains(&attempts), "{attempts} attempts in 3 s");
+    traces.database.execute("DROP TRIGGER refuse ON otel.span_documents").await;
+    store.flush().await.expect("embedded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_extension_that_is_moved_to_another_schema_is_found_there() {
+    let traces = Traces::create().await;
+    let store = traces.store(OLD);
+    fill(&store, 1..2).await;
+    assert!(finds(&store, 1).await.expect("found"));
+    traces.database.execute("CREATE SCHEMA elsewhere; ALTER EXTENSION vector SET SCHEMA elsewhere").await;
+    // A connection that is there has what it prepared; a new one has nothing.
+    traces.database.end_connections().await;
+    eventually("it is found again", || async { finds(&store, 1).await.is_ok_and(|found| found) }).await;
+    traces.database.execute("ALTER EXTENSION vector SET SCHEMA public").await;
+    fill(&store, 2..3).await;
+    let sql = "SELECT count(*) FROM otel.span_documents WHERE embedding IS NOT NULL";
+    assert_eq!(traces.database.value::<i64>(sql).await, 2);
+}
