@@ -515,3 +515,29 @@ async fn a_bad_trace_of_an_answer_is_a_rejected_record_and_the_others_are_stored
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_without_end_is_an_error_and_takes_no_memory_without_end() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = [0; 1024];
+                let _ = stream.read(&mut request).await;
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{\"data\":[";
+                let mut sent = stream.write_all(head.as_bytes()).await;
+                let names = "\"shop\",".repeat(100_000);
+                while sent.is_ok() {
+                    sent = stream.write_all(names.as_bytes()).await;
+                }
+            });
+        }
+    });
+    let source = HttpSource::new(&url).expect("a URL");
+    for imported in [Importer::counting().jaeger(&source).await, Importer::counting().tempo(&source).await] {
+        let error = imported.expect_err("no end").to_string();
+        assert!(error.contains("the answer has more than 128 MiB"), "{error}");
+    }
+}

@@ -123,13 +123,27 @@ impl Client {
     /// # Errors
     /// As [`get`](Self::get), and where there is none.
     pub(super) async fn get_whole(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<u8>> {
-        match self.get_limited(path, query, usize::MAX).await? {
-            Answer::Body(body) => Ok(body),
-            Answer::Refused(reason) => Err(unexpected(&self.origin(path), reason)),
-            Answer::NotFound | Answer::TooLarge => {
-                Err(unexpected(&self.origin(path), "the server answers 404 Not Found"))
-            }
-        }
+        let answer = self.get_limited(path, query, usize::MAX).await?;
+        self.body(path, answer)
+    }
+
+    /// An answer that is never large.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), and where there is none, or no end of it.
+    pub(super) async fn get_list(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<u8>> {
+        let answer = self.get(path, query).await?;
+        self.body(path, answer)
+    }
+
+    fn body(&self, path: &str, answer: Answer) -> Result<Vec<u8>> {
+        let reason = match answer {
+            Answer::Body(body) => return Ok(body),
+            Answer::Refused(reason) => reason,
+            Answer::NotFound => "the server answers 404 Not Found".into(),
+            Answer::TooLarge => format!("the answer has more than {} MiB", MAX_ANSWER >> 20),
+        };
+        Err(unexpected(&self.origin(path), reason))
     }
 
     fn origin(&self, path: &str) -> String {

@@ -81,7 +81,7 @@ pub(super) async fn import(importer: &Importer, source: &HttpSource) -> Result<(
 }
 
 async fn services(source: &HttpSource) -> Result<Vec<String>> {
-    let body = source.client.get_whole(SERVICES, &[]).await?;
+    let body = source.client.get_list(SERVICES, &[]).await?;
     let origin = || format!("{}{SERVICES}", source.name());
     let answer: Envelope<String> = serde_json::from_slice(&body)
         .map_err(|error| unexpected(&origin(), format!("this is not Jaeger's answer: {error}")))?;

@@ -91,7 +91,7 @@ async fn search(source: &HttpSource, tags: Option<&str>, start: i64, end: i64) -
     let (start, end, limit) = (start.to_string(), end.to_string(), source.page_size.to_string());
     let mut query = vec![("start", start.as_str()), ("end", &end), ("limit", &limit)];
     query.extend(tags.map(|tags| ("tags", tags)));
-    let body = source.client.get_whole(SEARCH, &query).await?;
+    let body = source.client.get_list(SEARCH, &query).await?;
     let origin = format!("{}{SEARCH}?start={start}&end={end}", source.name());
     let found: Found<'_> = serde_json::from_slice(&body)
         .map_err(|error| unexpected(&origin, format!("this is not Tempo's answer: {error}")))?;
