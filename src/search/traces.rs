@@ -191,7 +191,7 @@ fn large(spans: &[FoundSpan]) -> Vec<TraceId> {
 }
 
 /// The order of traces that are not ranked: by their newest span, as spans are.
-fn newest_first(spans: &[FoundSpan]) -> (Reverse<Timestamp>, [u8; 16]) {
+fn newest_first(spans: &[FoundSpan]) -> (Reverse<Option<Timestamp>>, [u8; 16]) {
     (Reverse(newest_start(spans)), spans.first().map_or([0; 16], |span| span.trace_id.to_bytes()))
 }
 
