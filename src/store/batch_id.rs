@@ -2,9 +2,7 @@
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-#[cfg(feature = "serve")]
-use std::time::Duration;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use uuid::{NoContext, Timestamp, Uuid};
 
@@ -19,7 +17,7 @@ static PROCESS: LazyLock<[u8; 4]> = LazyLock::new(|| {
 const RECEIVED: [u8; 2] = *b"rx";
 
 /// When this process made the first of these ids, in microseconds since 1970, or later than what others have written.
-static RECEIVING_SINCE: LazyLock<u64> = LazyLock::new(|| microseconds(SystemTime::now()));
+static RECEIVING_SINCE: LazyLock<u64> = LazyLock::new(|| now().as_micros() as u64);
 
 /// How far from now the time of an id may be that is made from what was received.
 #[cfg(feature = "serve")]
@@ -30,8 +28,7 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// A new id. Ids of version 7 sort by time: they fill the index from one side, and are pruned by a range.
 pub(crate) fn new_batch_id() -> Uuid {
-    // A clock before 1970 makes ids that sort early, and nothing worse.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = now();
     let id = Uuid::new_v7(Timestamp::from_unix(NoContext, now.as_secs(), now.subsec_nanos()));
     let mut bytes = id.into_bytes();
     let [_, count @ ..] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
@@ -45,17 +42,15 @@ pub(crate) fn new_batch_id() -> Uuid {
 /// as the ledger is pruned by it.
 #[cfg(feature = "serve")]
 pub(crate) fn received_batch_id(content: &[u8; 32], ended: SystemTime) -> Option<Uuid> {
-    let now = SystemTime::now();
-    let apart = now.duration_since(ended).or_else(|_| ended.duration_since(now)).ok()?;
-    if apart > RECENT {
+    let ended = ended.duration_since(UNIX_EPOCH).ok()?;
+    if now().abs_diff(ended) > RECENT {
         return None;
     }
     LazyLock::force(&RECEIVING_SINCE);
     let mut bytes = [0; 10];
     bytes[..8].copy_from_slice(&content[..8]);
     bytes[8..].copy_from_slice(&RECEIVED);
-    let milliseconds = microseconds(ended) / 1000;
-    Some(uuid::Builder::from_unix_timestamp_millis(milliseconds, &bytes).into_uuid())
+    Some(uuid::Builder::from_unix_timestamp_millis(ended.as_millis() as u64, &bytes).into_uuid())
 }
 
 /// Whether this process made the id of a batch that was written to a spool then, in microseconds since 1970.
@@ -63,8 +58,9 @@ pub(crate) fn is_own_batch(id: Uuid, written: u64) -> bool {
     id.as_bytes().ends_with(&*PROCESS) || id.as_bytes().ends_with(&RECEIVED) && written >= *RECEIVING_SINCE
 }
 
-fn microseconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
+/// Since 1970. A clock before that makes ids that sort early, and nothing worse.
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -87,7 +83,7 @@ mod tests {
     #[cfg(feature = "serve")]
     #[test]
     fn what_was_received_has_the_id_of_its_content_and_time() {
-        let ended = SystemTime::now() - Duration::from_millis(1500);
+        let ended = UNIX_EPOCH + now() - Duration::from_millis(1500);
         let id = |content: u8, ended| received_batch_id(&[content; 32], ended);
         let first = id(7, ended).expect("recent");
         assert_eq!((first.get_version_num(), first.get_variant()), (7, uuid::Variant::RFC4122));
@@ -98,7 +94,7 @@ mod tests {
         assert_ne!(id(8, ended), Some(first));
         assert_ne!(id(7, ended + Duration::from_millis(1)), Some(first));
         assert_eq!([id(7, ended - RECENT), id(7, ended + 2 * RECENT)], [None, None]);
-        assert!(is_own_batch(first, microseconds(SystemTime::now())), "written since");
-        assert!(!is_own_batch(first, microseconds(ended)), "written before");
+        assert!(is_own_batch(first, now().as_micros() as u64), "written since");
+        assert!(!is_own_batch(first, now().as_micros() as u64 - 1_500_000), "written before");
     }
 }

@@ -11,7 +11,10 @@ use opentelemetry_pgvector::search::{Condition, Filter, SearchQuery, Status};
 use opentelemetry_pgvector::span::{Event, Resource, StatusCode, Value};
 
 async fn stored(database: &TestDatabase) -> TraceStore {
-    let store = database.store();
+    let mut settings = database.settings();
+    // Many conditions take a while, beside other tests.
+    settings.statement_timeout_seconds = 300;
+    let store = TraceStore::new(settings).expect("valid settings");
     for batch in spans().chunks(500) {
         store.batch_store(batch).await.expect("stored");
     }
