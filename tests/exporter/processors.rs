@@ -350,14 +350,19 @@ async fn a_schema_that_is_dropped_meanwhile_is_made_again() {
     assert_eq!(stored[0].name, "after", "the row has its document");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_shutdown_of_the_sdk_s_processor_succeeds_though_documents_still_wait() {
-    let database = TestDatabase::create().await;
+/// Leaves a document without embedding; a client that can keep it busy.
+async fn with_a_document_that_waits(database: &TestDatabase) -> tokio_postgres::Client {
     let mut settings = database.settings();
     settings.embedding_model = "/nonexistent/model".into();
     let without_model = SpanExporter::from_settings(settings).expect("built");
     without_model.export(vec![span_data("waits")]).await.expect("exported");
-    let client = database.client().await;
+    database.client().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_of_the_sdk_s_processor_succeeds_though_documents_still_wait() {
+    let database = TestDatabase::create().await;
+    let client = with_a_document_that_waits(&database).await;
     // The export takes some of the shutdown's five seconds.
     database
         .execute(
@@ -389,11 +394,7 @@ async fn after_shutdown_exports_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flush_that_a_shutdown_ends_says_so() {
     let database = TestDatabase::create().await;
-    let mut settings = database.settings();
-    settings.embedding_model = "/nonexistent/model".into();
-    let without_model = SpanExporter::from_settings(settings).expect("built");
-    without_model.export(vec![span_data("waits")]).await.expect("exported");
-    let client = database.client().await;
+    let client = with_a_document_that_waits(&database).await;
     client.batch_execute("BEGIN; SELECT FROM otel.span_documents FOR UPDATE").await.expect("kept busy");
 
     let exporter = exporter(&database);

@@ -3,6 +3,7 @@
 mod filters;
 mod meaning;
 mod newest;
+mod pages;
 mod summaries;
 #[path = "../support/mod.rs"]
 mod support;

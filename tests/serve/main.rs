@@ -7,5 +7,6 @@ mod page_ops;
 mod page_search;
 mod page_trace;
 mod receive;
+mod roles;
 #[path = "../support/mod.rs"]
 mod support;

@@ -7,7 +7,6 @@ use crate::support::database::{TestDatabase, eventually};
 use crate::support::serve::{TestServer, receiving};
 use opentelemetry::trace::{Tracer, TracerProvider};
 use opentelemetry_otlp::{Compression, WithExportConfig, WithTonicConfig};
-use opentelemetry_pgvector::TraceStore;
 use opentelemetry_pgvector::serve::{Credentials, Tls};
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
@@ -15,7 +14,6 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
-use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use prost::Message;
@@ -27,7 +25,7 @@ use tonic::Code;
 use tonic_types::StatusExt;
 
 /// Spans with numbers, as [`crate::support::spans::numbered`] has them.
-fn request(sequence: std::ops::Range<i64>) -> ExportTraceServiceRequest {
+pub fn request(sequence: std::ops::Range<i64>) -> ExportTraceServiceRequest {
     let span = |number: i64| Span {
         trace_id: uuid::Uuid::new_v4().as_bytes().to_vec(),
         span_id: number.to_be_bytes().to_vec(),
@@ -48,12 +46,12 @@ fn request(sequence: std::ops::Range<i64>) -> ExportTraceServiceRequest {
     }
 }
 
-async fn post(server: &TestServer, kind: &str, body: Vec<u8>) -> reqwest::Response {
+pub async fn post(server: &TestServer, kind: &str, body: Vec<u8>) -> reqwest::Response {
     let request = reqwest::Client::new().post(server.traces()).header("content-type", kind);
     request.body(body).send().await.expect("an answer")
 }
 
-const PROTOBUF: &str = "application/x-protobuf";
+pub const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
 
 async fn database() -> TestDatabase {
@@ -525,103 +523,4 @@ async fn a_server_that_stops_ends_what_is_under_way() {
     assert!(answer.contains("HTTP/1.1 200"), "{answer}");
     stopping.await.expect("no panic").expect("stopped");
     assert_eq!(database.sequences().await, [0]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_readers_role_looks_and_the_writers_receives() {
-    let database = TestDatabase::create().await;
-    let schema = database.schema_with_roles();
-    let (reader, writer) = (database.create_role().await, database.create_role().await);
-    let mut settings = database.settings();
-    settings.schema.clone_from(&schema);
-    let owner = TraceStore::new(settings).expect("valid settings");
-    owner.create_roles().await.expect("roles");
-    owner.migrate().await.expect("migrated");
-    database.execute(&format!("GRANT {schema}_reader TO {reader}; GRANT {schema}_writer TO {writer}")).await;
-    let of = |role: &str| {
-        let mut settings = database.settings_as(role);
-        settings.schema.clone_from(&schema);
-        settings
-    };
-    let mut config = receiving(of(&reader));
-    config.receive.as_mut().expect("it receives").settings = of(&writer);
-    let server = TestServer::start(config);
-    let mut message = request(0..1);
-    message.resource_spans[0].resource = Some(Resource {
-        attributes: vec![KeyValue {
-            key: "service.name".into(),
-            value: Some(AnyValue { value: Some(any_value::Value::StringValue("checkout".into())) }),
-            key_strindex: 0,
-        }],
-        ..Resource::default()
-    });
-    let answer = post(&server, PROTOBUF, message.encode_to_vec()).await;
-    assert_eq!(answer.status(), StatusCode::OK);
-    let found = reqwest::get(server.url("/api/traces?service=checkout&tag=load.sequence:0")).await;
-    let found: serde_json::Value = found.expect("an answer").json().await.expect("JSON");
-    assert_eq!(found["data"].as_array().map(Vec::len), Some(1), "{found}");
-    let map = reqwest::get(server.url("/api/dependencies")).await.expect("an answer");
-    assert_eq!(map.status(), StatusCode::OK);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_whose_writer_cannot_store_is_not_healthy() {
-    let database = TestDatabase::create().await;
-    let schema = database.schema_with_roles();
-    let (reader, writer) = (database.create_role().await, database.create_role().await);
-    let of = |role: &str| {
-        let mut settings = database.settings_as(role);
-        settings.schema.clone_from(&schema);
-        settings
-    };
-    let mut settings = database.settings();
-    settings.schema.clone_from(&schema);
-    let owner = TraceStore::new(settings).expect("valid settings");
-    owner.create_roles().await.expect("roles");
-    owner.migrate().await.expect("migrated");
-    database.execute(&format!("GRANT {schema}_reader TO {reader}; GRANT {schema}_writer TO {writer}")).await;
-    let health = async || {
-        // Each look is remembered for some seconds, so each server has its own.
-        let mut config = receiving(of(&reader));
-        config.receive.as_mut().expect("it receives").settings = of(&writer);
-        let server = TestServer::start(config);
-        let answer = reqwest::get(server.url("/api/health")).await.expect("an answer");
-        let status = answer.status();
-        let health: serde_json::Value = answer.json().await.expect("JSON");
-        assert_eq!(health["healthy"], status == StatusCode::OK);
-        let page = reqwest::get(server.url("/health")).await.expect("an answer").text().await.expect("text");
-        assert_eq!(page.contains("<h2>Receiving</h2>"), status != StatusCode::OK, "{page}");
-        server.stop().await.expect("stopped");
-        (status, health["error"].as_str().unwrap_or_default().to_owned())
-    };
-    assert_eq!(health().await, (StatusCode::OK, String::new()));
-    for (taken, given, reason) in [
-        (
-            format!("REVOKE INSERT ON {schema}.span_rows FROM {schema}_writer"),
-            format!("GRANT INSERT ON {schema}.span_rows TO {schema}_writer"),
-            ".span_rows (otel-pgvector migrate --print-roles prints".into(),
-        ),
-        (
-            format!("REVOKE {schema}_writer FROM {writer}"),
-            format!("GRANT {schema}_writer TO {writer}"),
-            format!("permission denied for schema {schema} [42501]"),
-        ),
-        (
-            format!("ALTER ROLE {writer} NOLOGIN"),
-            format!("ALTER ROLE {writer} LOGIN"),
-            "is not permitted to log in".into(),
-        ),
-        (
-            format!("ALTER ROLE {writer} SET default_transaction_read_only = on"),
-            format!("ALTER ROLE {writer} RESET default_transaction_read_only"),
-            "read-only".into(),
-        ),
-    ] {
-        database.execute(&taken).await;
-        let (status, error) = health().await;
-        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{taken}");
-        assert!(error.contains(&reason), "{taken}: {error}");
-        database.execute(&given).await;
-        assert_eq!(health().await.0, StatusCode::OK, "{given}");
-    }
 }
