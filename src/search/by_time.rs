@@ -8,7 +8,7 @@ use opentelemetry::trace::TraceId;
 use super::conditions::{Parameters, asks_documents, asks_each_row, columns, on_documents, on_rows, within};
 use super::filter::Filter;
 use super::held::{Held, held};
-use super::recent::newest_root;
+use super::recent::{newest_root, newest_roots};
 use super::spans::{
     COLUMNS, Documents, FoundSpan, NEWEST_FIRST, newest, newest_of_traces, read, read_once, reading,
 };
@@ -17,7 +17,7 @@ use crate::store::{Columns, Connection, SchemaInfo, TraceStore};
 
 /// Up to so many documents have their rows read by the index on documents, which takes a look for each partition.
 const FEW: usize = 200;
-/// The first period that is read.
+/// The first period that is read, at least.
 const FIRST: Duration = Duration::from_secs(1);
 /// What is older than so long periods is read at once.
 const LONGEST: Duration = Duration::from_secs(400 * 24 * 3600);
@@ -127,7 +127,21 @@ impl ByTime<'_> {
             newest_root(self.store, self.connection, &Filter { until, ..self.filter.clone() }).await
         };
         let (mut until, mut length, mut spans) = (self.filter.until, FIRST, Vec::new());
-        let mut root = newest_root(until).await?;
+        let roots = match self.info.distributed {
+            true => None,
+            false => newest_roots(self.store, self.connection, self.filter).await?,
+        };
+        let mut dense = None;
+        let mut root = match roots {
+            Some(roots) => {
+                // Of a clock that is years ahead nothing is to be learned.
+                if roots.all < LONGEST {
+                    (length, dense) = (roots.all.max(FIRST), Some(roots.dense.max(FIRST)));
+                }
+                Some(roots.newest)
+            }
+            None => newest_root(until).await?,
+        };
         let mut row_by_row = !self.info.distributed;
         loop {
             let since = root.and_then(|root| root.checked_sub(length)).filter(|_| length < LONGEST);
@@ -153,7 +167,7 @@ impl ByTime<'_> {
             let most = if row_by_row && spent * 16 > self.patience { 4.0 } else { 16.0 };
             // As many as are missing, if they lie as dense as the last ones, and a fourth more.
             let missing = 1.25 * (limit - spans.len()) as f64 / found as f64;
-            length = length.mul_f64(missing.clamp(0.25, most));
+            length = dense.take().unwrap_or(length).mul_f64(missing.clamp(0.25, most));
         }
     }
 

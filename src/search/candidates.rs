@@ -3,17 +3,17 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use tokio_postgres::Row;
+use futures_util::future;
 
 use super::compare::Begun;
 use super::compared::{LARGE, Passing, source};
 use super::conditions::Parameters;
 use super::query::SearchQuery;
-use super::score::{Candidate, QueryWord};
+use super::score::{Candidate, QueryWord, dot};
 use super::spans::reading;
-use crate::embedding::InContext;
+use crate::embedding::{InContext, Vector};
 use crate::error::{Error, Result};
-use crate::store::{Columns, Connection, TraceStore, Vector};
+use crate::store::{Columns, Connection, Known, TraceStore, Vector as Parameter};
 
 /// How many documents are near enough for each result of a page, at least, and at most in all. Documents share texts, so
 /// these are fewer operations: with 160 of them Datasette lost 0.02 of precision, with 200 none. Finding them takes HNSW
@@ -62,7 +62,7 @@ pub(super) async fn with_words(
     passing: &Passing,
     query: &SearchQuery,
     documents: i32,
-) -> Result<Vec<i32>> {
+) -> Result<Vec<Known>> {
     let mut parameters = Parameters::default();
     let text = parameters.bind(query.text.clone());
     let source = source(store, passing, query, &mut parameters);
@@ -80,61 +80,80 @@ pub(super) async fn with_words(
     let sql = format!(
         "WITH query AS MATERIALIZED (SELECT plainto_tsquery('pg_catalog.simple', lexeme) AS word \
                         FROM unnest(tsvector_to_array(to_tsvector('pg_catalog.english', {text}::text))) AS lexeme{rare}) \
-         SELECT DISTINCT found.id FROM query CROSS JOIN LATERAL ( \
-             SELECT id FROM (SELECT id, words FROM ({source}) AS document WHERE words @@ word LIMIT {RANKED}) AS few \
+         SELECT DISTINCT found.id, found.hash FROM query CROSS JOIN LATERAL ( \
+             SELECT id, hash FROM (SELECT id, hash, words FROM ({source}) AS document WHERE words @@ word LIMIT {RANKED}) AS few \
              ORDER BY ts_rank(words, word, 1) DESC, id LIMIT {WITH_WORD}) AS found"
     );
     let rows =
         connection.query_prepared(&sql, &parameters.as_slice()).await.map_err(reading(&query.filter))?;
-    rows.iter().map(|row| row.column(0)).collect()
+    rows.iter().map(Known::of).collect()
 }
 
-/// The nearest documents that pass the query's conditions, and those of them with its words, in no order.
+/// The nearest documents that pass the query's conditions, and those of them with its words, by their ids.
 pub(super) async fn candidates(
     store: &TraceStore,
     begun: &Begun,
     query: &SearchQuery,
-    speaks_of_failure: bool,
 ) -> Result<Vec<Candidate>> {
-    let Begun { connection, schema, embedded, passing, with_words, .. } = begun;
-    let tables = &store.sql().schema;
-    let mut parameters = Parameters::default();
-    parameters.bind(Vector::new(&embedded.vector));
-    let (wanted, distance) = (store.sql().vector(1, &schema.vector), &schema.distance);
-    let with_words = parameters.bind(with_words.clone());
-    let source = source(store, passing, query, &mut parameters);
-    let fence = passing.fence();
-    // Documents share texts, and so distances: the same ones are the nearest whatever the plan is. HNSW has no other order.
-    let ties = if fence.is_empty() { "" } else { ", id" };
-    // Bodies are large: they are read only where it matters.
-    let failed = match speaks_of_failure {
-        true => "status_code = 2 OR strpos(body, '\"exception.') > 0",
-        false => "status_code = 2",
+    let Begun { connection, schema, embedder, embedded, passing, with_words, .. } = begun;
+    let vectors = |documents| store.document_vectors((connection, schema), embedder, documents);
+    let cosine = |vector: Vector| f64::from(dot(&embedded.vector, &vector));
+    let mut candidates: Vec<Candidate> = match passing {
+        Passing::Many => {
+            let mut documents = nearest(store, begun, query).await?;
+            let near: HashSet<i32> = documents.iter().map(|document| document.id).collect();
+            documents.extend(with_words.iter().filter(|document| !near.contains(&document.id)));
+            let texts = store.document_texts(connection, &documents);
+            let (vectors, texts) = future::try_join(vectors(&documents), texts).await?;
+            let found = documents.iter().zip(vectors).zip(texts);
+            found
+                .filter_map(|((document, vector), text)| {
+                    Some(Candidate { id: document.id, cosine: cosine(vector?), text: text? })
+                })
+                .collect()
+        }
+        Passing::These(documents) => {
+            let found = documents.iter().zip(vectors(documents).await?);
+            let mut near: Vec<(Known, f64)> =
+                found.filter_map(|(&document, vector)| Some((document, cosine(vector?)))).collect();
+            // Documents share texts, and so cosines: the same ones are the nearest each time.
+            near.sort_unstable_by(|(a, nearer), (b, farther)| {
+                farther.total_cmp(nearer).then(a.id.cmp(&b.id))
+            });
+            let with_words: HashSet<i32> = with_words.iter().map(|document| document.id).collect();
+            let mut places = 0..near.len();
+            near.retain(|(document, _)| {
+                places.next().is_some_and(|place| place < self::near(query))
+                    || with_words.contains(&document.id)
+            });
+            let (documents, cosines): (Vec<Known>, Vec<f64>) = near.into_iter().unzip();
+            let texts = store.document_texts(connection, &documents).await?;
+            let found = documents.iter().zip(cosines).zip(texts);
+            found
+                .filter_map(|((document, cosine), text)| {
+                    Some(Candidate { id: document.id, cosine, text: text? })
+                })
+                .collect()
+        }
     };
-    // A number, since the planner would compare all documents for a limit that it does not know.
-    let count = near(query);
-    let sql = format!(
-        "WITH near AS MATERIALIZED ( \
-             SELECT id, embedding {distance} {wanted} AS distance, service, text, status_code, body \
-             FROM ({source}{fence}) AS document ORDER BY embedding {distance} {wanted}{ties} LIMIT {count}) \
-         SELECT id, 1 - distance, service, text, {failed} FROM near UNION ALL \
-         SELECT id, 1 - (embedding {distance} {wanted}), service, text, {failed} FROM {tables}.span_documents \
-         WHERE id = ANY({with_words}::integer[]) AND id NOT IN (SELECT id FROM near)"
-    );
-    let rows =
-        connection.query_prepared(&sql, &parameters.as_slice()).await.map_err(reading(&query.filter))?;
-    let mut candidates = rows.iter().map(candidate).collect::<Result<Vec<_>>>()?;
     candidates.retain(|candidate| candidate.id <= query.page.document);
     candidates.sort_unstable_by_key(|candidate| candidate.id);
     Ok(candidates)
 }
 
-fn candidate(row: &Row) -> Result<Candidate> {
-    Ok(Candidate {
-        id: row.column(0)?,
-        cosine: row.column(1)?,
-        service: row.column(2)?,
-        text: row.column(3)?,
-        failed: row.column(4)?,
-    })
+/// The nearest documents of all that pass, by HNSW.
+async fn nearest(store: &TraceStore, begun: &Begun, query: &SearchQuery) -> Result<Vec<Known>> {
+    let Begun { connection, schema, embedded, passing, .. } = begun;
+    let mut parameters = Parameters::default();
+    parameters.bind(Parameter::new(&embedded.vector));
+    let (wanted, distance) = (store.sql().vector(1, &schema.vector), &schema.distance);
+    let source = source(store, passing, query, &mut parameters);
+    // A number, since the planner would compare all documents for a limit that it does not know.
+    let count = near(query);
+    let sql = format!(
+        "SELECT id, hash FROM ({source}) AS document ORDER BY embedding {distance} {wanted} LIMIT {count}"
+    );
+    let rows =
+        connection.query_prepared(&sql, &parameters.as_slice()).await.map_err(reading(&query.filter))?;
+    rows.iter().map(Known::of).collect()
 }

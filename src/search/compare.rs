@@ -15,7 +15,7 @@ use super::spans::FoundSpan;
 use super::traces::last_document;
 use crate::embedding::{Embedder, InContext};
 use crate::error::{Error, Result};
-use crate::store::{Connection, Embeddings, Model, SchemaInfo, TraceStore};
+use crate::store::{Connection, Embeddings, Known, Model, SchemaInfo, TraceStore};
 
 /// The model of the settings, the one before it, and the first again where the change came in between.
 const ATTEMPTS: usize = 3;
@@ -30,7 +30,7 @@ pub(super) struct Begun {
     /// The documents that pass the query's conditions.
     pub passing: Passing,
     /// Those of them with words of the query.
-    pub with_words: Vec<i32>,
+    pub with_words: Vec<Known>,
     /// The spans whose documents these are, the newest first, where spans are looked for first.
     pub by_spans: Option<Vec<FoundSpan>>,
     /// When the newest trace in the query's period started.
@@ -45,7 +45,7 @@ struct Opened {
     schema: Arc<SchemaInfo>,
     embeddings: Embeddings,
     passing: Passing,
-    with_words: Vec<i32>,
+    with_words: Vec<Known>,
     by_spans: Option<Vec<FoundSpan>>,
     newest_root: Option<SystemTime>,
     last: i32,
@@ -125,7 +125,8 @@ async fn open(store: &TraceStore, query: &SearchQuery, reach: Reach) -> Result<O
                 let spans =
                     newest_of_several_traces(store, &connection, &schema, &filter, to, wanted).await?;
                 let documents: HashSet<i32> = spans.iter().map(|span| span.document).collect();
-                (Passing::These(documents.into_iter().collect()), Some(spans))
+                let documents: Vec<i32> = documents.into_iter().collect();
+                (Passing::These(store.known_documents(&connection, &documents).await?), Some(spans))
             }
             Reach::Documents => (passing(store, &connection, &schema, query, last).await?, None),
         };

@@ -1,12 +1,14 @@
 //! Which documents a search ranks: those that pass the conditions, compared one by one or by HNSW.
 
+use futures_util::{FutureExt, future};
+
 use super::candidates::near;
 use super::conditions::{Parameters, asks_documents, asks_each_row, asks_rows, on_documents};
 use super::filter::Filter;
 use super::query::SearchQuery;
 use super::spans::reading;
-use crate::error::Result;
-use crate::store::{Columns, Connection, SchemaInfo, TraceStore};
+use crate::error::{Error, Result};
+use crate::store::{Columns, Connection, Known, SchemaInfo, TraceStore};
 
 /// The most documents that pass the conditions and are compared one by one, which takes some 6 µs each.
 const COMPARED: usize = 5_000;
@@ -64,7 +66,7 @@ pub(super) fn spans(filter: &Filter) -> usize {
 /// The documents that pass the conditions, as far as documents tell.
 pub(super) enum Passing {
     /// These, which are compared one by one.
-    These(Vec<i32>),
+    These(Vec<Known>),
     /// So many that HNSW finds the nearest.
     Many,
 }
@@ -92,12 +94,12 @@ pub(super) async fn passing(
     let most = compared(documents, near(query));
     let limit = goes_on.then_some(most as i64 + 1);
     let sql = format!(
-        "SELECT d.id FROM {schema}.span_documents d WHERE d.id <= {last} AND {conditions} LIMIT {}",
+        "SELECT d.id, d.hash FROM {schema}.span_documents d WHERE d.id <= {last} AND {conditions} LIMIT {}",
         parameters.bind(limit)
     );
     let rows = connection.query_prepared(&sql, &parameters.as_slice()).await.map_err(reading(&filter))?;
     Ok(match !goes_on || rows.len() <= most {
-        true => Passing::These(rows.iter().map(|row| row.column(0)).collect::<Result<_>>()?),
+        true => Passing::These(rows.iter().map(Known::of).collect::<Result<_>>()?),
         false => Passing::Many,
     })
 }
@@ -125,17 +127,6 @@ async fn are_many(
     Ok(row.count(0)? as f32 / row.count(1)?.max(1) as f32 >= PASSING)
 }
 
-impl Passing {
-    /// What follows [`source`] where the nearest are looked for. Few documents are compared exactly: HNSW would look for the
-    /// nearest of all, and find too few of these. Where they are many, it goes on until it has found enough (pgvector 0.8).
-    pub(super) fn fence(&self) -> &'static str {
-        match self {
-            Passing::These(_) => " OFFSET 0",
-            Passing::Many => "",
-        }
-    }
-}
-
 /// What a search by meaning selects from: documents with an embedding that pass the conditions, as a subquery.
 pub(super) fn source(
     store: &TraceStore,
@@ -145,26 +136,56 @@ pub(super) fn source(
 ) -> String {
     let schema = &store.sql().schema;
     let conditions = match passing {
-        Passing::These(ids) => format!("d.id = ANY({}::integer[])", parameters.bind(ids.clone())),
+        Passing::These(documents) => {
+            let ids: Vec<i32> = documents.iter().map(|document| document.id).collect();
+            format!("d.id = ANY({}::integer[])", parameters.bind(ids))
+        }
         // Not by the page's last document, nor by an index of theirs: the planner would not use HNSW then.
         Passing::Many => format!("({}) IS TRUE", on_documents(&query.filter, schema, parameters)),
     };
     format!("SELECT * FROM {schema}.span_documents d WHERE embedding IS NOT NULL AND {conditions}")
 }
 
+/// Plans a statement once a connection: planning for dozens of partitions takes longer than reading them.
+const PLANNED_ONCE: &str = "SET LOCAL plan_cache_mode = force_generic_plan; ";
+
 /// What the transaction of a search sets.
 ///
-/// A statement is planned once a connection: planning for dozens of partitions takes longer than reading them. Its
-/// parameters are unknown then, so that the planner is told to prefer indexes. Where spans are looked for first, that is
-/// planned by their periods.
+/// A statement is planned once, with parameters that are unknown then, so that the planner is told to prefer indexes. Where
+/// spans are looked for first, that is planned by their periods.
 pub(super) fn settings(info: &SchemaInfo, query: &SearchQuery, reach: Reach) -> String {
     if reach == Reach::Spans {
         return "SET LOCAL jit = off".into();
     }
     let hnsw = of_hnsw(&info.pgvector, near(query));
     // Citus plans a distributed statement by its parameters.
-    let plans = if info.distributed { "" } else { "; SET LOCAL plan_cache_mode = force_generic_plan" };
-    format!("{hnsw}{plans}; SET LOCAL enable_seqscan = off; SET LOCAL jit = off")
+    let plans = if info.distributed { "" } else { PLANNED_ONCE };
+    format!("{hnsw}; {plans}SET LOCAL enable_seqscan = off; SET LOCAL jit = off")
+}
+
+/// Runs statements that need no plan of their own, in a transaction of their own. They travel behind its begin.
+pub(super) async fn planned_once<T>(
+    connection: &Connection,
+    info: &SchemaInfo,
+    statements: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    if info.distributed {
+        return statements.await;
+    }
+    let begin = async {
+        let begin =
+            format!("BEGIN READ ONLY; {PLANNED_ONCE}SET LOCAL enable_seqscan = off; SET LOCAL jit = off");
+        connection.batch_execute(&begin).await.map_err(Error::database("searching"))
+    };
+    let (_, found) = future::try_join(begin, statements).await?;
+    commit(connection);
+    Ok(found)
+}
+
+/// Ends a transaction that changed nothing. The answer is not waited for: COMMIT is sent as soon as it is polled, and what
+/// comes next on the connection stands behind it.
+pub(super) fn commit(connection: &Connection) {
+    let _ = connection.batch_execute("COMMIT").now_or_never();
 }
 
 /// What HNSW is to find so many documents by.

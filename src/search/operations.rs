@@ -34,14 +34,14 @@ pub(super) async fn operations(store: &TraceStore, query: &SearchQuery) -> Resul
     let operations = |documents: &[Document], spans: &[FoundSpan]| {
         let found: HashSet<i32> = spans.iter().map(|span| span.document).collect();
         let found = documents.iter().filter(|document| found.contains(&document.id));
-        found.map(|document| (&document.service, &document.text)).collect::<HashSet<_>>().len()
+        found.map(|document| (&document.text.service, &document.text.text)).collect::<HashSet<_>>().len()
     };
     let Ranked { connection, documents, spans, newest, last } =
         ranked(store, query, PerDocument::ONE, operations).await?;
     let found = distinct(store, &connection, spans, query.wanted()).await?;
     let Found { hits, next } = query.paged(found, newest, last);
     let hits = operation_hits(store, &connection, hits, &documents).await?;
-    end(connection).await?;
+    end(connection);
     Ok(Found { hits, next })
 }
 

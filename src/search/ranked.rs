@@ -6,7 +6,7 @@ use opentelemetry::trace::{SpanId, TraceId};
 
 use super::candidates::near;
 use super::compare::{self, Begun};
-use super::compared::Reach;
+use super::compared::{Reach, commit};
 use super::conditions::asks_each_row;
 use super::query::SearchQuery;
 use super::rank::nearest;
@@ -15,7 +15,7 @@ use super::repeated::{PerDocument, with_further_traces};
 use super::score::Document;
 use super::spans::FoundSpan;
 use super::traces::newest_start;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::span::Timestamp;
 use crate::store::{Connection, TraceStore};
 
@@ -70,16 +70,15 @@ pub(super) async fn ranked(
         if enough || !reach.is_short(&filter, &passing, last, near(query)) {
             return Ok(Ranked { connection, documents, spans, newest, last });
         }
-        end(connection).await?;
+        end(connection);
         reach = Reach::Spans;
     }
 }
 
 /// Ends the transaction of a search, and gives back its connection.
-pub(super) async fn end(connection: Connection) -> Result<()> {
-    connection.batch_execute("COMMIT").await.map_err(Error::database("searching documents"))?;
+pub(super) fn end(connection: Connection) {
+    commit(&connection);
     connection.give_back();
-    Ok(())
 }
 
 /// The newest spans of ranked documents that pass the conditions, until `count` of them is as many as results are wanted: of

@@ -14,6 +14,9 @@ use crate::store::{Columns, Connection, Microseconds, TraceStore};
 /// How far back from the newest trace spans are looked for at first. What is found there needs no look into the index of
 /// every older partition.
 const RECENT: Duration = Duration::from_secs(2 * 24 * 3600);
+/// How many of the newest traces tell how far back spans are read at first, and how many rows that may be.
+const ROOTS: u32 = 20;
+const ROWS: u64 = 10_000;
 
 /// When the newest trace in a filter's period started, by the index on roots; `None` where there is none.
 pub(super) async fn newest_root(
@@ -30,6 +33,47 @@ pub(super) async fn newest_root(
     let rows = connection.query_prepared(&sql, &parameters.as_slice()).await.map_err(reading(filter))?;
     let newest = rows.first().map_or(Ok(None), |row| row.column::<Option<Microseconds>>(0))?;
     Ok(newest.and_then(|newest| Timestamp(i128::from(newest.0) * 1000).to_system_time()))
+}
+
+/// How the newest traces of a period lie in time.
+pub(super) struct Roots {
+    /// When the newest one started.
+    pub newest: SystemTime,
+    /// How long before the others of [`ROOTS`] did.
+    pub all: Duration,
+    /// Twice as long as the older half of them took: some clocks may be ahead.
+    pub dense: Duration,
+}
+
+/// The newest traces of a filter's period; `None` where there are few, or where too many rows started meanwhile.
+pub(super) async fn newest_roots(
+    store: &TraceStore,
+    connection: &Connection,
+    filter: &Filter,
+) -> Result<Option<Roots>> {
+    let mut parameters = Parameters::default();
+    let (schema, period) = (&store.sql().schema, within(filter, &mut parameters));
+    let sql = format!(
+        "WITH roots AS MATERIALIZED ( \
+             SELECT r.start_time FROM {schema}.span_rows r WHERE r.parent_span_id = 0 AND {period} \
+             ORDER BY r.start_time DESC LIMIT {ROOTS}), \
+         ends AS MATERIALIZED (SELECT max(start_time) AS newest, min(start_time) AS oldest FROM roots) \
+         SELECT newest, (SELECT start_time FROM roots ORDER BY start_time OFFSET {ROOTS} / 2 LIMIT 1), oldest, \
+             (SELECT count(*) FROM ( \
+                 SELECT FROM {schema}.span_rows r \
+                 WHERE r.start_time BETWEEN (SELECT oldest FROM ends) AND (SELECT newest FROM ends) \
+                 LIMIT {ROWS} + 1) AS rows) FROM ends"
+    );
+    let rows = connection.query_prepared(&sql, &parameters.as_slice()).await.map_err(reading(filter))?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let time = |at| {
+        let time = row.column::<Option<Microseconds>>(at)?;
+        Ok(time.and_then(|time| Timestamp(i128::from(time.0) * 1000).to_system_time()))
+    };
+    let (Some(newest), Some(middle), Some(oldest)) = (time(0)?, time(1)?, time(2)?) else { return Ok(None) };
+    let since_oldest = |time: SystemTime| time.duration_since(oldest).unwrap_or_default();
+    let roots = Roots { newest, all: since_oldest(newest), dense: 2 * since_oldest(middle) };
+    Ok((row.count(3)? <= ROWS).then_some(roots))
 }
 
 /// The newest spans of documents that pass the filter, at most `per_document` of each, in the order of the documents.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::hit::{Explanation, MatchedWord};
 use crate::embedding::Vector;
-use crate::span::vocabulary;
+use crate::store::DocumentText;
 
 /// What the words count for in a score; the rest is the cosine.
 const WORDS: f64 = 0.6;
@@ -29,18 +29,14 @@ pub(super) struct Candidate {
     pub id: i32,
     /// The cosine of its embedding to the query's.
     pub cosine: f64,
-    pub service: String,
-    pub text: String,
-    /// Whether it is an error or has an exception.
-    pub failed: bool,
+    pub text: Arc<DocumentText>,
 }
 
 /// A document that was scored.
 pub(super) struct Document {
     pub id: i32,
     pub score: f64,
-    pub service: String,
-    pub text: String,
+    pub text: Arc<DocumentText>,
     pub explanation: Arc<Explanation>,
 }
 
@@ -59,22 +55,22 @@ impl Texts {
         let mut nearest: Vec<usize> = (0..candidates.len()).collect();
         nearest.sort_by(|a, b| candidates[*b].cosine.total_cmp(&candidates[*a].cosine));
         let mut places_of_texts: HashMap<&str, usize> = HashMap::with_capacity(candidates.len());
-        let mut places_of_words: HashMap<String, usize> = HashMap::new();
+        let mut places_of_words: HashMap<&str, usize> = HashMap::new();
         let (mut texts, mut of_candidates) = (Vec::new(), vec![0; candidates.len()]);
         for at in nearest {
-            let text = candidates[at].text.as_str();
-            of_candidates[at] = *places_of_texts.entry(text).or_insert_with(|| {
+            let text = &candidates[at].text;
+            of_candidates[at] = *places_of_texts.entry(&text.text).or_insert_with(|| {
                 let place = |word| {
                     let next = places_of_words.len();
                     *places_of_words.entry(word).or_insert(next)
                 };
-                texts.push(vocabulary(text).map(place).collect());
+                texts.push(text.words.iter().map(String::as_str).map(place).collect());
                 texts.len() - 1
             });
         }
-        let mut words: Vec<(String, usize)> = places_of_words.into_iter().collect();
+        let mut words: Vec<(&str, usize)> = places_of_words.into_iter().collect();
         words.sort_unstable_by_key(|(_, place)| *place);
-        Texts { words: words.into_iter().map(|(word, _)| word).collect(), texts, of_candidates }
+        Texts { words: words.into_iter().map(|(word, _)| word.to_owned()).collect(), texts, of_candidates }
     }
 }
 
@@ -82,7 +78,7 @@ impl Texts {
 pub(super) fn score(
     query: &[QueryWord],
     speaks_of_failure: bool,
-    candidates: Vec<Candidate>,
+    candidates: &[Candidate],
     texts: &Texts,
     vectors: &[Option<Vector>],
 ) -> Vec<Document> {
@@ -96,7 +92,7 @@ pub(super) fn score(
         .map(|(candidate, &text)| Explanation {
             cosine: candidate.cosine,
             words: scale.score(&best[text]),
-            failure: if speaks_of_failure && candidate.failed { FAILURE } else { 0.0 },
+            failure: if speaks_of_failure && candidate.text.failed { FAILURE } else { 0.0 },
             company: 0.0,
             matched: matched(query, &best[text]),
         })
@@ -104,26 +100,25 @@ pub(super) fn score(
     let own = |explanation: &Explanation| {
         (1.0 - WORDS) * explanation.cosine + WORDS * explanation.words + explanation.failure
     };
-    let mut best_of_services: HashMap<String, f64> = HashMap::new();
+    let mut best_of_services: HashMap<&str, f64> = HashMap::new();
     for (candidate, explanation) in candidates.iter().zip(&explanations) {
         let score = own(explanation);
-        match best_of_services.get_mut(&candidate.service) {
-            Some(best) => *best = best.max(score),
-            None => drop(best_of_services.insert(candidate.service.clone(), score)),
-        }
+        best_of_services
+            .entry(&candidate.text.service)
+            .and_modify(|best| *best = best.max(score))
+            .or_insert(score);
     }
     let mut documents: Vec<Document> = candidates
-        .into_iter()
+        .iter()
         .zip(explanations)
         .map(|(candidate, mut explanation)| {
             let own = own(&explanation);
-            let best = best_of_services.get(&candidate.service).copied().unwrap_or(own);
+            let best = best_of_services.get(candidate.text.service.as_str()).copied().unwrap_or(own);
             explanation.company = COMPANY * (best - own);
             Document {
                 id: candidate.id,
                 score: (own + explanation.company).min(1.0),
-                service: candidate.service,
-                text: candidate.text,
+                text: Arc::clone(&candidate.text),
                 explanation: Arc::new(explanation),
             }
         })
@@ -153,7 +148,7 @@ fn similarities(query: &[QueryWord], vectors: &[Option<Vector>]) -> Vec<Vec<f64>
 }
 
 /// The dot product, in sums that the processor adds up side by side.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let ((a, a_left), (b, b_left)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
     let mut sums = [0.0; 8];
     for (a, b) in a.iter().zip(b) {
@@ -228,9 +223,12 @@ fn matched(query: &[QueryWord], best: &[Best<'_>]) -> Vec<MatchedWord> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::span::vocabulary;
 
     fn candidate(id: i32, service: &str, text: &str, failed: bool) -> Candidate {
-        Candidate { id, cosine: 0.5, service: service.into(), text: text.into(), failed }
+        let words = vocabulary(text).collect();
+        let text = DocumentText { service: service.into(), text: text.into(), words, failed };
+        Candidate { id, cosine: 0.5, text: Arc::new(text) }
     }
 
     fn vector(numbers: [f32; 3]) -> Vector {
@@ -248,7 +246,7 @@ mod tests {
         ]);
         let texts = Texts::of(&candidates);
         let vectors: Vec<_> = texts.words.iter().map(|word| vectors.get(word).cloned()).collect();
-        score(&query, speaks_of_failure, candidates, &texts, &vectors)
+        score(&query, speaks_of_failure, &candidates, &texts, &vectors)
     }
 
     fn ids(documents: &[Document]) -> Vec<i32> {
@@ -296,7 +294,7 @@ mod tests {
     fn a_score_is_finite_without_words() {
         let candidates = vec![candidate(1, "", "", true)];
         let texts = Texts::of(&candidates);
-        let documents = score(&[], true, candidates, &texts, &[]);
+        let documents = score(&[], true, &candidates, &texts, &[]);
         assert!((documents[0].score - 0.3).abs() < 1e-9, "{}", documents[0].score);
     }
 }

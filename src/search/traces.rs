@@ -9,6 +9,8 @@ use futures_util::future;
 use opentelemetry::trace::TraceId;
 
 use super::by_time::newest_passing;
+use super::compared::planned_once;
+use super::conditions::asks_documents;
 use super::filter::Filter;
 use super::query::{Found, SearchQuery, trace_id};
 use super::ranked::{Ranked, end, ranked};
@@ -23,6 +25,8 @@ use crate::store::{Columns, Connection, SchemaInfo, TraceIds, TraceStore, of_tra
 
 /// The most matched spans that a trace shows.
 const SPANS_PER_TRACE: usize = 5;
+/// How many spans a trace has as a rule: so many are read for each at first, where they are read by time.
+const SPANS_OF_MOST: usize = 16;
 /// The most spans that are read for one page.
 pub(super) const MAX_SPANS: usize = 1_000_000;
 
@@ -44,7 +48,7 @@ pub(super) async fn traces(store: &TraceStore, query: &SearchQuery) -> Result<Fo
     let best = Best { documents: of_query, filter: &filter, per_trace: SPANS_PER_TRACE };
     let (summaries, spans) = whole(store, &connection, &hits, best).await?;
     complete(&mut hits, scored(spans, &documents), summaries);
-    end(connection).await?;
+    end(connection);
     Ok(Found { hits, next })
 }
 
@@ -53,7 +57,8 @@ pub(super) async fn traces(store: &TraceStore, query: &SearchQuery) -> Result<Fo
 async fn traces_by_conditions(store: &TraceStore, query: &SearchQuery) -> Result<Found<TraceHit>> {
     let (connection, info, last) = begin(store).await?;
     let (mut filter, to) = (query.bounded_filter(), last.min(query.page.document));
-    let (mut count, mut known) = (query.wanted() * 4, Vec::new());
+    let per_trace = if asks_documents(&filter) { 4 } else { SPANS_OF_MOST };
+    let (mut count, mut known) = (query.wanted() * per_trace, Vec::new());
     let mut newest = None;
     let (traces, are_all) = loop {
         let spans = newest_passing(store, &connection, &info, &filter, to, count).await?;
@@ -70,14 +75,16 @@ async fn traces_by_conditions(store: &TraceStore, query: &SearchQuery) -> Result
         count *= 8;
     };
     let Found { hits: mut traces, next } = query.paged(traces, newest, last);
-    if !are_all {
-        add_older(store, &connection, &filter, &mut traces).await?;
-    }
     let mut hits: Vec<TraceHit> = traces.iter().map(|spans| found(spans)).collect();
-    let (spans, summaries) = future::try_join(
-        shown(store, &connection, traces.into_iter().flatten().collect()),
-        summaries(store, &connection, &hits),
-    )
+    let (spans, summaries) = planned_once(&connection, &info, async {
+        let shown = async {
+            if !are_all {
+                add_older(store, &connection, &filter, &mut traces).await?;
+            }
+            shown(store, &connection, traces.into_iter().flatten().collect()).await
+        };
+        future::try_join(shown, summaries(store, &connection, &hits)).await
+    })
     .await?;
     complete(&mut hits, spans, summaries);
     connection.give_back();
@@ -101,7 +108,7 @@ pub(super) async fn spans(store: &TraceStore, query: &SearchQuery) -> Result<Fou
     spans.truncate(query.wanted());
     let Found { hits, next } = query.paged(spans, newest, last);
     let hits = scored(shown(store, &connection, hits).await?, &documents);
-    end(connection).await?;
+    end(connection);
     Ok(Found { hits: hits.into_iter().map(|(_, span)| span).collect(), next })
 }
 

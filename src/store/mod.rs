@@ -10,6 +10,7 @@ mod connect;
 mod connection;
 mod copy;
 mod dependencies;
+mod documents;
 mod health;
 mod maintain;
 mod model;
@@ -63,6 +64,7 @@ pub(crate) use batch_id::{is_own_batch, new_batch_id};
 pub(crate) use columns::Columns;
 pub(crate) use connection::Connection;
 pub(crate) use copy::POSTGRES_EPOCH_US;
+pub(crate) use documents::DocumentText;
 pub(crate) use read::Microseconds;
 pub(crate) use schema::SchemaInfo;
 use sql::Sql;
@@ -112,6 +114,8 @@ struct Inner {
     embedder: Embedder,
     /// Unit vectors of words of documents, for searching.
     words: Cache<String, crate::embedding::Vector>,
+    /// Documents that were searched.
+    compared: documents::Documents,
     /// Whether there may be documents whose words were not looked at, and the last one of those that were.
     words_wait: AtomicBool,
     words_seen: AtomicI32,
@@ -132,8 +136,8 @@ struct Inner {
 
 /// A document or a resource that is stored, and the hash of its content.
 #[derive(Clone, Copy)]
-struct Known {
-    id: i32,
+pub(crate) struct Known {
+    pub id: i32,
     hash: Uuid,
 }
 
@@ -166,6 +170,7 @@ impl TraceStore {
                 resource_bodies: Cache::new(settings.cache_size),
                 embedder: Embedder::new(&settings),
                 words: Cache::new(WORDS),
+                compared: documents::Documents::default(),
                 words_wait: AtomicBool::new(true),
                 words_seen: AtomicI32::new(0),
                 looking: tokio::sync::Mutex::default(),

@@ -116,9 +116,7 @@ impl TraceStore {
         embedder: &Embedder,
         words: &[String],
     ) -> Result<Vec<Option<Vector>>> {
-        // What is remembered is of the settings' model.
-        let remembered = embedder.model_name() == self.inner.embedder.model_name()
-            && embedder.dimension() == self.inner.embedder.dimension();
+        let remembered = self.is_own(embedder);
         let known = &self.inner.words;
         let mut vectors: Vec<Option<Vector>> =
             words.iter().map(|word| known.get(word).filter(|_| remembered)).collect();

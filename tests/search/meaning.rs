@@ -385,3 +385,24 @@ async fn hnsw_finds_most_of_the_documents_that_a_comparison_of_all_finds() {
     }
     assert!(common >= 30, "{common} of 40");
 }
+
+/// What a search keeps in memory of documents is theirs, not their ids'.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_schema_that_was_made_anew_documents_are_found_by_what_they_say_now() {
+    let database = TestDatabase::create().await;
+    let reader = filled(&database).await;
+    let query = SearchQuery::new("credit card declined").similarity_threshold(0.0);
+    let before = reader.search_operations(query.clone()).await.expect("found");
+    assert_eq!((before.len(), before[0].example.service.as_str()), (4, "payments"));
+
+    database.execute("DROP SCHEMA otel CASCADE").await;
+    let writer = database.store();
+    writer.batch_store(&[span(6, "web", "render home page", 10, "")]).await.expect("stored");
+    writer.batch_store(&[span(7, "bank", "refuse payment by card", 10, "")]).await.expect("stored");
+    writer.flush().await.expect("embedded");
+    let after = reader.search_operations(query).await.expect("found");
+    let found: Vec<(&str, i32)> =
+        after.iter().map(|hit| (hit.example.service.as_str(), hit.document_id)).collect();
+    assert_eq!(found, [("bank", 2), ("web", 1)], "ids begin anew");
+    assert!(after[0].text.contains("refuse payment"), "{}", after[0].text);
+}
