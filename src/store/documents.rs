@@ -1,6 +1,6 @@
 //! What a search compares documents by: their embeddings and texts, which are kept in memory.
 //!
-//! The server stores an embedding out of line: reading and comparing one takes it 8 µs, comparing one that is here 0.1.
+//! The server stores an embedding out of line: reading and comparing one takes it 8 µs; one that is here is compared in a tenth of one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
