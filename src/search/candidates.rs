@@ -3,17 +3,15 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use futures_util::future;
-
 use super::compare::Begun;
 use super::compared::{LARGE, Passing, source};
 use super::conditions::Parameters;
 use super::query::SearchQuery;
 use super::score::{Candidate, QueryWord, dot};
 use super::spans::reading;
-use crate::embedding::{InContext, Vector};
+use crate::embedding::InContext;
 use crate::error::{Error, Result};
-use crate::store::{Columns, Connection, Known, TraceStore, Vector as Parameter};
+use crate::store::{Columns, ComparedDocument, Connection, Known, TraceStore, Vector};
 
 /// How many documents are near enough for each result of a page, at least, and at most in all. Documents share texts, so
 /// these are fewer operations: with 160 of them Datasette lost 0.02 of precision, with 200 none. Finding them takes HNSW
@@ -96,46 +94,28 @@ pub(super) async fn candidates(
     query: &SearchQuery,
 ) -> Result<Vec<Candidate>> {
     let Begun { connection, schema, embedder, embedded, passing, with_words, .. } = begun;
-    let vectors = |documents| store.document_vectors((connection, schema), embedder, documents);
-    let cosine = |vector: Vector| f64::from(dot(&embedded.vector, &vector));
-    let mut candidates: Vec<Candidate> = match passing {
+    let documents = match passing {
+        Passing::These(documents) => documents.clone(),
         Passing::Many => {
             let mut documents = nearest(store, begun, query).await?;
             let near: HashSet<i32> = documents.iter().map(|document| document.id).collect();
             documents.extend(with_words.iter().filter(|document| !near.contains(&document.id)));
-            let texts = store.document_texts(connection, &documents);
-            let (vectors, texts) = future::try_join(vectors(&documents), texts).await?;
-            let found = documents.iter().zip(vectors).zip(texts);
-            found
-                .filter_map(|((document, vector), text)| {
-                    Some(Candidate { id: document.id, cosine: cosine(vector?), text: text? })
-                })
-                .collect()
-        }
-        Passing::These(documents) => {
-            let found = documents.iter().zip(vectors(documents).await?);
-            let mut near: Vec<(Known, f64)> =
-                found.filter_map(|(&document, vector)| Some((document, cosine(vector?)))).collect();
-            // Documents share texts, and so cosines: the same ones are the nearest each time.
-            near.sort_unstable_by(|(a, nearer), (b, farther)| {
-                farther.total_cmp(nearer).then(a.id.cmp(&b.id))
-            });
-            let with_words: HashSet<i32> = with_words.iter().map(|document| document.id).collect();
-            let mut places = 0..near.len();
-            near.retain(|(document, _)| {
-                places.next().is_some_and(|place| place < self::near(query))
-                    || with_words.contains(&document.id)
-            });
-            let (documents, cosines): (Vec<Known>, Vec<f64>) = near.into_iter().unzip();
-            let texts = store.document_texts(connection, &documents).await?;
-            let found = documents.iter().zip(cosines).zip(texts);
-            found
-                .filter_map(|((document, cosine), text)| {
-                    Some(Candidate { id: document.id, cosine, text: text? })
-                })
-                .collect()
+            documents
         }
     };
+    let compared = store.compared((connection, schema), embedder, &documents).await?;
+    let candidate = |(known, document): (&Known, Option<Arc<ComparedDocument>>)| {
+        let document = document?;
+        Some(Candidate { id: known.id, cosine: dot(&embedded.vector, &document.vector).into(), document })
+    };
+    let mut candidates: Vec<Candidate> = documents.iter().zip(compared).filter_map(candidate).collect();
+    if let Passing::These(_) = passing {
+        // Documents share texts, and so cosines: the same ones are the nearest each time.
+        candidates.sort_unstable_by(|a, b| b.cosine.total_cmp(&a.cosine).then(a.id.cmp(&b.id)));
+        let with_words: HashSet<i32> = with_words.iter().map(|document| document.id).collect();
+        let mut near = 0..near(query);
+        candidates.retain(|candidate| near.next().is_some() || with_words.contains(&candidate.id));
+    }
     candidates.retain(|candidate| candidate.id <= query.page.document);
     candidates.sort_unstable_by_key(|candidate| candidate.id);
     Ok(candidates)
@@ -145,7 +125,7 @@ pub(super) async fn candidates(
 async fn nearest(store: &TraceStore, begun: &Begun, query: &SearchQuery) -> Result<Vec<Known>> {
     let Begun { connection, schema, embedded, passing, .. } = begun;
     let mut parameters = Parameters::default();
-    parameters.bind(Parameter::new(&embedded.vector));
+    parameters.bind(Vector::new(&embedded.vector));
     let (wanted, distance) = (store.sql().vector(1, &schema.vector), &schema.distance);
     let source = source(store, passing, query, &mut parameters);
     // A number, since the planner would compare all documents for a limit that it does not know.

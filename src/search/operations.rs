@@ -34,7 +34,10 @@ pub(super) async fn operations(store: &TraceStore, query: &SearchQuery) -> Resul
     let operations = |documents: &[Document], spans: &[FoundSpan]| {
         let found: HashSet<i32> = spans.iter().map(|span| span.document).collect();
         let found = documents.iter().filter(|document| found.contains(&document.id));
-        found.map(|document| (&document.text.service, &document.text.text)).collect::<HashSet<_>>().len()
+        found
+            .map(|document| (&document.document.service, &document.document.text))
+            .collect::<HashSet<_>>()
+            .len()
     };
     let Ranked { connection, documents, spans, newest, last } =
         ranked(store, query, PerDocument::ONE, operations).await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::hit::{Explanation, MatchedWord};
 use crate::embedding::Vector;
-use crate::store::DocumentText;
+use crate::store::ComparedDocument;
 
 /// What the words count for in a score; the rest is the cosine.
 const WORDS: f64 = 0.6;
@@ -29,14 +29,14 @@ pub(super) struct Candidate {
     pub id: i32,
     /// The cosine of its embedding to the query's.
     pub cosine: f64,
-    pub text: Arc<DocumentText>,
+    pub document: Arc<ComparedDocument>,
 }
 
 /// A document that was scored.
 pub(super) struct Document {
     pub id: i32,
     pub score: f64,
-    pub text: Arc<DocumentText>,
+    pub document: Arc<ComparedDocument>,
     pub explanation: Arc<Explanation>,
 }
 
@@ -58,13 +58,13 @@ impl Texts {
         let mut places_of_words: HashMap<&str, usize> = HashMap::new();
         let (mut texts, mut of_candidates) = (Vec::new(), vec![0; candidates.len()]);
         for at in nearest {
-            let text = &candidates[at].text;
-            of_candidates[at] = *places_of_texts.entry(&text.text).or_insert_with(|| {
+            let document = &candidates[at].document;
+            of_candidates[at] = *places_of_texts.entry(&document.text).or_insert_with(|| {
                 let place = |word| {
                     let next = places_of_words.len();
                     *places_of_words.entry(word).or_insert(next)
                 };
-                texts.push(text.words.iter().map(String::as_str).map(place).collect());
+                texts.push(document.words().map(place).collect());
                 texts.len() - 1
             });
         }
@@ -92,7 +92,7 @@ pub(super) fn score(
         .map(|(candidate, &text)| Explanation {
             cosine: candidate.cosine,
             words: scale.score(&best[text]),
-            failure: if speaks_of_failure && candidate.text.failed { FAILURE } else { 0.0 },
+            failure: if speaks_of_failure && candidate.document.failed { FAILURE } else { 0.0 },
             company: 0.0,
             matched: matched(query, &best[text]),
         })
@@ -104,7 +104,7 @@ pub(super) fn score(
     for (candidate, explanation) in candidates.iter().zip(&explanations) {
         let score = own(explanation);
         best_of_services
-            .entry(&candidate.text.service)
+            .entry(&candidate.document.service)
             .and_modify(|best| *best = best.max(score))
             .or_insert(score);
     }
@@ -113,12 +113,12 @@ pub(super) fn score(
         .zip(explanations)
         .map(|(candidate, mut explanation)| {
             let own = own(&explanation);
-            let best = best_of_services.get(candidate.text.service.as_str()).copied().unwrap_or(own);
+            let best = best_of_services.get(candidate.document.service.as_str()).copied().unwrap_or(own);
             explanation.company = COMPANY * (best - own);
             Document {
                 id: candidate.id,
                 score: (own + explanation.company).min(1.0),
-                text: Arc::clone(&candidate.text),
+                document: Arc::clone(&candidate.document),
                 explanation: Arc::new(explanation),
             }
         })
@@ -223,12 +223,10 @@ fn matched(query: &[QueryWord], best: &[Best<'_>]) -> Vec<MatchedWord> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::span::vocabulary;
 
     fn candidate(id: i32, service: &str, text: &str, failed: bool) -> Candidate {
-        let words = vocabulary(text).collect();
-        let text = DocumentText { service: service.into(), text: text.into(), words, failed };
-        Candidate { id, cosine: 0.5, text: Arc::new(text) }
+        let document = ComparedDocument::new(vector([0.0; 3]), service.into(), text.into(), failed);
+        Candidate { id, cosine: 0.5, document: Arc::new(document) }
     }
 
     fn vector(numbers: [f32; 3]) -> Vector {

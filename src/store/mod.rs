@@ -64,7 +64,7 @@ pub(crate) use batch_id::{is_own_batch, new_batch_id};
 pub(crate) use columns::Columns;
 pub(crate) use connection::Connection;
 pub(crate) use copy::POSTGRES_EPOCH_US;
-pub(crate) use documents::DocumentText;
+pub(crate) use documents::ComparedDocument;
 pub(crate) use read::Microseconds;
 pub(crate) use schema::SchemaInfo;
 use sql::Sql;
@@ -115,7 +115,7 @@ struct Inner {
     /// Unit vectors of words of documents, for searching.
     words: Cache<String, crate::embedding::Vector>,
     /// Documents that were searched.
-    compared: documents::Documents,
+    compared: documents::Kept,
     /// Whether there may be documents whose words were not looked at, and the last one of those that were.
     words_wait: AtomicBool,
     words_seen: AtomicI32,
@@ -170,7 +170,7 @@ impl TraceStore {
                 resource_bodies: Cache::new(settings.cache_size),
                 embedder: Embedder::new(&settings),
                 words: Cache::new(WORDS),
-                compared: documents::Documents::default(),
+                compared: documents::kept(),
                 words_wait: AtomicBool::new(true),
                 words_seen: AtomicI32::new(0),
                 looking: tokio::sync::Mutex::default(),
