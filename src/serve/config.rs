@@ -54,8 +54,8 @@ pub struct Tls {
 pub struct Limits {
     /// The largest request with spans in bytes, before and after it is unpacked; 16 MiB by default.
     pub request_bytes: usize,
-    /// Requests with spans at a time; 32 by default. What they decode to takes so many times `request_bytes` at most, and at
-    /// least 16 times.
+    /// Requests with spans at a time; 32 by default. One is given up when nothing comes of its body for 5 s. What they
+    /// decode to takes so many times `request_bytes` at most, and at least 16 times.
     pub receiving: usize,
     /// Requests for traces at a time, until their answers are taken; 16 by default. More than `pool_size` of them wait for a connection.
     pub answering: usize,

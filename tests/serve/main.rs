@@ -8,5 +8,6 @@ mod page_search;
 mod page_trace;
 mod receive;
 mod roles;
+mod stall;
 #[path = "../support/mod.rs"]
 mod support;

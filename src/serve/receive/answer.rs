@@ -5,6 +5,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use super::stall::PATIENCE;
 use crate::error::Error;
 
 /// When to send again what could not be stored.
@@ -40,6 +41,12 @@ impl Refusal {
     /// Whether the spans are stored is not known; they are recognised when they are sent again.
     pub(super) fn late() -> Self {
         let message = "the request took longer than it may".into();
+        Refusal { code: Code::Unavailable, message, retry: Some(LATER) }
+    }
+
+    /// As [`late`](Self::late), for want of the body.
+    pub(super) fn stalled() -> Self {
+        let message = format!("nothing has come of the request's body for {} s", PATIENCE.as_secs());
         Refusal { code: Code::Unavailable, message, retry: Some(LATER) }
     }
 

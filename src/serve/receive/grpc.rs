@@ -20,6 +20,7 @@ use tonic::server::{Grpc, UnaryService};
 use tonic::{Code, Status};
 
 use super::answer::Refusal;
+use super::stall::{self, Stalled};
 use super::{Received, Receiver};
 use crate::serve::auth::{self, Guard};
 use crate::serve::slots::{self, Slots};
@@ -34,12 +35,14 @@ pub(in crate::serve) fn routes(receiver: &Arc<Receiver>, guard: Arc<Guard>) -> R
         busy: || Refusal::busy().status().into_http(),
         late: || Refusal::late().status().into_http(),
     };
+    let stalled: Stalled = || Refusal::stalled().status().into_http();
     let refuse: auth::Refuse = |_| Refusal::unauthenticated().status().into_http();
     Router::new()
         .route(EXPORT, post(export))
         .fallback(unknown)
         .with_state(Arc::clone(receiver))
         .layer(from_fn_with_state(receiver.limits.request_bytes, too_large))
+        .layer(from_fn_with_state(stalled, stall::give_up))
         .layer(from_fn_with_state(slots, slots::take))
         .layer(from_fn_with_state((guard, refuse), auth::require))
         .layer(from_fn(only_grpc))

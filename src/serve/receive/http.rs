@@ -19,6 +19,7 @@ use tonic::Code;
 use tower_http::decompression::RequestDecompressionLayer;
 
 use super::answer::Refusal;
+use super::stall::{self, Stalled};
 use super::{Received, Receiver, grpc, weigh};
 use crate::import::otlp_json::read_spans;
 use crate::serve::auth::{self, Guard};
@@ -33,6 +34,7 @@ pub(in crate::serve) fn routes(receiver: &Arc<Receiver>, guard: Arc<Guard>) -> R
         busy: || refusal(Form::Protobuf, Refusal::busy()),
         late: || refusal(Form::Protobuf, Refusal::late()),
     };
+    let stalled: Stalled = || refusal(Form::Protobuf, Refusal::stalled());
     let refuse: auth::Refuse = |challenge| {
         let mut response = refusal(Form::Protobuf, Refusal::unauthenticated());
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
@@ -44,6 +46,7 @@ pub(in crate::serve) fn routes(receiver: &Arc<Receiver>, guard: Arc<Guard>) -> R
         .with_state(Arc::clone(receiver))
         .layer(RequestDecompressionLayer::new())
         .layer(map_request(coding))
+        .layer(from_fn_with_state(stalled, stall::give_up))
         .layer(from_fn_with_state(slots, slots::take))
         .layer(from_fn_with_state((guard, refuse), auth::require))
 }

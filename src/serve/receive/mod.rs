@@ -6,6 +6,7 @@
 pub(super) mod answer;
 pub(super) mod grpc;
 pub(super) mod http;
+mod stall;
 mod weigh;
 
 use std::sync::Arc;
