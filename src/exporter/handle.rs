@@ -136,6 +136,28 @@ impl ExporterHandle {
         self.run(async move { store.check_writing().await }).await?
     }
 
+    /// Why a batch is refused that its sender keeps, while nothing is tried.
+    #[cfg(feature = "serve")]
+    pub(crate) fn refusing(&self) -> Option<String> {
+        let shared = self.shared.upgrade()?;
+        let delivery = shared.delivery.as_ref().filter(|delivery| delivery.is_refusing())?;
+        let reason = delivery.outage.reason().unwrap_or_default();
+        Some(format!(
+            "what is received is refused for up to half a minute, since batches have failed and no spool takes them \
+             (spool_dir): {reason}"
+        ))
+    }
+
+    /// Lets the next batch through: the database, which was away, is seen to be back.
+    #[cfg(feature = "serve")]
+    pub(crate) fn try_at_once(&self) {
+        if let Some(shared) = self.shared.upgrade()
+            && let Some(delivery) = &shared.delivery
+        {
+            delivery.try_at_once();
+        }
+    }
+
     /// `None` where it stores nothing.
     fn store(&self) -> Result<Option<TraceStore>> {
         let shared = self.shared.upgrade().ok_or(Error::Shutdown)?;

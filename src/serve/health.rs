@@ -1,6 +1,7 @@
 //! How the store is, looked at by whoever asks, but not more often than every few seconds.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Mutex;
@@ -20,6 +21,8 @@ pub(super) struct Watch {
     exporter: Option<ExporterHandle>,
     /// Held while somebody looks: the others wait for what is found.
     last: Arc<Mutex<Option<(Instant, Look)>>>,
+    /// Whether spans could not be stored when it was last looked at.
+    was_away: Arc<AtomicBool>,
 }
 
 /// What was found.
@@ -27,38 +30,48 @@ pub(super) struct Watch {
 pub(super) struct Look {
     pub at: SystemTime,
     pub store: Health,
-    /// Why what is received cannot be stored, where the store is there.
+    /// Why what is received is not stored, where the store is there.
     pub receiving: Option<String>,
     pub exporter: Option<ExporterStatus>,
 }
 
 impl Watch {
     pub(super) fn new(store: TraceStore, exporter: Option<ExporterHandle>) -> Self {
-        Watch { store, exporter, last: Arc::default() }
+        Watch { store, exporter, last: Arc::default(), was_away: Arc::default() }
     }
 
     /// Never fails: what is wrong is part of the answer.
     pub(super) async fn look(&self) -> Look {
-        match tokio::time::timeout(PATIENCE, self.fresh()).await {
+        let look = match tokio::time::timeout(PATIENCE, self.fresh()).await {
             Ok(look) => look,
             Err(_) => {
+                self.was_away.store(true, Ordering::Relaxed);
                 let error = format!("the database has not answered for {} s", PATIENCE.as_secs());
                 let store = Health { error: Some(error), ..Health::default() };
-                Look { at: SystemTime::now(), store, receiving: None, exporter: self.received() }
+                Look { at: SystemTime::now(), store, receiving: None, exporter: None }
             }
-        }
+        };
+        let refusing = || self.exporter.as_ref().filter(|_| look.store.healthy)?.refusing();
+        let receiving = look.receiving.or_else(refusing);
+        Look { receiving, exporter: self.exporter.as_ref().map(ExporterHandle::status), ..look }
     }
 
     async fn fresh(&self) -> Look {
         let mut last = self.last.lock().await;
-        let exporter = self.received();
         if let Some((when, look)) = &*last
             && when.elapsed() < FRESH
         {
-            return Look { exporter, ..look.clone() };
+            return look.clone();
         }
         let (store, receiving) = self.look_at_store().await;
-        let look = Look { at: SystemTime::now(), store, receiving, exporter };
+        let is_away = !store.healthy || receiving.is_some();
+        if self.was_away.swap(is_away, Ordering::Relaxed)
+            && !is_away
+            && let Some(exporter) = &self.exporter
+        {
+            exporter.try_at_once();
+        }
+        let look = Look { at: SystemTime::now(), store, receiving, exporter: None };
         *last = Some((Instant::now(), look.clone()));
         look
     }
@@ -78,10 +91,6 @@ impl Watch {
             (store.healthy, store.error) = (true, None);
         }
         (store, receiving)
-    }
-
-    fn received(&self) -> Option<ExporterStatus> {
-        self.exporter.as_ref().map(ExporterHandle::status)
     }
 
     /// Where the store is, without credentials.

@@ -3,6 +3,7 @@
 mod api;
 mod jaeger;
 mod limits;
+mod outages;
 mod page_ops;
 mod page_search;
 mod page_trace;

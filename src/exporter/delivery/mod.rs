@@ -242,7 +242,14 @@ impl Delivery {
         }
     }
 
-    fn try_at_once(&self) {
+    /// Whether a batch that its sender keeps is refused at once: nothing is tried, and nothing can be spooled.
+    #[cfg(feature = "serve")]
+    pub(super) fn is_refusing(&self) -> bool {
+        !self.held.is_durable() && self.breaker.status().0 == BreakerState::Open
+    }
+
+    /// Tries what waits, and what comes next, whatever the circuit breaker says.
+    pub(super) fn try_at_once(&self) {
         self.held.resting().end();
         self.breaker.end_cool_down();
         self.probe.notify_one();
