@@ -78,7 +78,7 @@ impl TraceStore {
     pub async fn flush(&self) -> Result<()> {
         let seconds = self.inner.settings.flush_timeout_seconds;
         match tokio::time::timeout(Duration::from_secs(seconds), self.all_embedded()).await {
-            Ok(result) => result,
+            Ok(result) => result.map_err(|error| self.explained(error)),
             Err(_) => Err(Error::Timeout { doing: "embedding documents", seconds: seconds as f64 }),
         }
     }
@@ -249,11 +249,12 @@ impl TraceStore {
     /// One step of the backfill, and how long to pause after it, `busy` where others have what waits; `None` when it has ended.
     async fn step(&self, busy: Duration) -> Option<Duration> {
         let backfill = &self.inner.backfill;
-        let step = self.embed_chunk(i32::MAX).await.map_err(Arc::new);
+        let step = self.embed_chunk(i32::MAX).await;
         if let Err(error) = &step {
             // Before it is told: who hears of it may try again at once.
             self.learn_from(error);
         }
+        let step = step.map_err(|error| Arc::new(self.explained(error)));
         backfill.progress.send_modify(|progress| {
             progress.steps += 1;
             progress.failure = step.as_ref().err().cloned();

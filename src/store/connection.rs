@@ -294,7 +294,9 @@ impl TraceStore {
     ) -> Result<T> {
         let seconds = self.inner.settings.statement_timeout_seconds;
         match tokio::time::timeout(Duration::from_secs(seconds), call).await {
-            Ok(result) => result.inspect_err(|error| self.learn_from(error)),
+            Ok(result) => {
+                result.inspect_err(|error| self.learn_from(error)).map_err(|error| self.explained(error))
+            }
             Err(_) => Err(Error::Timeout { doing, seconds: seconds as f64 }),
         }
     }

@@ -11,6 +11,7 @@ mod connection;
 mod copy;
 mod dependencies;
 mod documents;
+mod embeddings_gone;
 mod health;
 mod maintain;
 mod model;

@@ -120,9 +120,7 @@ impl TraceStore {
             .query_prepared(&sql, &[&format!("{schema}.span_documents")])
             .await
             .map_err(Error::database("reading which model made the embeddings"))?;
-        let row = rows
-            .first()
-            .ok_or_else(|| Error::Schema("the column span_documents.embedding is gone".into()))?;
+        let row = rows.first().ok_or_else(|| self.embeddings_gone())?;
         Ok(Embeddings { dimension: row.column(0)?, made_by: model(row, 1)?, next: model(row, 4)? })
     }
 

@@ -138,7 +138,6 @@ impl TraceStore {
     }
 
     async fn apply(&self, connection: &Connection) -> Result<usize> {
-        let schema = &self.inner.sql.schema;
         let doing = || Error::database("migrating the schema");
         connection.batch_execute("BEGIN").await.map_err(doing())?;
         // Processes that start at the same time take turns.
@@ -154,6 +153,13 @@ impl TraceStore {
                 self.become_owner(connection).await?;
                 self.follow_rename(connection).await?;
             }
+            if self.are_embeddings_gone(connection).await? {
+                let extension_schema = self.extension(connection).await?.0;
+                let has_roles = self.become_owner(connection).await?;
+                self.set_path(connection, &extension_schema).await?;
+                self.make_embeddings_again(connection).await?;
+                self.complete(connection, has_roles).await?;
+            }
             connection.batch_execute("COMMIT").await.map_err(doing())?;
             return Ok(0);
         }
@@ -161,11 +167,7 @@ impl TraceStore {
         let extension_schema = self.extension(connection).await?.0;
         self.create_schema(connection).await?;
         let has_roles = self.become_owner(connection).await?;
-        let path = format!(
-            "SET LOCAL search_path TO {schema}, {}, pg_temp; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'",
-            quoted(&extension_schema)
-        );
-        connection.batch_execute(&path).await.map_err(doing())?;
+        self.set_path(connection, &extension_schema).await?;
         if version == 0 {
             connection.batch_execute(MIGRATIONS_TABLE).await.map_err(|error| self.denied(error, version))?;
         }
@@ -181,15 +183,31 @@ impl TraceStore {
         let leave = "UPDATE migrations SET least_client = $1 WHERE version = $2";
         connection.execute(leave, &[&LEAST_CLIENT, &SCHEMA_VERSION]).await.map_err(doing())?;
         self.follow_rename(connection).await?;
+        self.complete(connection, has_roles).await?;
+        connection.batch_execute("COMMIT").await.map_err(doing())?;
+        otel_info!(name: "TraceStore.Migrated", schema = self.inner.settings.schema.as_str(), from = version, to = SCHEMA_VERSION);
+        Ok((SCHEMA_VERSION - version) as usize)
+    }
+
+    /// Lets names be those of the schema and of the extension, and limits how long others wait behind a migration.
+    async fn set_path(&self, connection: &Connection, extension_schema: &str) -> Result<()> {
+        let path = format!(
+            "SET LOCAL search_path TO {}, {}, pg_temp; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'",
+            self.inner.sql.schema,
+            quoted(extension_schema)
+        );
+        connection.batch_execute(&path).await.map_err(Error::database("migrating the schema"))
+    }
+
+    /// Spreads what was made over the cluster, and gives the roles their rights on it.
+    async fn complete(&self, connection: &Connection, has_roles: bool) -> Result<()> {
         if self.is_distributed(connection).await? {
             self.spread(connection).await?;
         }
         if has_roles {
             self.grant_to_roles(connection).await?;
         }
-        connection.batch_execute("COMMIT").await.map_err(doing())?;
-        otel_info!(name: "TraceStore.Migrated", schema = self.inner.settings.schema.as_str(), from = version, to = SCHEMA_VERSION);
-        Ok((SCHEMA_VERSION - version) as usize)
+        Ok(())
     }
 
     /// Creates the schema unless it is there, as where an administrator made it for a role that may not.
@@ -341,9 +359,10 @@ impl TraceStore {
         }
         self.check_encoding(connection).await?;
         let Some((extension_schema, pgvector)) = self.find_extension(connection).await? else {
-            return Err(Error::Schema(
-                "the extension pgvector is gone; run: CREATE EXTENSION vector;".into(),
-            ));
+            return Err(Error::Schema(format!(
+                "the extension pgvector is gone. Run: CREATE EXTENSION vector; and then, as the schema's owner: {}",
+                self.migrate_command()
+            )));
         };
         let parts: Vec<u32> = pgvector.split('.').map(|part| part.parse().unwrap_or(0)).collect();
         if (parts.first().copied().unwrap_or(0), parts.get(1).copied().unwrap_or(0)) < PGVECTOR {

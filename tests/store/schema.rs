@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::database::{TestDatabase, eventually};
 use crate::support::spans::{DAY, at};
+use crate::support::tiny_model::Tiny;
 use crate::support::{arbitrary, former, shared};
 use opentelemetry_pgvector::span::Span;
 use opentelemetry_pgvector::store::SCHEMA_VERSION;
@@ -419,4 +420,52 @@ async fn people_s_queries_use_indexes() {
     }
     let counted: i64 = database.value("SELECT sum(spans)::bigint FROM otel.documents").await;
     assert_eq!(counted as usize, spans.len(), "the documents know how often they are used");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn embeddings_that_went_with_the_extension_are_made_again_by_who_runs_what_the_errors_name() {
+    let database = TestDatabase::create().await;
+    let schema = database.schema_with_roles();
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = Tiny::new(128, 1);
+    model.write(folder.path());
+    let mut settings = model.settings(folder.path(), &database.settings());
+    settings.schema.clone_from(&schema);
+    let running = store(settings.clone());
+    running.create_roles().await.expect("roles");
+    running.batch_store(&arbitrary::sample(20)).await.expect("stored");
+    running.flush().await.expect("embedded");
+    let of_embeddings = format!(
+        "SELECT string_agg(line, ' ' ORDER BY line) FROM (\
+           SELECT indexdef FROM pg_indexes WHERE schemaname = '{schema}' AND tablename = 'span_documents' \
+           UNION ALL SELECT concat(format_type(atttypid, atttypmod), attacl::text, col_description(attrelid, attnum)) \
+             FROM pg_attribute WHERE attrelid = '{schema}.span_documents'::regclass AND attname = 'embedding' \
+           UNION ALL SELECT concat(pg_get_viewdef(oid), relacl::text, relowner::regrole, obj_description(oid)) \
+             FROM pg_class WHERE oid = to_regclass('{schema}.documents')) AS lines (line)"
+    );
+    let before: String = database.value(&of_embeddings).await;
+    let query = "check out";
+
+    database.execute("DROP EXTENSION vector CASCADE").await;
+    let error = store(settings.clone()).health_check().await.error.expect("not healthy");
+    assert!(error.contains("CREATE EXTENSION vector;") && error.contains("otel-pgvector migrate"), "{error}");
+    database.execute("CREATE EXTENSION vector").await;
+    let remedy = format!("otel-pgvector migrate --schema {schema}");
+    for store in [&running, &store(settings.clone())] {
+        store.batch_store(&arbitrary::sample(5)).await.expect("spans are stored without embeddings");
+        for error in [
+            store.search_traces(query).await.expect_err("no embeddings").to_string(),
+            store.flush().await.expect_err("no embeddings").to_string(),
+            store.health_check().await.error.expect("not healthy"),
+        ] {
+            assert!(error.contains("DROP EXTENSION vector CASCADE") && error.contains(&remedy), "{error}");
+        }
+    }
+
+    store(settings).migrate().await.expect("made again");
+    running.flush().await.expect("embedded");
+    let health = running.health_check().await;
+    assert!(health.healthy && health.documents > 0 && health.documents_waiting == 0, "{health:?}");
+    running.search_traces(query).await.expect("searched");
+    assert_eq!(database.value::<String>(&of_embeddings).await, before);
 }
