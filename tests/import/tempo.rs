@@ -205,3 +205,41 @@ async fn a_bad_trace_of_an_answer_is_a_rejected_record_and_the_others_are_stored
         );
     }
 }
+
+/// Tempo with the traces 1 to 8 that fails as it is told to.
+async fn failing(fails: impl Fn(u32) -> bool + Send + Sync + 'static) -> Server {
+    Server::start(move |asked| {
+        if asked.path == "/api/search" {
+            let traces: Vec<_> = (1..=8).map(|id| json!({"traceID": id.to_string()})).collect();
+            return (200, json!({"traces": traces}).to_string());
+        }
+        let id =
+            asked.path.rsplit('/').next().and_then(|id| u128::from_str_radix(id, 16).ok()).expect("an id");
+        match u32::try_from(id).unwrap_or(0) {
+            id if fails(id) => (500, "max size of trace (50000000) exceeded while adding bytes".into()),
+            0 => (404, "not found".into()),
+            id => (200, line(id, "")),
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_trace_at_which_tempo_fails_is_a_rejected_record_and_the_others_are_stored() {
+    // At first at everything, which says nothing of any trace; then at all that are asked for at the same time.
+    let begin = std::time::Instant::now();
+    let server = failing(move |id| begin.elapsed() < Duration::from_secs(7) || (1..=4).contains(&id)).await;
+    let database = TestDatabase::create().await;
+    let reasons = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let told = std::sync::Arc::clone(&reasons);
+    let importer = Importer::new(store(&database))
+        .on_rejected(move |error| told.lock().expect("no panic").push(error.to_string()));
+    let source = HttpSource::new(&server.url)
+        .expect("a URL")
+        .with_since(UNIX_EPOCH)
+        .with_until(UNIX_EPOCH + Duration::from_secs(1));
+    let imported = importer.tempo(&source).await.expect("an import");
+    let reasons = reasons.lock().expect("no panic");
+    assert_eq!((imported.stored, imported.rejected), (4, 4), "{reasons:?}");
+    assert!(reasons[3].contains("/api/traces/00000000000000000000000000000004: the server answers 500"));
+}

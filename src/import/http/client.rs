@@ -1,7 +1,7 @@
 //! Requests that are repeated until there is an answer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backoff::ExponentialBackoffBuilder;
 use backoff::backoff::Backoff;
@@ -20,6 +20,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// How long one request is repeated.
 const GIVE_UP: Duration = Duration::from_secs(120);
+/// How long it is repeated until the server is asked for something else, to tell which of the two is at fault.
+const TELL_APART: Duration = Duration::from_secs(5);
 /// The largest answer that is read where a smaller one can be asked for.
 const MAX_ANSWER: usize = 128 << 20;
 
@@ -50,6 +52,8 @@ enum Attempt {
         after: Option<Duration>,
         /// Whether the answer may be too much for the server.
         is_overload: bool,
+        /// Whether the server failed, and not one before it.
+        is_failure: bool,
     },
 }
 
@@ -115,7 +119,16 @@ impl Client {
     /// # Errors
     /// [`Error::Input`](crate::Error::Input) with the reason of the last attempt.
     pub(super) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer> {
-        self.get_limited(path, query, MAX_ANSWER).await
+        self.get_limited(path, query, MAX_ANSWER, None).await
+    }
+
+    /// As [`get`](Self::get), where another path shows whether the server answers at all: then one at which it goes on
+    /// failing is refused.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub(super) async fn get_or_refused(&self, path: &str, other: &str) -> Result<Answer> {
+        self.get_limited(path, &[], MAX_ANSWER, Some(other)).await
     }
 
     /// An answer of any size.
@@ -123,7 +136,7 @@ impl Client {
     /// # Errors
     /// As [`get`](Self::get), and where there is none.
     pub(super) async fn get_whole(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<u8>> {
-        let answer = self.get_limited(path, query, usize::MAX).await?;
+        let answer = self.get_limited(path, query, usize::MAX, None).await?;
         self.body(path, answer)
     }
 
@@ -150,19 +163,40 @@ impl Client {
         format!("{}{path}", self.name)
     }
 
-    async fn get_limited(&self, path: &str, query: &[(&str, &str)], limit: usize) -> Result<Answer> {
+    async fn get_limited(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        limit: usize,
+        other: Option<&str>,
+    ) -> Result<Answer> {
         let url = self.url(path, query);
+        let begin = Instant::now();
+        let mut answers_others = false;
         let mut pauses = ExponentialBackoffBuilder::new()
             .with_initial_interval(FIRST_PAUSE)
             .with_max_interval(LONGEST_PAUSE)
             .with_max_elapsed_time(Some(GIVE_UP))
             .build();
         loop {
-            let (reason, after, is_overload) = match self.attempt(&url, limit).await {
+            let (reason, after, is_overload, is_failure) = match self.attempt(&url, limit).await {
                 Ok(Attempt::Done(answer)) => return Ok(answer),
-                Ok(Attempt::Again { reason, after, is_overload }) => (reason, after, is_overload),
+                Ok(Attempt::Again { reason, after, is_overload, is_failure }) => {
+                    (reason, after, is_overload, is_failure)
+                }
                 Err(reason) => return Err(unexpected(&self.origin(path), reason)),
             };
+            if is_failure && answers_others {
+                return Ok(Answer::Refused(reason));
+            }
+            if let Some(other) = other
+                && is_failure
+                && begin.elapsed() >= TELL_APART
+            {
+                // One attempt more, as the server may have come back in between.
+                let answer = self.attempt(&self.url(other, &[]), limit).await;
+                answers_others = matches!(answer, Ok(Attempt::Done(_)));
+            }
             let Some(pause) = pauses.next_backoff() else {
                 let hint = if is_overload { "; a smaller --page-size may help" } else { "" };
                 let reason = format!("{reason}, for {} s{hint}", GIVE_UP.as_secs());
@@ -193,7 +227,7 @@ impl Client {
         let request = self.http.get(url.clone()).headers(self.headers.clone());
         let again = |error: reqwest::Error| {
             let is_overload = error.is_timeout() && !error.is_connect();
-            Attempt::Again { reason: message(error), after: None, is_overload }
+            Attempt::Again { reason: message(error), after: None, is_overload, is_failure: false }
         };
         let mut response = match request.send().await {
             Ok(response) => response,
@@ -211,7 +245,8 @@ impl Client {
             let after =
                 response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
             return if passes {
-                Ok(Attempt::Again { reason, after: after.map(Duration::from_secs), is_overload })
+                let is_failure = status == StatusCode::INTERNAL_SERVER_ERROR;
+                Ok(Attempt::Again { reason, after: after.map(Duration::from_secs), is_overload, is_failure })
             } else if matches!(status, StatusCode::UNPROCESSABLE_ENTITY | StatusCode::PAYLOAD_TOO_LARGE) {
                 Ok(Attempt::Done(Answer::Refused(reason)))
             } else {

@@ -6,6 +6,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use opentelemetry::trace::TraceId;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
 use super::client::Answer;
 use super::window::Windows;
@@ -127,10 +128,12 @@ enum Got {
 }
 
 /// A trace; versions of Tempo differ in the path. JSON and protobuf are told apart by the content, and without an
-/// `Accept` it is JSON.
+/// `Accept` it is JSON. Before version 2.7 one that is too large is a failure (500): where Tempo answers for a trace that
+/// it does not have, it refuses that one.
 async fn get(source: &HttpSource, id: TraceId) -> Result<Got> {
-    for path in [format!("/api/traces/{id}"), format!("/api/v2/traces/{id}")] {
-        match source.client.get(&path, &[]).await? {
+    for folder in ["/api/traces", "/api/v2/traces"] {
+        let (path, other) = (format!("{folder}/{id}"), format!("{folder}/{}", Uuid::new_v4().simple()));
+        match source.client.get_or_refused(&path, &other).await? {
             Answer::Body(body) => return Ok(Got::Trace(body)),
             Answer::TooLarge => return source.client.get_whole(&path, &[]).await.map(Got::Trace),
             Answer::Refused(reason) => return Ok(Got::Refused(reason)),
