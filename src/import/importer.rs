@@ -133,12 +133,16 @@ impl Importer {
     /// # Errors
     /// As [`otlp`](Self::otlp).
     pub async fn traces(&self, input: Input) -> Result<Imported> {
-        let mut feed = reader::start(self, input)?;
-        match &self.store {
-            Some(store) => by_trace::store_all(self, store, &mut feed).await?,
-            None => self.count_all(&mut feed).await?,
-        }
+        self.store_by_trace(reader::start(self, input)?).await?;
         Ok(self.imported())
+    }
+
+    /// As [`traces`](Self::traces), for what has been read.
+    pub(super) async fn store_by_trace(&self, mut feed: reader::Feed) -> Result<()> {
+        match &self.store {
+            Some(store) => by_trace::store_all(self, store, &mut feed).await,
+            None => self.count_all(&mut feed).await,
+        }
     }
 
     async fn count_all(&self, feed: &mut reader::Feed) -> Result<()> {

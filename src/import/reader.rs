@@ -36,6 +36,18 @@ pub(super) struct Feed {
 /// # Errors
 /// [`Error::Io`] when there can be no thread.
 pub(super) fn start(importer: &Importer, input: Input) -> Result<Feed> {
+    start_and(importer, input, Err)
+}
+
+/// As [`start`]; what cannot be read to its end is given to `unread`, with the reason.
+///
+/// # Errors
+/// As [`start`].
+pub(super) fn start_and(
+    importer: &Importer,
+    input: Input,
+    unread: impl FnOnce(Error) -> Result<()> + Send + 'static,
+) -> Result<Feed> {
     let (sender, records) = mpsc::channel(READ_AHEAD);
     let importer = importer.clone();
     // A thread, not a blocking task: one that waits for the standard input would keep the runtime from ending.
@@ -43,7 +55,7 @@ pub(super) fn start(importer: &Importer, input: Input) -> Result<Feed> {
         .name("import-reader".into())
         .spawn(move || {
             // Until the end, a failure, or until nobody listens any more.
-            if let Err(error) = read(&importer, input, &sender) {
+            if let Err(error) = read(&importer, input, &sender, unread) {
                 let _ = sender.blocking_send(Err(error));
             }
         })
@@ -51,10 +63,23 @@ pub(super) fn start(importer: &Importer, input: Input) -> Result<Feed> {
     Ok(Feed { records, queue: Queue::default(), failure: None })
 }
 
-fn read(importer: &Importer, input: Input, records: &mpsc::Sender<Result<Record>>) -> Result<()> {
-    let mut frames = Frames::new(input)?;
+fn read(
+    importer: &Importer,
+    input: Input,
+    records: &mpsc::Sender<Result<Record>>,
+    unread: impl FnOnce(Error) -> Result<()>,
+) -> Result<()> {
+    let mut frames = match Frames::new(input) {
+        Ok(frames) => frames,
+        Err(error) => return unread(error),
+    };
     let mut content = blake3::Hasher::new();
-    while let Some(frame) = frames.next()? {
+    loop {
+        let frame = match frames.next() {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Ok(()),
+            Err(error) => return unread(error),
+        };
         content.update(&(frame.bytes.len() as u64).to_le_bytes()).update(&frame.bytes);
         let spans = match record::spans(&frame) {
             Ok(spans) => spans,
@@ -76,10 +101,9 @@ fn read(importer: &Importer, input: Input, records: &mpsc::Sender<Result<Record>
         }
         let record = Record { content: content.finalize().into(), batch: frame.batch, spans: accepted };
         if records.blocking_send(Ok(record)).is_err() {
-            break;
+            return Ok(());
         }
     }
-    Ok(())
 }
 
 impl Feed {

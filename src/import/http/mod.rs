@@ -16,9 +16,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use moka::sync::Cache;
 use opentelemetry::trace::TraceId;
 
-use super::frames::{Frame, Frames, Kind};
+use super::frames::{Frame, Kind};
 use super::importer::{Imported, Importer};
 use super::input::Input;
+use super::reader;
 use crate::error::{Error, Result};
 use client::Client;
 
@@ -146,29 +147,21 @@ impl HttpSource {
     }
 }
 
-/// Imports traces of an answer. Where they cannot be taken apart, they are a record that is not understood, and not the end
-/// of the import.
+/// Imports traces of an answer. Where they cannot be taken apart to the end, they are a record that is not understood, and
+/// not the end of the import.
 async fn import_traces(importer: &Importer, origin: String, traces: Vec<u8>) -> Result<()> {
     let traces: Arc<[u8]> = traces.into();
-    let input = || Input::reader(origin.clone(), Cursor::new(Arc::clone(&traces)));
-    match cut(input()) {
-        Ok(()) => importer.traces(input()).await.map(drop),
-        Err(reason) => reject(importer, origin, &traces, reason),
-    }
-}
-
-/// Reads all records, and leaves them as they are.
-fn cut(input: Input) -> Result<(), String> {
-    let read = |input| {
-        let mut frames = Frames::new(input)?;
-        while frames.next()?.is_some() {}
-        Ok(())
+    let input = Input::reader(origin.clone(), Cursor::new(Arc::clone(&traces)));
+    let rejecting = importer.clone();
+    let unread = move |error| {
+        let reason = match error {
+            Error::Input { reason, .. } => reason,
+            Error::Io { source, .. } => source.to_string(),
+            error => error.to_string(),
+        };
+        reject(&rejecting, origin, &traces, reason)
     };
-    read(input).map_err(|error: Error| match error {
-        Error::Input { reason, .. } => reason,
-        Error::Io { source, .. } => source.to_string(),
-        error => error.to_string(),
-    })
+    importer.store_by_trace(reader::start_and(importer, input, unread)?).await
 }
 
 fn reject(importer: &Importer, origin: String, record: &[u8], reason: String) -> Result<()> {
