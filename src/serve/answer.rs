@@ -19,6 +19,14 @@ pub(super) fn failure(error: &Error) -> (StatusCode, String) {
             otel_warn!(name: "Server.AnswerFailed", reason = error.to_string());
             (StatusCode::SERVICE_UNAVAILABLE, "the database cannot be reached".into())
         }
+        // It restarts, is behind a pooler without it, or has no room: who asks again is answered.
+        error if error.is_transient() => {
+            otel_warn!(name: "Server.AnswerFailed", reason = error.to_string());
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the database does not answer now; the server's log says why".into(),
+            )
+        }
         Error::Model(_) | Error::Schema(_) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         _ => {
             otel_warn!(name: "Server.AnswerFailed", reason = error.to_string());

@@ -2,7 +2,8 @@
 
 use crate::receive::{PROTOBUF, post, request};
 use crate::support::database::{TestDatabase, eventually};
-use crate::support::serve::{TestServer, receiving};
+use crate::support::proxy::{Action, Proxy, Step};
+use crate::support::serve::{TestServer, looking, receiving};
 use prost::Message;
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -71,4 +72,24 @@ async fn a_server_that_refuses_what_it_is_sent_is_not_healthy_though_the_databas
     database.execute("DROP TRIGGER full_disk ON otel.batches").await;
     eventually("it takes spans", || async { send(&server, 0).await.0 == StatusCode::OK }).await;
     eventually("the spool is replayed", || async { database.sequences().await == [0, 1] }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_goes_away_in_the_middle_of_a_query_is_no_fault_of_the_server() {
+    let database = TestDatabase::create().await;
+    database.store().migrate().await.expect("migrated");
+    let proxy = Proxy::start(database.address().await).await;
+    let mut settings = database.settings();
+    settings.connection_string = database.url_through(proxy.port());
+    let server = TestServer::start(looking(settings));
+    let status = async || reqwest::get(server.url("/api/stats/services")).await.expect("an answer").status();
+    assert_eq!(status().await, StatusCode::OK);
+    // A connection that breaks; a pooler whose server is gone; a server that ends.
+    for action in [Action::Cut, Action::Refuse("08P01"), Action::Refuse("57P01")] {
+        proxy.fail_once(Step::to_server(b'B'), action);
+        assert_eq!(status().await, StatusCode::SERVICE_UNAVAILABLE, "{action:?}");
+        assert_eq!(status().await, StatusCode::OK);
+    }
+    proxy.fail_once(Step::to_server(b'B'), Action::Refuse("42501"));
+    assert_eq!(status().await, StatusCode::INTERNAL_SERVER_ERROR);
 }

@@ -46,7 +46,7 @@ pub(super) enum Failures {
     /// The traces cannot be read.
     #[response(status = 500)]
     Failed(#[to_schema] Failure),
-    /// The database cannot be reached, or its schema or model does not fit.
+    /// The database cannot be reached or does not answer now, or its schema or model does not fit.
     #[response(status = 503)]
     Unavailable(#[to_schema] Failure),
     /// It took longer than it may.
