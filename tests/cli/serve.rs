@@ -2,7 +2,7 @@
 #![cfg(unix)]
 
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use crate::support::command::{Run, command, database};
 use rustix::process::{Pid, Signal, kill_process};
@@ -101,4 +101,50 @@ fn a_taken_address_and_wrong_credentials_are_said() {
     command.env("OTEL_PGVECTOR_SERVE_BASIC_AUTH", "no colon");
     let run = Run::of(command.output().expect("the command runs"));
     assert_eq!(run.code, Some(2), "{}", run.stderr);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_limit_of_the_size_of_files_refuses_a_batch_and_does_not_end_the_process() {
+    let closed = std::net::TcpListener::bind(ANY_PORT).expect("a port").local_addr().expect("an address");
+    let spool = tempfile::tempdir().expect("a folder");
+    let serve = [
+        "serve",
+        "--receive",
+        "--listen",
+        ANY_PORT,
+        "--otlp-grpc",
+        ANY_PORT,
+        "--otlp-http",
+        ANY_PORT,
+        "--set",
+        "max_retries=1",
+    ];
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "ulimit -f 32 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_otel-pgvector")])
+        .args(serve);
+    command.env("OTEL_STORAGE_CONNECTION_STRING", format!("postgresql://app@{closed}/traces"));
+    command.env("OTEL_STORAGE_SPOOL_DIR", spool.path());
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("the command starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("its messages")).lines().map_while(Result::ok);
+    let traces =
+        lines.find_map(|line| line.strip_prefix("OTLP by HTTP: ").map(str::to_owned)).expect("an address");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let send = |name: String| {
+        let span = format!(
+            r#"{{"traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"00f067aa0ba902b7","name":"{name}"}}"#
+        );
+        let body = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{span}]}}]}}]}}"#);
+        let sent = reqwest::Client::new().post(&traces).header("content-type", "application/json").body(body);
+        runtime.block_on(sent.send()).map(|answer| answer.status().as_u16()).ok()
+    };
+    let large: String = (0..4_000).map(|_| uuid::Uuid::new_v4().to_string()).collect();
+    assert_eq!(send("small".into()), Some(200));
+    assert_eq!(send(large), Some(503));
+    assert_eq!(send("also small".into()), Some(200));
+    let told = lines.find(|line| line.contains("SpanExporter.SpoolFailed")).expect("a line");
+    assert!(told.contains("ulimit -f"), "{told}");
+    child.kill().expect("ended");
+    child.wait().expect("ended");
 }

@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::name;
 
@@ -109,6 +110,12 @@ pub(super) struct Temporary {
 impl Temporary {
     /// Writes a file, durably.
     pub(super) fn write(folder: &Path, parts: &[&[u8]]) -> io::Result<Temporary> {
+        let bytes: usize = parts.iter().map(|part| part.len()).sum();
+        if largest_file().is_some_and(|largest| bytes as u64 > largest) {
+            let reason =
+                format!("a batch of {bytes} bytes is larger than a file of this process may be (ulimit -f)");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
+        }
         for _ in 0..ATTEMPTS {
             let path = folder.join(name::temporary());
             let file = private().create_new(true).open(&path)?;
@@ -141,6 +148,17 @@ impl Drop for Temporary {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// How many bytes a file of this process may have, where Linux limits it: a write beyond ends the process (SIGXFSZ).
+fn largest_file() -> Option<u64> {
+    static LARGEST: OnceLock<Option<u64>> = OnceLock::new();
+    *LARGEST.get_or_init(|| {
+        let limits = fs::read_to_string("/proc/self/limits").ok()?;
+        let limit = limits.lines().find_map(|line| line.strip_prefix("Max file size"))?;
+        // Or `unlimited`.
+        limit.split_whitespace().next()?.parse().ok()
+    })
 }
 
 /// Removes a temporary file if its process is gone.
