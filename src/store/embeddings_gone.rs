@@ -8,16 +8,7 @@ use super::columns::Columns;
 use super::connection::Connection;
 use crate::error::{Error, Result};
 
-/// As `sql/0001_tables.sql` has it. A change of the model that was under way begins anew. Each statement is sent by itself,
-/// since Citus sends its nodes the whole text that a statement is part of.
-const COLUMN: [&str; 6] = [
-    "ALTER TABLE span_documents ADD COLUMN embedding vector(384)",
-    "COMMENT ON COLUMN span_documents.embedding IS 'Unit vector of text; null until it is computed.'",
-    "CREATE INDEX span_documents_embedding ON span_documents USING hnsw (embedding vector_cosine_ops)",
-    "CREATE INDEX span_documents_waiting ON span_documents (id) WHERE embedding IS NULL",
-    "ALTER TABLE span_documents DROP COLUMN IF EXISTS embedding_next",
-    "DELETE FROM embedding_next",
-];
+const COLUMN: &str = include_str!("../../sql/embeddings_again.sql");
 
 /// The last of the views, which reads the column.
 const VIEWS: &str = include_str!("../../sql/0002_views.sql");
@@ -44,9 +35,9 @@ impl TraceStore {
             Some(row) => row.column::<i32>(0)?.to_string(),
             None => self.inner.settings.embedding_dimension.to_string(),
         };
-        for statement in COLUMN {
-            let statement = statement.replace("384", &dimension);
-            connection.batch_execute(&statement).await.map_err(doing())?;
+        let column = COLUMN.replace("vector(384)", &format!("vector({dimension})"));
+        for statement in column.split_inclusive(";\n") {
+            connection.batch_execute(statement).await.map_err(doing())?;
         }
         let is_there =
             connection.query_one("SELECT to_regclass('documents') IS NOT NULL", &[]).await.map_err(doing())?;
