@@ -31,6 +31,9 @@ pub struct SpanCount {
     pub spans: u64,
 }
 
+/// How many steps an `integer` counts.
+const MOST_STEPS: f64 = 2_147_483_647.0;
+
 impl SpanCount {
     /// The longest duration of a class, at most a twentieth longer than the shortest.
     pub fn duration(class: i32) -> Duration {
@@ -45,7 +48,7 @@ impl TraceStore {
     /// It reads every span of these services in the period.
     ///
     /// # Errors
-    /// [`Error::Input`] for a step of nothing; [`Error::Connect`], [`Error::Database`], [`Error::Timeout`],
+    /// [`Error::Input`] for a step of nothing, and for one that the period has more than 2^31 of; [`Error::Connect`], [`Error::Database`], [`Error::Timeout`],
     /// [`Error::Schema`].
     pub async fn count_spans(
         &self,
@@ -57,6 +60,12 @@ impl TraceStore {
     ) -> Result<Vec<SpanCount>> {
         if step.is_zero() {
             return Err(Error::Input { origin: "step".into(), reason: "it is longer than nothing".into() });
+        }
+        let period = until.duration_since(since).unwrap_or_default();
+        if period.as_secs_f64() / step.as_secs_f64() > MOST_STEPS {
+            let reason =
+                format!("a period of {period:?} has more than 2^31 steps of {step:?}: make them longer");
+            return Err(Error::Input { origin: "step".into(), reason });
         }
         let schema = &self.sql().schema;
         let mut parameters = Parameters::default();

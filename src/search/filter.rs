@@ -8,6 +8,7 @@ use opentelemetry::trace::TraceId;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::span::without_nul;
 
 /// Conditions on spans. An empty one lets every span through; those that are given hold together, for the same span.
 ///
@@ -229,6 +230,26 @@ impl Filter {
             Test::Matches(expression) | Test::MatchesNot(expression) => Some(expression.as_str()),
             _ => None,
         })
+    }
+
+    /// With its texts as they are stored, where U+0000 has a sign of its own.
+    pub(super) fn stored(mut self) -> Self {
+        let mut texts: Vec<&mut String> = self.services.iter_mut().chain(&mut self.phrases).collect();
+        texts.extend(self.operation.iter_mut().chain(&mut self.scope));
+        texts.extend(self.tags.iter_mut().flat_map(|(key, value)| [key, value]));
+        for Condition { key, test } in self.attributes.iter_mut().chain(&mut self.resource) {
+            texts.push(key);
+            match test {
+                Test::Is(text) | Test::IsNot(text) | Test::Matches(text) | Test::MatchesNot(text) => {
+                    texts.push(text)
+                }
+                Test::Exists | Test::Compares(..) => {}
+            }
+        }
+        for text in texts.into_iter().filter(|text| text.contains('\0')) {
+            *text = without_nul(text);
+        }
+        self
     }
 
     /// Whether it asks for nothing but a period.

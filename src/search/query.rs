@@ -8,7 +8,7 @@ use opentelemetry::trace::TraceId;
 
 use super::filter::Filter;
 use crate::error::{Error, Result};
-use crate::span::Timestamp;
+use crate::span::{Timestamp, without_nul};
 
 /// A search: words, conditions, or both.
 ///
@@ -71,7 +71,8 @@ impl SearchQuery {
             threshold: None,
             page: Page::FIRST,
         };
-        let text = text.as_ref().trim();
+        let text = without_nul(text.as_ref().trim());
+        let text = text.as_str();
         if is_id(text) {
             query.filter.phrases.push(text.to_owned());
             return query;
@@ -101,7 +102,7 @@ impl SearchQuery {
     /// Only spans that pass these conditions, besides those that the text makes.
     pub fn filter(mut self, mut filter: Filter) -> Self {
         filter.phrases.append(&mut self.filter.phrases);
-        self.filter = filter;
+        self.filter = filter.stored();
         self
     }
 

@@ -58,7 +58,8 @@ impl Document {
     }
 }
 
-fn without_nul(text: &str) -> String {
+/// A text as PostgreSQL can hold it: with the sign for U+0000 in its place.
+pub(crate) fn without_nul(text: &str) -> String {
     text.replace('\0', "\u{2400}")
 }
 

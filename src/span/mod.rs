@@ -25,6 +25,7 @@ pub(crate) use body::{resource_from_json, resource_json};
 #[cfg(feature = "import")]
 pub(crate) use distinct::Distinct;
 pub use document::Document;
+pub(crate) use document::without_nul;
 pub use join::{StoredRow, Template};
 pub(crate) use json::escape_into;
 pub(crate) use mask::literals;

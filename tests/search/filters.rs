@@ -512,3 +512,25 @@ async fn conditions_find_in_a_recording_what_sql_over_decoded_spans_finds() {
         assert_eq!(ids, expected, "{filter:?}");
     }
 }
+
+/// PostgreSQL's text cannot hold U+0000: it is stored as the sign for it, and so it is looked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_u0000_is_found_by_it() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    let changes: [Change; 2] = [
+        |span| {
+            span.name = "pay\0ments".into();
+            span.attributes.push(("order.id".into(), text("E\0-17")));
+        },
+        |_| {},
+    ];
+    store.batch_store(&spans(&changes)).await.expect("stored");
+    store.flush().await.expect("embedded");
+    let named = Filter::default().operation("pay\0ments");
+    assert_eq!(found(&store, named).await, [1]);
+    assert_eq!(found(&store, Filter::default().phrase("E\0-17")).await, [1]);
+    assert_eq!(found(&store, Filter::default().attribute(Condition::is("order.id", "E\0-17"))).await, [1]);
+    let by_words = store.search_traces("pay\0ments \"E\0-17\"").await.expect("found");
+    assert_eq!(by_words.len(), 1);
+}

@@ -1,7 +1,9 @@
-//! A trace in numbers is what its spans say.
+//! Traces and services in numbers are what their spans say.
 
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
+use crate::filters::{now, span};
 use crate::support::arbitrary;
 use crate::support::database::TestDatabase;
 use opentelemetry::trace::{SpanId, TraceId};
@@ -66,4 +68,18 @@ async fn summaries_are_what_the_spans_say() {
             summary.services.into_iter().map(|(name, service)| (name, (service.spans, service.errors)));
         assert_eq!(found.collect::<BTreeMap<_, _>>(), services);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_of_which_a_period_has_too_many_are_refused() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    store.batch_store(&[span(1, |_| {})]).await.expect("stored");
+    let counted = async |step| {
+        store.count_spans(&["shop".into()], &[2], now() - Duration::from_secs(60), now(), step).await
+    };
+    assert_eq!(counted(Duration::from_secs(1)).await.expect("counted").len(), 1);
+    assert_eq!(counted(Duration::from_micros(1)).await.expect("counted").len(), 1);
+    let error = counted(Duration::from_nanos(1)).await.expect_err("too many").to_string();
+    assert!(error.contains("step") && error.contains("make them longer"), "{error}");
 }

@@ -114,10 +114,18 @@ fn length(text: &str) -> Read<usize> {
         None => Ok(text.len()),
         Some(at) => {
             let token: String = text.chars().take(100).collect();
-            Err(Mistake {
-                token,
-                reason: "the quote has no end: close it".into(),
-                instead: vec![format!("{}{}", &text[..at], quoted(text[at + 1..].trim()))],
+            let (before, within) = (&text[..at], text[at + 1..].trim());
+            Err(match within {
+                "" => Mistake {
+                    token,
+                    reason: "the quote has no end: leave it out, or write a text and close it".into(),
+                    instead: Vec::new(),
+                },
+                within => Mistake {
+                    token,
+                    reason: "the quote has no end: close it".into(),
+                    instead: vec![format!("{before}{}", quoted(within))],
+                },
             })
         }
     }

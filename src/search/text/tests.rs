@@ -90,6 +90,14 @@ fn what_is_not_understood_is_named_with_what_to_write() {
 }
 
 #[test]
+fn a_quote_without_a_text_is_to_be_left_out() {
+    for text in ["\"", "pay \"", "service:\" "] {
+        let error = SearchQuery::parse(text).expect_err(text).to_string();
+        assert!(error.contains("leave it out") && !error.contains("; write"), "{error}");
+    }
+}
+
+#[test]
 fn a_text_asks_for_what_its_terms_say() {
     let query =
         SearchQuery::parse(r#"pay "E-1" service:a service:b >1s retry>=3 exception:no"#).expect("a query");
