@@ -96,28 +96,37 @@ impl TraceStore {
         .await
     }
 
-    /// When the oldest and the newest trace started that are not of the future; `None` while there is none.
+    /// When the oldest and the newest trace started that are not of the future, or spans where no root is stored; `None` while
+    /// there is none.
     ///
     /// # Errors
     /// [`Error::Connect`], [`Error::Database`], [`Error::Timeout`], [`Error::Schema`].
     pub async fn stored_period(&self) -> Result<Option<(SystemTime, SystemTime)>> {
-        let sql = format!(
-            "SELECT min(start_time), max(start_time) FROM {}.span_rows \
-             WHERE parent_span_id = 0 AND start_time <= now()",
+        let of_spans = format!(
+            "SELECT min(start_time), max(start_time) FROM {}.span_rows WHERE start_time <= now()",
             self.sql().schema
         );
+        // Roots have an index.
+        let of_roots = format!("{of_spans} AND parent_span_id = 0");
         self.timed("looking for the newest trace", async {
             let (connection, _) = self.connection().await?;
-            let rows = connection
-                .query_prepared(&sql, &[])
-                .await
-                .map_err(Error::database("looking for the newest trace"))?;
+            let mut period = None;
+            for sql in [&of_roots, &of_spans] {
+                let rows = connection
+                    .query_prepared(sql, &[])
+                    .await
+                    .map_err(Error::database("looking for the newest trace"))?;
+                let Some(row) = rows.first() else { continue };
+                let time = |time: Microseconds| Timestamp(i128::from(time.0) * 1000).to_system_time();
+                let (oldest, newest): (Option<Microseconds>, Option<Microseconds>) =
+                    (row.column(0)?, row.column(1)?);
+                period = oldest.and_then(time).zip(newest.and_then(time));
+                if period.is_some() {
+                    break;
+                }
+            }
             connection.give_back();
-            let Some(row) = rows.first() else { return Ok(None) };
-            let time = |time: Microseconds| Timestamp(i128::from(time.0) * 1000).to_system_time();
-            let (oldest, newest): (Option<Microseconds>, Option<Microseconds>) =
-                (row.column(0)?, row.column(1)?);
-            Ok(oldest.and_then(time).zip(newest.and_then(time)))
+            Ok(period)
         })
         .await
     }

@@ -31,6 +31,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("calls once", include_str!("../../sql/0012_calls_once.sql")),
     ("traces", include_str!("../../sql/0013_traces.sql")),
     ("span body", include_str!("../../sql/0014_span_body.sql")),
+    ("calls without roots", include_str!("../../sql/0015_calls_without_roots.sql")),
 ];
 
 /// The version of the schema that this crate makes, writes and reads: the number of its last migration. It works with a later

@@ -83,3 +83,20 @@ async fn steps_of_which_a_period_has_too_many_are_refused() {
     let error = counted(Duration::from_nanos(1)).await.expect_err("too many").to_string();
     assert!(error.contains("step") && error.contains("make them longer"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_root_is_stored_the_period_and_the_newest_traces_are_those_of_all_spans() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    assert_eq!(store.stored_period().await.expect("none"), None);
+    let orphan = |span: &mut Span<'static>| span.parent_span_id = SpanId::from(99);
+    store.batch_store(&[span(1, orphan), span(2, orphan), span(3, orphan)]).await.expect("stored");
+    let ago = |seconds| now() - Duration::from_secs(seconds);
+    assert_eq!(store.stored_period().await.expect("a period"), Some((ago(30), ago(10))));
+    let newest: Vec<_> = store.newest_traces(2).await.expect("traces");
+    let newest: Vec<_> = newest.iter().map(|trace| (trace.trace_id, trace.span_count)).collect();
+    assert_eq!(newest, [(TraceId::from(1), 1), (TraceId::from(2), 1)]);
+    // Roots tell more cheaply, and a period is of traces as a rule.
+    store.batch_store(&[span(2, |_| {})]).await.expect("stored");
+    assert_eq!(store.stored_period().await.expect("a period"), Some((ago(20), ago(20))));
+}

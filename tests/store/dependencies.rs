@@ -108,6 +108,21 @@ async fn spans_that_come_late_are_counted_and_years_without_any_are_passed_over(
     assert_eq!(calls(&store, now - 5 * HOUR, now).await, first);
 }
 
+/// As behind a gateway whose spans are stored elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_are_counted_behind_years_without_spans_also_where_no_root_is_stored() {
+    let database = TestDatabase::create().await;
+    let store = database.store();
+    let now = SystemTime::now();
+    for (number, days) in (1..).zip([3000, 100, 50, 2, 0]) {
+        let mut spans = trace(number, now - days * 24 * HOUR);
+        spans.retain(|span| span.parent_span_id != SpanId::INVALID);
+        store.batch_store(&spans).await.expect("stored");
+    }
+    store.count_dependencies(HOUR).await.expect("counted");
+    assert_eq!(calls(&store, now - 4000 * 24 * HOUR, now).await, [link("cart", "database", 10, 5)]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn maintenance_counts_too() {
     let database = TestDatabase::create().await;

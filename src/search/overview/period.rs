@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
-use super::super::TraceHit;
+use super::super::compared::planned_once;
 use super::super::traces::summarized;
+use super::super::{Filter, SearchQuery, TraceHit};
 use crate::error::{Error, Result};
 use crate::span::Timestamp;
 use crate::store::{Columns, Microseconds, TraceStore};
@@ -15,7 +16,8 @@ const PRESENT: i64 = 1000;
 const LENGTHS: [u64; 8] = [60, 300, 900, 3600, 21_600, 86_400, 604_800, 2_592_000];
 
 impl TraceStore {
-    /// The newest traces whose root is stored, the newest first. At most `limit` (1 to 1000). Their lists of spans are empty.
+    /// The newest traces, the newest root first, or the newest span where few roots are stored. At most `limit` (1 to 1000).
+    /// Their lists of spans are empty.
     ///
     /// # Errors
     /// [`Error::Connect`], [`Error::Database`], [`Error::Timeout`], [`Error::Schema`].
@@ -25,8 +27,8 @@ impl TraceStore {
             "SELECT trace_id FROM {}.span_rows WHERE parent_span_id = 0 ORDER BY start_time DESC LIMIT $1",
             self.sql().schema
         );
-        self.timed("reading the newest traces", async {
-            let (connection, _) = self.connection().await?;
+        let of_roots = self.timed("reading the newest traces", async {
+            let (connection, info) = self.connection().await?;
             // A trace may have several roots.
             let rows = connection
                 .query_prepared(&sql, &[&(2 * limit as i64)])
@@ -35,12 +37,24 @@ impl TraceStore {
             let mut seen = HashSet::new();
             let mut ids = rows.iter().map(|row| row.trace_id(0)).collect::<Result<Vec<_>>>()?;
             ids.retain(|id| seen.insert(*id));
-            let ids = ids.into_iter().take(limit).map(|id| (id, 1.0)).collect();
-            let traces = summarized(self, &connection, ids).await?;
+            let ids: Vec<_> = ids.into_iter().take(limit).map(|id| (id, 1.0)).collect();
+            let is_full = ids.len() == limit;
+            let traces = match is_full {
+                true => planned_once(&connection, &info, summarized(self, &connection, ids)).await?,
+                false => Vec::new(),
+            };
             connection.give_back();
-            Ok(traces)
-        })
-        .await
+            Ok(is_full.then_some(traces))
+        });
+        if let Some(traces) = of_roots.await? {
+            return Ok(traces);
+        }
+        let mut traces =
+            self.search_traces(SearchQuery::filtered(Filter::default()).limit(limit)).await?.hits;
+        for trace in &mut traces {
+            trace.spans.clear();
+        }
+        Ok(traces)
     }
 
     /// Since when the newest traces are: the shortest of a minute, 5 and 15 minutes, 1 and 6 hours, a day, a week and a
