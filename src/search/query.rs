@@ -210,7 +210,8 @@ impl FromStr for Page {
         let mut part = || parts.next().unwrap_or_default();
         let page = (part().parse(), part().parse(), part().parse());
         match page {
-            (Ok(offset), Ok(until_us), Ok(document)) if parts.next().is_none() => {
+            // No page names another one that begins behind the last result, or a document before the first.
+            (Ok(offset @ ..=MAX_OFFSET), Ok(until_us), Ok(document @ 0..)) if parts.next().is_none() => {
                 Ok(Page { offset, until_us, document })
             }
             _ => Err(Error::Input {
@@ -306,7 +307,9 @@ mod tests {
             query = query.page(next);
         }
         assert_eq!(seen, all);
-        for wrong in ["", "1", "1.2", "1.2.x", "1.2.3.0", "-1.2.3"] {
+        for wrong in
+            ["", "1", "1.2", "1.2.x", "1.2.3.0", "-1.2.3", "1.2.-3", "100001.2.3", "18446744073709551615.2.3"]
+        {
             assert!(wrong.parse::<Page>().is_err(), "{wrong}");
         }
     }
