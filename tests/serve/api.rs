@@ -170,6 +170,18 @@ async fn figures_are_counted_from_the_spans() {
 }
 
 #[tokio::test]
+async fn a_service_without_a_name_has_operations_too() {
+    let database = TestDatabase::create().await;
+    database.store().batch_store(&[call(1, 1, 0, &service(""), "tick", 0, 5)]).await.expect("stored");
+    let server = TestServer::start(looking(database.settings()));
+    let answer = async |path: &str| -> Json {
+        reqwest::get(server.url(path)).await.expect("an answer").json().await.expect("JSON")
+    };
+    assert_eq!(answer("/api/stats/services").await["services"][0]["service"], "");
+    assert_eq!(answer("/api/stats/operations?service=").await["operations"][0]["name"], "tick");
+}
+
+#[tokio::test]
 async fn what_cannot_be_answered_has_one_envelope() {
     let api = Api::open().await;
     let cases = [

@@ -166,7 +166,9 @@ pub(super) async fn services(State(api): State<Api>, RawQuery(query): RawQuery) 
 pub(super) async fn operations(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
     let count = async || {
         let parameters = Parameters::of(query.as_deref());
-        let service = parameters.get("service").ok_or_else(|| "parameter service is required".to_owned())?;
+        // A service may have no name: it is asked for by an empty one.
+        let service = parameters.all("service").next();
+        let service = service.ok_or_else(|| "parameter service is required".to_owned())?;
         let figures = figures(&api, Some(service), &parameters).await?;
         let operation = |figure: &search::Figure| Operation {
             name: figure.operation.clone(),
