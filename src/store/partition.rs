@@ -283,8 +283,12 @@ impl TraceStore {
 
 /// Whether a lock was not to be had in time, which the next attempt may get.
 pub(super) fn is_lock_timeout(error: &Error) -> bool {
+    matches!(error, Error::Database { source, .. } if is_locked(source))
+}
+
+pub(super) fn is_locked(error: &tokio_postgres::Error) -> bool {
     let passing = [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED];
-    matches!(error, Error::Database { source, .. } if source.code().is_some_and(|code| passing.contains(code)))
+    error.code().is_some_and(|code| passing.contains(code))
 }
 
 #[cfg(test)]

@@ -3,8 +3,14 @@
 use super::TraceStore;
 use super::columns::Columns;
 use super::connection::Connection;
+use super::partition::is_locked;
+use super::schema::{LOCK_TIMEOUT, PAUSES};
 use super::sql::{literal, quoted};
 use crate::error::{Error, Result, database_message};
+
+/// What is being done where a table is not to be had in time.
+const IN_USE: &str =
+    "making roles; a query, a dump or another transaction uses the schema (pg_stat_activity shows it)";
 
 const SCRIPT: &str = include_str!("../../sql/roles.sql");
 
@@ -45,11 +51,28 @@ impl TraceStore {
     /// [`Error::Schema`] where this role may not; [`Error::Connect`], [`Error::Database`], [`Error::Timeout`].
     pub async fn create_roles(&self) -> Result<()> {
         let connection = self.any_connection().await?;
-        let sql = roles_sql(&self.inner.settings.schema);
-        let made = async { connection.batch_execute(&sql).await.map_err(roles_denied) };
-        self.timed("making roles", made).await?;
+        self.timed("making roles", self.create_roles_on(&connection)).await?;
         connection.give_back();
         Ok(())
+    }
+
+    /// Tables that get another owner are locked: where that takes long or ends in a deadlock, all others go on for a while.
+    async fn create_roles_on(&self, connection: &Connection) -> Result<()> {
+        let begin = format!("BEGIN;\nSET LOCAL lock_timeout = '{LOCK_TIMEOUT}';");
+        let sql = roles_sql(&self.inner.settings.schema).replacen("BEGIN;", &begin, 1);
+        let mut pauses = PAUSES.iter();
+        loop {
+            let Err(error) = connection.batch_execute(&sql).await else { return Ok(()) };
+            // The first error is the one to report; if this fails too, the connection is closed anyway.
+            let _ = connection.batch_execute("ROLLBACK").await;
+            if !is_locked(&error) {
+                return Err(roles_denied(error));
+            }
+            match pauses.next() {
+                Some(pause) => tokio::time::sleep(*pause).await,
+                None => return Err(Error::Database { doing: IN_USE, source: error }),
+            }
+        }
     }
 
     /// Until the end of the transaction, acts as the tables' owner where the role may, so that what is made is the owner's.

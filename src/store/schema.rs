@@ -48,9 +48,10 @@ const PGVECTOR: (u32, u32) = (0, 7);
 const SERVER: i32 = 140_000;
 
 /// How long a migration waits for a lock on a table: everyone else waits behind it, and an export hands over after two seconds.
-const LOCK_TIMEOUT: &str = "1s";
+pub(super) const LOCK_TIMEOUT: &str = "1s";
 /// How long everyone else goes on until each of the next attempts.
-const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+pub(super) const PAUSES: [Duration; 3] =
+    [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 /// What is being done where the lock of processes that migrate was not to be had in time.
 const TURN: &str = "waiting for another process that migrates the schema";
 /// What is being done where a table's was not.
