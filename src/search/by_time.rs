@@ -127,21 +127,18 @@ impl ByTime<'_> {
             newest_root(self.store, self.connection, &Filter { until, ..self.filter.clone() }).await
         };
         let (mut until, mut length, mut spans) = (self.filter.until, FIRST, Vec::new());
-        let roots = match self.info.distributed {
-            true => None,
-            false => newest_roots(self.store, self.connection, self.filter).await?,
+        let (mut root, spread) = match self.info.distributed {
+            true => (newest_root(until).await?, None),
+            false => {
+                let roots = newest_roots(self.store, self.connection, self.filter).await?;
+                roots.map_or((None, None), |roots| (Some(roots.newest), roots.spread))
+            }
         };
         let mut dense = None;
-        let mut root = match roots {
-            Some(roots) => {
-                // Of a clock that is years ahead nothing is to be learned.
-                if roots.all < LONGEST {
-                    (length, dense) = (roots.all.max(FIRST), Some(roots.dense.max(FIRST)));
-                }
-                Some(roots.newest)
-            }
-            None => newest_root(until).await?,
-        };
+        // Of a clock that is years ahead nothing is to be learned.
+        if let Some(spread) = spread.filter(|spread| spread.all < LONGEST) {
+            (length, dense) = (spread.all.max(FIRST), Some(spread.dense.max(FIRST)));
+        }
         let mut row_by_row = !self.info.distributed;
         loop {
             let since = root.and_then(|root| root.checked_sub(length)).filter(|_| length < LONGEST);

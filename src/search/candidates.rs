@@ -104,9 +104,9 @@ pub(super) async fn candidates(
         }
     };
     let compared = store.compared((connection, schema), embedder, &documents).await?;
-    let candidate = |(known, document): (&Known, Option<Arc<ComparedDocument>>)| {
-        let document = document?;
-        Some(Candidate { id: known.id, cosine: dot(&embedded.vector, &document.vector).into(), document })
+    let candidate = |(known, compared): (&Known, Option<Arc<ComparedDocument>>)| {
+        let compared = compared?;
+        Some(Candidate { id: known.id, cosine: dot(&embedded.vector, &compared.vector).into(), compared })
     };
     let mut candidates: Vec<Candidate> = documents.iter().zip(compared).filter_map(candidate).collect();
     if let Passing::These(_) = passing {

@@ -148,11 +148,12 @@ pub(super) fn source(
 
 /// Plans a statement once a connection: planning for dozens of partitions takes longer than reading them.
 const PLANNED_ONCE: &str = "SET LOCAL plan_cache_mode = force_generic_plan; ";
+/// Its parameters are unknown then, so that the planner is told to prefer indexes.
+const BY_INDEXES: &str = "SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
 
 /// What the transaction of a search sets.
 ///
-/// A statement is planned once, with parameters that are unknown then, so that the planner is told to prefer indexes. Where
-/// spans are looked for first, that is planned by their periods.
+/// Where spans are looked for first, that is planned by their periods.
 pub(super) fn settings(info: &SchemaInfo, query: &SearchQuery, reach: Reach) -> String {
     if reach == Reach::Spans {
         return "SET LOCAL jit = off".into();
@@ -160,7 +161,7 @@ pub(super) fn settings(info: &SchemaInfo, query: &SearchQuery, reach: Reach) -> 
     let hnsw = of_hnsw(&info.pgvector, near(query));
     // Citus plans a distributed statement by its parameters.
     let plans = if info.distributed { "" } else { PLANNED_ONCE };
-    format!("{hnsw}; {plans}SET LOCAL enable_seqscan = off; SET LOCAL jit = off")
+    format!("{hnsw}; {plans}{BY_INDEXES}")
 }
 
 /// Runs statements that need no plan of their own, in a transaction of their own. They travel behind its begin.
@@ -173,8 +174,7 @@ pub(super) async fn planned_once<T>(
         return statements.await;
     }
     let begin = async {
-        let begin =
-            format!("BEGIN READ ONLY; {PLANNED_ONCE}SET LOCAL enable_seqscan = off; SET LOCAL jit = off");
+        let begin = format!("BEGIN READ ONLY; {PLANNED_ONCE}{BY_INDEXES}");
         connection.batch_execute(&begin).await.map_err(Error::database("searching"))
     };
     let (_, found) = future::try_join(begin, statements).await?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use super::SpanCount;
-use super::conditions::{Parameters, within};
+use super::conditions::{BIN, Parameters, within};
 use super::counts::GROWTH;
 use super::filter::{Filter, Kind};
 use crate::error::{Error, Result};
@@ -102,12 +102,26 @@ impl TraceStore {
     /// # Errors
     /// [`Error::Connect`], [`Error::Database`], [`Error::Timeout`], [`Error::Schema`].
     pub async fn stored_period(&self) -> Result<Option<(SystemTime, SystemTime)>> {
-        let of_spans = format!(
-            "SELECT min(start_time), max(start_time) FROM {}.span_rows WHERE start_time <= now()",
-            self.sql().schema
+        let schema = &self.sql().schema;
+        let of_roots = format!(
+            "SELECT min(start_time), max(start_time) FROM {schema}.span_rows \
+             WHERE parent_span_id = 0 AND start_time <= now()"
         );
-        // Roots have an index.
-        let of_roots = format!("{of_spans} AND parent_span_id = 0");
+        // By the index on documents: that of roots is of no help, and the table may be large. ORDER BY around the LIMIT: see
+        // `newest`.
+        let end = |order: &str| {
+            format!(
+                "SELECT r.start_time FROM {schema}.span_documents d CROSS JOIN LATERAL (SELECT * FROM ( \
+                     SELECT r.start_time FROM {schema}.span_rows r \
+                     WHERE r.document_id = d.id AND r.start_time <= now() \
+                     ORDER BY {BIN} {order}, r.start_time {order} LIMIT 1) AS r ORDER BY r.start_time) AS r"
+            )
+        };
+        let of_spans = format!(
+            "SELECT (SELECT min(start_time) FROM ({}) AS r), (SELECT max(start_time) FROM ({}) AS r)",
+            end("ASC"),
+            end("DESC")
+        );
         self.timed("looking for the newest trace", async {
             let (connection, _) = self.connection().await?;
             let mut period = None;

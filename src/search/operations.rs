@@ -35,7 +35,7 @@ pub(super) async fn operations(store: &TraceStore, query: &SearchQuery) -> Resul
         let found: HashSet<i32> = spans.iter().map(|span| span.document).collect();
         let found = documents.iter().filter(|document| found.contains(&document.id));
         found
-            .map(|document| (&document.document.service, &document.document.text))
+            .map(|document| (&document.compared.service, &document.compared.text))
             .collect::<HashSet<_>>()
             .len()
     };

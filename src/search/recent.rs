@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
+use tokio_postgres::Row;
+
 use super::conditions::{Parameters, asks_each_row, within};
 use super::filter::Filter;
 use super::spans::{Documents, FoundSpan, newest, reading};
@@ -31,21 +33,26 @@ pub(super) async fn newest_root(
         within(filter, &mut parameters)
     );
     let rows = connection.query_prepared(&sql, &parameters.as_slice()).await.map_err(reading(filter))?;
-    let newest = rows.first().map_or(Ok(None), |row| row.column::<Option<Microseconds>>(0))?;
-    Ok(newest.and_then(|newest| Timestamp(i128::from(newest.0) * 1000).to_system_time()))
+    rows.first().map_or(Ok(None), |row| time(row, 0))
 }
 
-/// How the newest traces of a period lie in time.
+/// The newest traces of a period.
 pub(super) struct Roots {
     /// When the newest one started.
     pub newest: SystemTime,
-    /// How long before the others of [`ROOTS`] did.
+    /// How they lie in time; `None` where they are few, or where too many rows started meanwhile.
+    pub spread: Option<Spread>,
+}
+
+/// How [`ROOTS`] traces lie in time.
+pub(super) struct Spread {
+    /// From the start of the oldest one to that of the newest.
     pub all: Duration,
     /// Twice as long as the older half of them took: some clocks may be ahead.
     pub dense: Duration,
 }
 
-/// The newest traces of a filter's period; `None` where there are few, or where too many rows started meanwhile.
+/// The newest traces of a filter's period; `None` where there is none.
 pub(super) async fn newest_roots(
     store: &TraceStore,
     connection: &Connection,
@@ -66,14 +73,20 @@ pub(super) async fn newest_roots(
     );
     let rows = connection.query_prepared(&sql, &parameters.as_slice()).await.map_err(reading(filter))?;
     let Some(row) = rows.first() else { return Ok(None) };
-    let time = |at| {
-        let time = row.column::<Option<Microseconds>>(at)?;
-        Ok(time.and_then(|time| Timestamp(i128::from(time.0) * 1000).to_system_time()))
+    let (Some(newest), middle, Some(oldest)) = (time(row, 0)?, time(row, 1)?, time(row, 2)?) else {
+        return Ok(None);
     };
-    let (Some(newest), Some(middle), Some(oldest)) = (time(0)?, time(1)?, time(2)?) else { return Ok(None) };
     let since_oldest = |time: SystemTime| time.duration_since(oldest).unwrap_or_default();
-    let roots = Roots { newest, all: since_oldest(newest), dense: 2 * since_oldest(middle) };
-    Ok((row.count(3)? <= ROWS).then_some(roots))
+    let is_little = row.count(3)? <= ROWS;
+    let spread = middle
+        .filter(|_| is_little)
+        .map(|middle| Spread { all: since_oldest(newest), dense: 2 * since_oldest(middle) });
+    Ok(Some(Roots { newest, spread }))
+}
+
+fn time(row: &Row, at: usize) -> Result<Option<SystemTime>> {
+    let time = row.column::<Option<Microseconds>>(at)?;
+    Ok(time.and_then(|time| Timestamp(i128::from(time.0) * 1000).to_system_time()))
 }
 
 /// The newest spans of documents that pass the filter, at most `per_document` of each, in the order of the documents.

@@ -29,14 +29,14 @@ pub(super) struct Candidate {
     pub id: i32,
     /// The cosine of its embedding to the query's.
     pub cosine: f64,
-    pub document: Arc<ComparedDocument>,
+    pub compared: Arc<ComparedDocument>,
 }
 
 /// A document that was scored.
 pub(super) struct Document {
     pub id: i32,
     pub score: f64,
-    pub document: Arc<ComparedDocument>,
+    pub compared: Arc<ComparedDocument>,
     pub explanation: Arc<Explanation>,
 }
 
@@ -58,7 +58,7 @@ impl Texts {
         let mut places_of_words: HashMap<&str, usize> = HashMap::new();
         let (mut texts, mut of_candidates) = (Vec::new(), vec![0; candidates.len()]);
         for at in nearest {
-            let document = &candidates[at].document;
+            let document = &candidates[at].compared;
             of_candidates[at] = *places_of_texts.entry(&document.text).or_insert_with(|| {
                 let place = |word| {
                     let next = places_of_words.len();
@@ -92,7 +92,7 @@ pub(super) fn score(
         .map(|(candidate, &text)| Explanation {
             cosine: candidate.cosine,
             words: scale.score(&best[text]),
-            failure: if speaks_of_failure && candidate.document.failed { FAILURE } else { 0.0 },
+            failure: if speaks_of_failure && candidate.compared.failed { FAILURE } else { 0.0 },
             company: 0.0,
             matched: matched(query, &best[text]),
         })
@@ -104,7 +104,7 @@ pub(super) fn score(
     for (candidate, explanation) in candidates.iter().zip(&explanations) {
         let score = own(explanation);
         best_of_services
-            .entry(&candidate.document.service)
+            .entry(&candidate.compared.service)
             .and_modify(|best| *best = best.max(score))
             .or_insert(score);
     }
@@ -113,12 +113,12 @@ pub(super) fn score(
         .zip(explanations)
         .map(|(candidate, mut explanation)| {
             let own = own(&explanation);
-            let best = best_of_services.get(candidate.document.service.as_str()).copied().unwrap_or(own);
+            let best = best_of_services.get(candidate.compared.service.as_str()).copied().unwrap_or(own);
             explanation.company = COMPANY * (best - own);
             Document {
                 id: candidate.id,
                 score: (own + explanation.company).min(1.0),
-                document: Arc::clone(&candidate.document),
+                compared: Arc::clone(&candidate.compared),
                 explanation: Arc::new(explanation),
             }
         })
@@ -225,8 +225,8 @@ mod tests {
     use super::*;
 
     fn candidate(id: i32, service: &str, text: &str, failed: bool) -> Candidate {
-        let document = ComparedDocument::new(vector([0.0; 3]), service.into(), text.into(), failed);
-        Candidate { id, cosine: 0.5, document: Arc::new(document) }
+        let compared = ComparedDocument::new(vector([0.0; 3]), service.into(), text.into(), failed);
+        Candidate { id, cosine: 0.5, compared: Arc::new(compared) }
     }
 
     fn vector(numbers: [f32; 3]) -> Vector {

@@ -4,7 +4,7 @@ use super::TraceStore;
 use super::columns::Columns;
 use super::connection::Connection;
 use super::partition::is_locked;
-use super::schema::{LOCK_TIMEOUT, PAUSES};
+use super::schema::{LOCK_TIMEOUT, PAUSES, try_again};
 use super::sql::{literal, quoted};
 use crate::error::{Error, Result, database_message};
 
@@ -56,21 +56,19 @@ impl TraceStore {
         Ok(())
     }
 
-    /// Tables that get another owner are locked: where that takes long or ends in a deadlock, all others go on for a while.
+    /// Tables that get another owner are locked.
     async fn create_roles_on(&self, connection: &Connection) -> Result<()> {
         let begin = format!("BEGIN;\nSET LOCAL lock_timeout = '{LOCK_TIMEOUT}';");
         let sql = roles_sql(&self.inner.settings.schema).replacen("BEGIN;", &begin, 1);
+        let refused = |error| match is_locked(&error) {
+            true => Error::Database { doing: IN_USE, source: error },
+            false => roles_denied(error),
+        };
         let mut pauses = PAUSES.iter();
         loop {
-            let Err(error) = connection.batch_execute(&sql).await else { return Ok(()) };
-            // The first error is the one to report; if this fails too, the connection is closed anyway.
-            let _ = connection.batch_execute("ROLLBACK").await;
-            if !is_locked(&error) {
-                return Err(roles_denied(error));
-            }
-            match pauses.next() {
-                Some(pause) => tokio::time::sleep(*pause).await,
-                None => return Err(Error::Database { doing: IN_USE, source: error }),
+            match connection.batch_execute(&sql).await.map_err(refused) {
+                Err(error) => try_again(connection, error, pauses.next()).await?,
+                made => return made,
             }
         }
     }

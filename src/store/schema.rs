@@ -58,6 +58,23 @@ const TURN: &str = "waiting for another process that migrates the schema";
 const IN_USE: &str =
     "migrating the schema, which a query, a dump or another transaction uses (pg_stat_activity shows it)";
 
+/// Ends a transaction that failed and waits until it may be tried again, where it waited too long for a lock or ended in a
+/// deadlock.
+///
+/// # Errors
+/// The transaction's own, where it fails for another reason or there is no further pause.
+pub(super) async fn try_again(connection: &Connection, error: Error, pause: Option<&Duration>) -> Result<()> {
+    // The first error is the one to report; if this fails too, the connection is closed anyway.
+    let _ = connection.batch_execute("ROLLBACK").await;
+    match pause {
+        Some(pause) if is_lock_timeout(&error) && !matches!(error, Error::Database { doing: TURN, .. }) => {
+            tokio::time::sleep(*pause).await;
+            Ok(())
+        }
+        _ => Err(error),
+    }
+}
+
 /// Where the migrations that were applied are noted.
 const MIGRATIONS_TABLE: &str = "\
     CREATE TABLE migrations (version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now()); \
@@ -124,17 +141,9 @@ impl TraceStore {
     async fn migrate_on(&self, connection: &Connection) -> Result<usize> {
         let mut pauses = PAUSES.iter();
         loop {
-            let result = self.apply(connection).await;
-            let Err(error) = result else { return result };
-            // The first error is the one to report; if this fails too, the connection is closed anyway.
-            let _ = connection.batch_execute("ROLLBACK").await;
-            match pauses.next() {
-                Some(pause)
-                    if is_lock_timeout(&error) && !matches!(error, Error::Database { doing: TURN, .. }) =>
-                {
-                    tokio::time::sleep(*pause).await;
-                }
-                _ => return Err(error),
+            match self.apply(connection).await {
+                Err(error) => try_again(connection, error, pauses.next()).await?,
+                applied => return applied,
             }
         }
     }
