@@ -6,6 +6,7 @@ mod citus;
 mod dependencies;
 mod errors;
 mod maintain;
+mod owners;
 mod partitions;
 mod redact;
 mod reembed;

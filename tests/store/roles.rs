@@ -393,59 +393,6 @@ async fn a_writer_hears_what_to_run_where_the_schema_is_missing_or_old() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_schema_that_a_login_role_made_goes_to_the_owner_and_the_role_goes_on() {
-    let database = TestDatabase::create().await;
-    let (schema, role) = (database.schema_with_roles(), database.create_role().await);
-    database.execute(&format!("GRANT CREATE ON DATABASE {} TO {role}", database.name())).await;
-    let mut settings = database.settings_as(&role);
-    settings.schema.clone_from(&schema);
-    let store = TraceStore::new(settings).expect("valid settings");
-    store.batch_store(&spans()).await.expect("stored");
-
-    let mut settings = database.settings();
-    settings.schema.clone_from(&schema);
-    let superuser = TraceStore::new(settings).expect("valid settings");
-    for _ in 0..2 {
-        superuser.create_roles().await.expect("roles");
-    }
-    let owner: String = database
-        .value(&format!("SELECT string_agg(DISTINCT relowner::regrole::text, ' ') FROM pg_class WHERE relnamespace = '{schema}'::regnamespace"))
-        .await;
-    assert_eq!(owner, format!("{schema}_owner"));
-    store.batch_store(&spans()).await.expect("stored");
-    store.prune_ledger().await.expect("pruned");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn roles_are_made_a_second_at_a_time_where_the_tables_are_in_use() {
-    let database = TestDatabase::create().await;
-    let (schema, role) = (database.schema_with_roles(), database.create_role().await);
-    database.execute(&format!("GRANT CREATE ON DATABASE {} TO {role}", database.name())).await;
-    let mut settings = database.settings_as(&role);
-    settings.schema.clone_from(&schema);
-    TraceStore::new(settings).expect("valid settings").batch_store(&spans()).await.expect("stored");
-
-    let dump = database.client().await;
-    dump.batch_execute(&format!("BEGIN; LOCK TABLE \"{schema}\".span_rows IN ACCESS SHARE MODE"))
-        .await
-        .expect("a lock");
-    let mut settings = database.settings();
-    settings.schema.clone_from(&schema);
-    let superuser = TraceStore::new(settings).expect("valid settings");
-    let made = tokio::spawn(async move { superuser.create_roles().await });
-    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock' \
-                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-    for wanted in [1, 0] {
-        eventually("the lock is waited for, then given up", async || {
-            database.value::<i64>(waiting).await == wanted
-        })
-        .await;
-    }
-    dump.batch_execute("COMMIT").await.expect("the end");
-    made.await.expect("no panic").expect("roles");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_comes_later_is_covered() {
     let traces = Traces::create().await;
     let owner = traces.client(&traces.owner).await;
